@@ -52,6 +52,7 @@ fn arrows_between_crates_are_those_of_the_design() {
                 "input",
                 "installation",
                 "jobs",
+                "modules",
                 "oci",
                 "prefix",
                 "publish",
@@ -82,6 +83,10 @@ fn arrows_between_crates_are_those_of_the_design() {
         (
             "installation",
             &["activation", "diagnostics", "input", "publish"],
+        ),
+        (
+            "modules",
+            &["diagnostics", "image", "input", "installation", "publish"],
         ),
         (
             "oci",

@@ -164,6 +164,7 @@ impl Build<'_> {
                 .map(|_| place.mount_point.join(LAUNCHER)),
             extra_text: extra_text.map(str::to_owned),
             hand_written: None,
+            no_user_site: rules.no_user_site,
             shell: shell_of(extra_text),
         })
     }

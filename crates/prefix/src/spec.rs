@@ -35,6 +35,7 @@ use crate::{
     text,
 };
 pub use context::SpecContext;
+pub(crate) use environment::hint_about_key;
 pub(crate) use explicit::Archive;
 use list::Reading;
 pub(crate) use package::{needed, refuse_long};
@@ -107,11 +108,9 @@ impl EnvironmentSpec {
             && is_named_requirements(file)
             && list::could_be_requirements(&text)
         {
-            spec.warnings.push(Warning::Spec {
-                line: 1,
-                message: "the lines of this requirements file are taken for conda packages, as conda takes them".to_owned(),
-            });
+            spec.warnings.push(Warning::at_line(1, "the lines of this requirements file are taken for conda packages, as conda takes them".to_owned()));
         }
+        spec.name_file(file);
         Ok(spec)
     }
 
@@ -138,8 +137,24 @@ impl EnvironmentSpec {
     /// Returns the errors of [`EnvironmentSpec::load`].
     pub fn load_requirements(file: &Path, context: &SpecContext) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
-        list::read(&text, &folder, context, Reading::Pip)
-            .map_err(|problem| problem.into_error(file))
+        let mut spec = list::read(&text, &folder, context, Reading::Pip)
+            .map_err(|problem| problem.into_error(file))?;
+        spec.name_file(file);
+        Ok(spec)
+    }
+
+    /// Reads requirements for pip that are given without a file. `name` stands for the file in
+    /// errors; relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
+    pub fn parse_requirements(
+        text: &str,
+        name: &Path,
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        list::read(text, folder, context, Reading::Pip).map_err(|problem| problem.into_error(name))
     }
 
     /// Adds the lines of a requirements file. pip gets them together with the lines of this file.
@@ -234,7 +249,16 @@ impl EnvironmentSpec {
             };
             list::read(text, folder, context, reading)
         };
-        spec.map_err(|problem| problem.into_error(file))
+        let mut spec = spec.map_err(|problem| problem.into_error(file))?;
+        spec.name_file(file);
+        Ok(spec)
+    }
+
+    /// Names the file of the warnings about its lines.
+    fn name_file(&mut self, file: &Path) {
+        for warning in &mut self.warnings {
+            warning.name_file(file);
+        }
     }
 
     /// Parses a file's bytes in any encoding, like [`EnvironmentSpec::parse_in`].
@@ -259,12 +283,12 @@ impl EnvironmentSpec {
     /// credentials. A `pip` that condense added is left out.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
-        let added = self.warnings.contains(&Warning::PipAdded);
+        let is_added = self.warnings.contains(&Warning::PipAdded);
         let specs = self
             .specs
             .iter()
-            .take(self.specs.len() - usize::from(added));
-        archives.chain(specs.map(|requested| requested.written.as_str()))
+            .map(|requested| requested.written.as_str());
+        archives.chain(specs.filter(move |written| !is_added || *written != "pip"))
     }
 
     /// Returns the conda packages that are requested by name.
@@ -340,6 +364,39 @@ impl EnvironmentSpec {
     }
 
     /// Returns true if the file names no channel, so that the default channel is used.
+    /// Returns a spec without packages, for questions about channels. Relative paths start at
+    /// `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] for a text that is no channel.
+    pub fn of_channels(
+        channels: &[impl AsRef<str>],
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        let mut spec = Self::default();
+        for text in channels {
+            let text = text.as_ref();
+            let found = channel::channels(text, folder, context);
+            spec.channels.extend(found.map_err(|message| Error::Spec {
+                file: text.into(),
+                line: 0,
+                column: 0,
+                message,
+            })?);
+        }
+        Ok(spec)
+    }
+
+    /// Returns the addresses of indices that each of the channels must have.
+    pub fn index_addresses(&self) -> Vec<url::Url> {
+        let channels = self.channels.iter();
+        let dirs =
+            channels.map(|channel| channel.platform_url(rattler_conda_types::Subdir::NoArch));
+        dirs.filter_map(|dir| dir.join("repodata.json").ok())
+            .collect()
+    }
+
     pub(crate) fn names_no_channel(&self) -> bool {
         let no_channel = |warning: &Warning| matches!(warning, Warning::NoChannel { .. });
         self.warnings.iter().any(no_channel)

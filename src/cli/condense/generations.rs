@@ -4,13 +4,14 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use condense_diagnostics::counted;
 use condense_installation::{
     Destination, Generation, History, Receipt, State, Tykky, quote_line, render_time,
 };
 use indicatif::HumanBytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Context, installations::find};
+use super::{Context, subject::existing};
 
 #[derive(Debug, Args)]
 pub(super) struct InfoArguments {
@@ -30,6 +31,9 @@ pub(super) struct RollbackArguments {
     /// Number of the generation [default: the newest one older than the visible generation]
     #[arg(long, value_name = "NUMBER")]
     to: Option<u32>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -44,26 +48,29 @@ pub(super) struct GcArguments {
     /// Only show which generations would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Prints the receipt of the visible generation, and the list of generations.
 pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.env_vars);
+    let dir = existing(&arguments.dir, "installation", context.env_vars)?;
     let destination = Destination::inspect(&dir)?;
     if *destination.state() == State::Tykky {
         let found = Tykky::read(&dir)?;
-        let text = if arguments.json {
-            serde_json::to_string_pretty(&json!({"dir": dir, "tykky": {
+        if arguments.json {
+            let value = json!({"dir": dir, "tykky": {
                 "mode": found.mode, "version": found.version, "built": found.built,
                 "mount_point": found.mount_point, "env_name": found.env_name, "base": found.base,
                 "wrapper_paths": found.wrapper_paths, "inputs": found.inputs,
-            }}))?
+            }});
+            context.console.json("info", value);
         } else {
             let mut lines = vec![format!("installation: {}", dir.display())];
             lines.extend(describe_tykky(&found));
-            lines.join("\n")
-        };
-        context.console.data(&text);
+            context.console.data(&lines.join("\n"));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let generations = History::open(&dir)?.generations()?;
@@ -71,18 +78,13 @@ pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Resu
         .iter()
         .find(|generation| generation.is_current)
         .and_then(|generation| generation.receipt.as_deref());
-    let text = if arguments.json {
-        let object = json!({
+    if arguments.json {
+        let value = json!({
             "dir": dir,
             "receipt": current,
-            "generations": generations.iter().map(|generation| json!({
-                "number": generation.number,
-                "current": generation.is_current,
-                "created": generation.receipt.as_ref().map(|receipt| receipt.created),
-                "bytes": generation.bytes,
-            })).collect::<Vec<_>>(),
+            "generations": generations.iter().map(as_json).collect::<Vec<_>>(),
         });
-        serde_json::to_string_pretty(&object)?
+        context.console.json("info", value);
     } else {
         let mut lines = vec![format!("installation: {}", dir.display())];
         lines.extend(match (current, Tykky::read(&dir)) {
@@ -99,9 +101,8 @@ pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Resu
                 .iter()
                 .map(|generation| format!("  {}", line(generation))),
         );
-        lines.join("\n")
-    };
-    context.console.data(&text);
+        context.console.data(&lines.join("\n"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,19 +111,35 @@ pub(super) fn rollback(
     arguments: &RollbackArguments,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.env_vars);
+    let dir = existing(&arguments.dir, "installation", context.env_vars)?;
     let generation = History::open(&dir)?.roll_back(arguments.to)?;
+    if arguments.json {
+        let value = json!({"dir": dir, "generation": as_json(&generation)});
+        context.console.json("rollback", value);
+        return Ok(ExitCode::SUCCESS);
+    }
     context.report.info(format!(
         "generation {} is visible now; jobs that run keep the one they began with",
-        line(&generation)
+        unmarked(&generation)
     ));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Removes older generations and reports their numbers and sizes.
 pub(super) fn gc(arguments: &GcArguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.env_vars);
+    let dir = existing(&arguments.dir, "installation", context.env_vars)?;
     let removed = History::open(&dir)?.collect(arguments.keep, arguments.dry_run)?;
+    let bytes: u64 = removed.iter().map(|generation| generation.bytes).sum();
+    if arguments.json {
+        let value = json!({
+            "dir": dir,
+            "dry_run": arguments.dry_run,
+            "removed": removed.iter().map(as_json).collect::<Vec<_>>(),
+            "bytes": bytes,
+        });
+        context.console.json("gc", value);
+        return Ok(ExitCode::SUCCESS);
+    }
     let verb = if arguments.dry_run {
         "would remove"
     } else {
@@ -133,28 +150,42 @@ pub(super) fn gc(arguments: &GcArguments, context: &Context) -> anyhow::Result<E
             .report
             .info(format!("{verb} generation {}", line(generation)));
     }
-    let bytes = removed.iter().map(|generation| generation.bytes).sum();
     context.report.info(format!(
-        "{verb} {} generations, {}",
-        removed.len(),
+        "{verb} {}, {}",
+        counted(removed.len() as u64, "generation"),
         HumanBytes(bytes)
     ));
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns the JSON object about a generation.
+fn as_json(generation: &Generation) -> Value {
+    json!({
+        "number": generation.number,
+        "current": generation.is_current,
+        "created": generation.receipt.as_ref().map(|receipt| receipt.created),
+        "bytes": generation.bytes,
+    })
+}
+
 /// Returns the line of a generation: `2, 2026-11-21T10:00:00Z, 30.00 MiB (visible)`.
 fn line(generation: &Generation) -> String {
-    let created = generation.receipt.as_ref().map_or_else(
-        || "no receipt".to_owned(),
-        |receipt| render_time(receipt.created),
-    );
     let mark = if generation.is_current {
         " (visible)"
     } else {
         ""
     };
+    format!("{}{mark}", unmarked(generation))
+}
+
+/// Returns the line of a generation without the mark of the visible one.
+fn unmarked(generation: &Generation) -> String {
+    let created = generation.receipt.as_ref().map_or_else(
+        || "no receipt".to_owned(),
+        |receipt| render_time(receipt.created),
+    );
     let bytes = HumanBytes(generation.bytes);
-    format!("{}, {created}, {bytes}{mark}", generation.number)
+    format!("{}, {created}, {bytes}", generation.number)
 }
 
 fn describe_tykky(found: &Tykky) -> Vec<String> {

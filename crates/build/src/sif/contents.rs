@@ -53,6 +53,7 @@ impl<'a> Contents<'a> {
                 variables: settings.rules.variables_for(base.known())?,
                 binds: base.site_binds(settings)?,
                 flags: settings.rules.flags_for(base.known())?,
+                no_user_site: settings.rules.no_user_site,
             },
             last_on_path: Some(RUN_SCRIPTS_DIR.into()),
         };

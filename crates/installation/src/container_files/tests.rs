@@ -347,3 +347,21 @@ fn help_names_the_settings_that_an_image_cannot_store() {
     container.environment = None;
     assert!(help(&container).contains(line));
 }
+
+/// Usability row A6: an image that was built so hides the user's own Python packages.
+#[test]
+fn the_user_s_python_packages_are_hidden_unless_a_start_asks_for_them() {
+    let mut container = container(BaseFiles::default());
+    container.site.no_user_site = true;
+    let script = text(&container, ENVIRONMENT).unwrap();
+    for (variable, expected) in [(None, "1"), (Some("1"), "1"), (Some("0"), "")] {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{script}\necho \"${{PYTHONNOUSERSITE-}}\"")]);
+        shell.env_clear();
+        if let Some(value) = variable {
+            shell.env("CONDENSE_NO_USER_SITE", value);
+        }
+        let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        assert_eq!(said.trim(), expected, "{variable:?}");
+    }
+}
