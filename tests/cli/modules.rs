@@ -125,6 +125,15 @@ fn a_dry_run_prints_the_file_and_writes_nothing() {
         &[&WORDS[..], &["--dry-run", "--format", "tcl"]].concat(),
     );
     assert!(said.stdout.starts_with("#%Module\n"), "{said:?}");
+    assert_eq!(said.stderr, "", "{said:?}");
+    let odd = ["mine.sif", "--name", "a+b", "--to", "m[x]", "--dry-run"];
+    let said = module(&test, &odd).succeeded();
+    for words in [
+        "finds no modules in",
+        "takes what follows `+` for a variant",
+    ] {
+        assert!(said.stderr.contains(words), "{said:?}");
+    }
     assert!(!test.path("work/mods").exists() && !test.path("work/software").exists());
     let said = module(&test, &[&WORDS[..], &["--json"]].concat()).succeeded();
     let value: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
