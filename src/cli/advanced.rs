@@ -29,6 +29,10 @@ pub(super) struct AdvancedArguments {
     /// replace an existing installation
     #[arg(long)]
     force: bool,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     #[command(flatten)]
     dry_run: DryRunArguments,
 }
@@ -115,6 +119,7 @@ pub(super) fn read(
         ("--force", arguments.force),
         ("--dry-run", arguments.dry_run.dry_run),
         ("--json", arguments.dry_run.json),
+        ("--no-user-site", arguments.no_user_site),
     ] {
         if is_set {
             options.push(flag.into());

@@ -41,14 +41,7 @@ pub(crate) fn choose_base(
     let (words, reason) = match named {
         Some(words) => (words, None),
         None => {
-            let default = match &site.container_src {
-                Some(words) if words == AUTO => like_host(&Distribution::from_host())?,
-                Some(words) => DefaultBase {
-                    words: expand(words, look),
-                    reason: "the site's default".to_owned(),
-                },
-                None => of_host(&Distribution::from_host()),
-            };
+            let default = of_site(site, env_vars)?;
             (default.words, Some(default.reason))
         }
     };
@@ -65,6 +58,30 @@ pub(crate) fn choose_base(
         BaseChoice::Named(reference)
     } else {
         BaseChoice::Site(reference)
+    })
+}
+
+/// Returns the base image that is used if no option names one.
+///
+/// # Errors
+/// Returns an error if the site asks for the machine's distribution and that is unknown.
+pub(crate) fn default_base(site: &Site, env_vars: &EnvVars) -> anyhow::Result<String> {
+    match env_vars.get(env_vars::CONDENSE_BASE_IMAGE) {
+        Some(words) => Ok(words.to_owned()),
+        None => Ok(of_site(site, env_vars)?.words),
+    }
+}
+
+/// Returns the site's default, else the image of this machine's distribution.
+fn of_site(site: &Site, env_vars: &EnvVars) -> anyhow::Result<DefaultBase> {
+    let look = |name: &str| env_vars.get(name).map(str::to_owned);
+    Ok(match &site.container_src {
+        Some(words) if words == AUTO => like_host(&Distribution::from_host())?,
+        Some(words) => DefaultBase {
+            words: expand(words, look),
+            reason: "the site's default".to_owned(),
+        },
+        None => of_host(&Distribution::from_host()),
     })
 }
 

@@ -14,7 +14,7 @@ use super::{
     base::choose_base,
     dry_run::DryRunArguments,
     network::NetworkArguments,
-    run_settings::run_settings,
+    run_settings::{self, run_settings},
     site::{SiteArguments, environment_path, other_names},
     wrap,
 };
@@ -82,6 +82,10 @@ pub(super) struct BuildOptions {
     /// the container or relative to the mount point
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     #[command(flatten)]
     network: NetworkArguments,
     /// Texts that are given instead of files.
@@ -203,6 +207,7 @@ pub(super) fn plan(
         pre_install,
         environ,
         wrapper_paths,
+        no_user_site,
         network,
         given,
     } = options;
@@ -229,7 +234,9 @@ pub(super) fn plan(
     };
     let (catalogue, site) = site.load(env_vars, console)?;
     let base = choose_base(base_image, &catalogue, &site, env_vars, console)?;
-    let (settings, package_settings) = run_settings(&network, tmpdir, env_vars, &site, console)?;
+    let (mut settings, package_settings) =
+        run_settings(&network, tmpdir, env_vars, &site, console)?;
+    settings.rules.no_user_site = no_user_site;
     let packages = match asked.packages {
         PackagesOption::Conda(conda) => Packages::Conda(conda),
         PackagesOption::Requirements(file, wish) => {
@@ -246,7 +253,7 @@ pub(super) fn plan(
         },
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
         other_names,
-        compression: compression.or_else(|| site.compressions().next()),
+        compression: run_settings::compression(compression, env_vars, &site)?,
         block_size,
         source_date_epoch: env_vars.source_date_epoch()?,
         command_line: std::iter::once(asked.program.to_owned())

@@ -12,13 +12,19 @@ use super::{
     Command,
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption},
-    condense::Logging,
+    condense::{
+        Logging,
+        inputs::{FileKind, Inputs, kind_of},
+    },
     help,
-    update::{self, UpdateArguments},
+    update::{self, Asked, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{CondaInput, InstallationPlan, Lock, PackageRequest, UpdatedKind};
+use condense_build::plan::{
+    CondaInput, InstallationPlan, Lock, PackageChange, PackageRequest, UpdatedKind,
+};
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "conda-containerize";
@@ -118,6 +124,16 @@ struct Update {
     /// requirements file for pip
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
+    /// environment file whose packages are added; and packages that are added or get another
+    /// version, such as numpy=2
+    #[arg(value_name = "spec")]
+    inputs: Vec<OsString>,
+    /// conda package that is removed, with what only it needed; may be given several times
+    #[arg(long, value_name = "PKG")]
+    remove: Vec<String>,
+    /// channel, which comes after those of the environment; may be given several times
+    #[arg(short, long, value_name = "CHANNEL")]
+    channel: Vec<String>,
 }
 
 /// Returns clap's definition of the command line, for completion.
@@ -150,15 +166,26 @@ pub(crate) fn parse(
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
             *new, arguments, env_vars, console,
         )?))),
-        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
-            found.common,
-            found.requirement,
-            UpdatedKind::Conda,
-            PROGRAM,
-            arguments,
-            env_vars,
-            console,
-        )?))),
+        Verb::Update(found) => {
+            let added = Inputs::read(&found.inputs, env_vars, console)?;
+            let added = added.additions(found.requirement)?;
+            let asked = Asked {
+                program: PROGRAM,
+                kind: UpdatedKind::Conda,
+                dir: found.common.dir,
+                requirements: added.requirements,
+                pip: Vec::new(),
+                change: PackageChange {
+                    file: added.file,
+                    add: added.packages,
+                    channels: found.channel,
+                    remove: found.remove,
+                },
+            };
+            let options = found.common.options;
+            let plan = update::plan(options, asked, arguments, env_vars, console)?;
+            Ok(Command::Update(Box::new(plan)))
+        }
         Verb::Advanced(found) => {
             let advanced = advanced::read(&found, TargetCommand::Conda, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
@@ -196,6 +223,15 @@ fn plan(
         .expect("clap asks for one of the two");
     if let Some(file) = packages.source() {
         build::existing(file, "Env file", env_vars)?;
+    }
+    if let Some(file) = packages.file()
+        && kind_of(file, env_vars).is_ok_and(|kind| kind == FileKind::Lock)
+    {
+        let file = file.display();
+        anyhow::bail!(UserError::new(
+            format!("{file}: this is a lock file, not an environment file"),
+            format!("`--lock {file}` installs exactly its packages"),
+        ));
     }
     let (dir, options) = common.split(env_vars);
     let asked = CommandOptions {

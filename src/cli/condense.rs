@@ -2,8 +2,10 @@
 //! the function that runs it.
 
 mod base;
+mod build;
 mod cache;
 mod check;
+mod config;
 mod diff;
 mod doctor;
 mod explain;
@@ -13,6 +15,7 @@ mod help;
 mod image;
 pub(super) mod inputs;
 mod installations;
+mod kernel;
 mod lock;
 mod module;
 mod new;
@@ -21,6 +24,7 @@ mod pages;
 mod pull;
 mod report;
 mod run;
+mod search;
 mod shell;
 mod sif;
 mod size;
@@ -28,6 +32,7 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod update;
 mod user_software;
 mod verify;
 mod why;
@@ -112,10 +117,14 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images and show their facts
     Base(base::Arguments),
+    /// Make a SIF of an environment file, of packages, or of both
+    Build(Box<build::Arguments>),
     /// Show what the cache holds, and remove files from it
     Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
+    /// Show and change the user's configuration
+    Config(config::Arguments),
     /// Compare the packages of two installations, generations, .sif files or locks
     Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
@@ -130,6 +139,8 @@ enum Verb {
     Help(help::Arguments),
     /// Show an installation: its inputs, its base and its generations
     Info(generations::InfoArguments),
+    /// Register an installation or a .sif as a kernel of Jupyter
+    Kernel(kernel::Arguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
@@ -145,12 +156,15 @@ enum Verb {
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
-    /// Write an HTML page about an installation: sizes by package, the lock, findings, provenance
+    /// Write an HTML page about an installation: findings, packages and their sizes, changes
+    /// between generations, provenance, the lock
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
     /// Run a program of an installation or of a .sif
     Run(run::Arguments),
+    /// Look for packages in channels
+    Search(search::Arguments),
     /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
     /// Inspect, change, sign and check SIF files
@@ -161,6 +175,8 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Add packages to an installation and remove packages from it, in a new generation
+    Update(Box<update::Arguments>),
     /// Pack, unpack and list what users have installed on top of a module's image
     UserSoftware(user_software::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
@@ -197,9 +213,8 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
         }
         Err(error) => {
             let mut text = mistake::render(&error);
-            let first = arguments.first().and_then(|word| word.to_str());
             if error.kind() == clap::error::ErrorKind::InvalidSubcommand
-                && let Some(commands) = first.and_then(of_a_dialect)
+                && let Some(commands) = instead_of(arguments)
             {
                 text = mistake::with_hint(&text, commands);
             }
@@ -225,20 +240,28 @@ fn is_flag_set(matches: &clap::ArgMatches, id: &str) -> bool {
     is_set.is_some_and(|set| *set) || below.is_some_and(|(_, below)| is_flag_set(below, id))
 }
 
-/// Returns the commands that have a verb which `condense` itself does not have.
-fn of_a_dialect(verb: &str) -> Option<&'static str> {
-    Some(match verb {
-        "new" | "create" | "install" => {
-            "`condense conda-containerize new` or `condense pip-containerize new`"
+/// Returns the command that does what a word of another program asks for.
+fn instead_of(words: &[OsString]) -> Option<&'static str> {
+    let word = |index: usize| words.get(index).and_then(|word| word.to_str());
+    Some(match word(0)? {
+        "create" | "init" => "`condense new NAME FILE` or `condense new NAME SPEC…`",
+        "env" => match word(1) {
+            Some("update") => "`condense update NAME FILE`",
+            Some("remove") => "`condense remove NAME`",
+            Some("export") => "`condense export NAME`",
+            Some("list") => "`condense list`",
+            _ => "`condense new NAME environment.yml`",
+        },
+        "install" | "add" => {
+            "`condense new NAME SPEC…` makes an installation, `condense update NAME SPEC…` adds to one"
         }
-        "update" | "upgrade" => {
-            "`condense conda-containerize update` or `condense pip-containerize update`"
+        "upgrade" => "`condense update NAME SPEC…`",
+        "uninstall" | "remove-package" | "rm" | "delete" => {
+            "`condense update NAME --remove PKG` removes a package, `condense remove NAME` an installation"
         }
+        "exec" | "activate" => "`condense run NAME COMMAND`; `condense shell` has `tykky activate`",
         "advanced" => {
             "`condense conda-containerize advanced` or `condense pip-containerize advanced`"
-        }
-        "build" => {
-            "`condense cotainr build` for a SIF, `condense conda-containerize new` for a directory with wrappers"
         }
         "wrap" => "`condense wrap-container` or `condense wrap-install`",
         _ => return None,
@@ -250,8 +273,10 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Build(arguments) => build::run(*arguments, words, context),
         Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Config(arguments) => config::run(&arguments, context),
         Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
@@ -259,6 +284,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => generations::info(&arguments, context),
+        Verb::Kernel(arguments) => kernel::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Module(arguments) => module::run(&arguments, context),
@@ -269,11 +295,13 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
         Verb::Run(arguments) => run::run(&arguments, context),
+        Verb::Search(arguments) => search::run(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::Update(arguments) => update::run(*arguments, words, context),
         Verb::UserSoftware(arguments) => user_software::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),

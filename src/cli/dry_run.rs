@@ -51,7 +51,9 @@ pub(super) fn show<P>(
         context.interrupt,
     )?;
     if context.console.wants_json() {
-        context.console.json("dry-run", serde_json::to_value(&preview)?);
+        context
+            .console
+            .json("dry-run", serde_json::to_value(&preview)?);
     } else {
         context.console.data(&preview.to_string());
     }

@@ -17,6 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "packages",
             "pip",
             "pyver",
+            "remove",
             "requirement",
             "requirements",
             "requirements-file",
@@ -45,6 +46,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "layout",
             "mask",
             "mount-point",
+            "no-user-site",
         ],
     ),
     (
@@ -73,7 +75,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
 ];
 
 /// Verbs of condense whose options have the headings of the builders.
-const BUILDERS: [&str; 1] = ["new"];
+const BUILDERS: [&str; 3] = ["build", "new", "update"];
 
 /// Examples of each command without commands below it.
 const EXAMPLES: &[(&str, [&str; 2])] = &[
@@ -86,7 +88,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     (
         "conda-containerize update",
-        ["-r more.txt DIR", "--post-install post.sh --dry-run DIR"],
+        [
+            "-r more.txt DIR numpy=2",
+            "--post-install post.sh --dry-run DIR",
+        ],
     ),
     (
         "conda-containerize advanced",
@@ -126,6 +131,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         [
             "image.sif --base-image=base.sif --conda-env=env.yml",
             "image.sif --system=lumi-g --conda-env=env.yml --accept-licenses",
+        ],
+    ),
+    (
+        "condense build",
+        [
+            "image.sif environment.yml",
+            "image.sif python=3.12 numpy --pip rich --base-image docker://debian:12",
         ],
     ),
     ("condense base facts", ["base.sif", "--json base.sif"]),
@@ -190,6 +202,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["image.sif", "--key public.asc image.sif"],
     ),
     ("condense spec", ["env.yml", "--json env.yml"]),
+    (
+        "condense update",
+        ["myenv numpy=2 --pip rich", "myenv --remove scipy"],
+    ),
     ("condense verify", ["NAME", "--no-start DIR"]),
     ("condense cache info", ["", "--json"]),
     (
@@ -208,6 +224,24 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ],
     ),
     ("condense help", ["image pack", "mpi-abi"]),
+    ("condense config list", ["", "--json"]),
+    ("condense config get", ["base-image", "--json channels"]),
+    (
+        "condense config set",
+        [
+            "base-image docker://debian:12",
+            "channels conda-forge bioconda",
+        ],
+    ),
+    ("condense config unset", ["site", "network.retries"]),
+    (
+        "condense kernel",
+        ["myenv", "--display-name Analysis --dry-run image.sif"],
+    ),
+    (
+        "condense search",
+        ["numpy>=2", "--channel bioconda *torch*"],
+    ),
     (
         "condense module",
         [

@@ -13,10 +13,11 @@ pub(crate) mod cotainr;
 mod dry_run;
 mod help;
 mod mistake;
-mod network;
+pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;
+mod sif;
 pub(crate) mod site;
 mod update;
 mod usage;
@@ -28,12 +29,12 @@ use std::{
     sync::Arc,
 };
 
-use condense_build::{Interrupt, Report};
+use condense_build::{Interrupt, Preview, Report};
 use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
 
-use condense_build::plan::{InstallationPlan, UpdatePlan, WrapPlan};
+use condense_build::plan::{InstallationPlan, SifPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
@@ -75,17 +76,10 @@ impl Command {
             Self::Replace(job) => return job(context),
             Self::Run(job) => job,
             Self::Build(plan) => Box::new(move |context| build_installation(&plan, context)),
-            Self::Update(plan) => Box::new(move |context| {
-                if plan.dry_run {
-                    return dry_run::show(&*plan, condense_build::preview_update, context);
-                }
-                build(&*plan, condense_build::update, context)
-            }),
+            Self::Update(plan) => Box::new(move |context| update_installation(&plan, context)),
             Self::Wrap(plan) => Box::new(move |context| {
-                if plan.dry_run {
-                    return dry_run::show(&*plan, condense_build::preview_wrap, context);
-                }
-                build(&*plan, condense_build::wrap, context)
+                let (preview, wrap) = (condense_build::preview_wrap, condense_build::wrap);
+                build(&*plan, plan.dry_run, preview, wrap, context)
             }),
         };
         context.interrupt.listen()?;
@@ -104,14 +98,42 @@ pub(crate) fn build_installation(
     plan: &InstallationPlan,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    if plan.dry_run {
-        return dry_run::show(plan, condense_build::preview_build, context);
-    }
-    build(plan, condense_build::build, context)
+    let (preview, run) = (condense_build::preview_build, condense_build::build);
+    build(plan, plan.dry_run, preview, run, context)
 }
 
-/// Carries out a plan.
-fn build<P>(plan: &P, run: Run<P, ()>, context: &Context) -> anyhow::Result<ExitCode> {
+/// Makes a SIF, or shows what a build would do.
+///
+/// # Errors
+/// Returns the error of the build.
+pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
+    let (preview, run) = (condense_build::preview_sif, condense_build::build_sif);
+    build(plan, plan.dry_run, preview, run, context)
+}
+
+/// Changes an installation, or shows what an update would do.
+///
+/// # Errors
+/// Returns the error of the update.
+pub(crate) fn update_installation(
+    plan: &UpdatePlan,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let (preview, run) = (condense_build::preview_update, condense_build::update);
+    build(plan, plan.dry_run, preview, run, context)
+}
+
+/// Carries out a plan, or shows what that would do.
+fn build<P>(
+    plan: &P,
+    is_dry_run: bool,
+    preview: Run<P, Preview>,
+    run: Run<P, ()>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    if is_dry_run {
+        return dry_run::show(plan, preview, context);
+    }
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     run(
         plan,

@@ -1,7 +1,10 @@
 //! Responsible for `pip-containerize`: Tykky's command line for packages of pip in a virtual
 //! environment, whose Python is not part of the image unless uv provides it.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -9,13 +12,17 @@ use super::{
     Command,
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption, VenvOptions},
-    condense::Logging,
+    condense::{
+        Logging,
+        inputs::{FileKind, kind_of},
+    },
     help,
-    update::{self, UpdateArguments},
+    update::{self, Asked, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{InstallationPlan, UpdatedKind};
+use condense_build::plan::{InstallationPlan, PackageChange, UpdatedKind};
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "pip-containerize";
@@ -130,15 +137,19 @@ pub(crate) fn parse(
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
             *new, arguments, env_vars, console,
         )?))),
-        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
-            found.common,
-            found.requirements_file,
-            UpdatedKind::Venv,
-            PROGRAM,
-            arguments,
-            env_vars,
-            console,
-        )?))),
+        Verb::Update(found) => {
+            let asked = Asked {
+                program: PROGRAM,
+                kind: UpdatedKind::Venv,
+                dir: found.common.dir,
+                requirements: found.requirements_file,
+                pip: Vec::new(),
+                change: PackageChange::default(),
+            };
+            let options = found.common.options;
+            let plan = update::plan(options, asked, arguments, env_vars, console)?;
+            Ok(Command::Update(Box::new(plan)))
+        }
         Verb::Advanced(found) => {
             let advanced = advanced::read(&found, TargetCommand::Pip, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
@@ -160,6 +171,26 @@ pub(crate) fn parse(
     }
 }
 
+/// Refuses an environment file and a lock, which other commands take.
+fn refuse_other_kinds(path: &Path, env_vars: &EnvVars) -> anyhow::Result<()> {
+    let file = path.display();
+    let (what, option) = match kind_of(path, env_vars) {
+        Ok(FileKind::Lock) => ("a lock file", "--lock "),
+        // Lists of names are read by pip as well.
+        Ok(FileKind::Environment) if is_yaml(path) => ("an environment file for conda", ""),
+        _ => return Ok(()),
+    };
+    anyhow::bail!(UserError::new(
+        format!("`{file}` is {what}, not a requirements file"),
+        format!("`conda-containerize new --prefix DIR {option}{file}` takes it"),
+    ));
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|end| end == "yml" || end == "yaml")
+}
+
 fn plan(
     new: New,
     arguments: &[OsString],
@@ -177,6 +208,7 @@ fn plan(
         requirements_file,
     } = new;
     build::existing(&requirements_file, "Requirements file", env_vars)?;
+    refuse_other_kinds(&requirements_file, env_vars)?;
     if slim {
         let tag = match &pyver {
             None => "slim".to_owned(),

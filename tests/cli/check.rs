@@ -379,7 +379,10 @@ fn codes_are_explained_and_the_page_has_them_all() {
 fn the_doctor_looks_at_this_machine() {
     let test = TestEnv::new();
     // A missing runtime is one error, whatever else is true of this machine.
-    let said = condense(&test, &["doctor", "--json", "--site", "lumi-g"]);
+    let said = condense(
+        &test,
+        &["doctor", "--offline", "--json", "--site", "lumi-g"],
+    );
     assert_eq!(said.status, 1, "{said:?}");
     let found = codes(&said.stdout, "findings");
     assert!(found.contains(&"no-runtime".to_owned()), "{said:?}");
@@ -393,7 +396,7 @@ fn the_doctor_looks_at_this_machine() {
         assert!(value["facts"][fact].is_string(), "{fact}: {said:?}");
     }
     test.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
-    let text = condense(&test, &["doctor"]);
+    let text = condense(&test, &["doctor", "--offline"]);
     assert!(
         text.stdout.contains("runtime           apptainer 1.4.5\n"),
         "{text:?}"

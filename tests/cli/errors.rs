@@ -354,7 +354,7 @@ fn names_and_packages_that_are_not_there() {
             ("run-nothing", "run installation"),
             ("cache-bad-time", "cache clean --older-than soon"),
             ("help-misspelt", "help pakages"),
-            ("command-of-a-dialect", "new env.yml"),
+            ("command-of-another-program", "install numpy"),
         ],
     );
 }

@@ -1,8 +1,8 @@
 //! Tests of the builders of condense itself: `new`, `update` and `build`.
 
 use crate::{
-    harness::{CommandOutput, Run, TestEnv},
-    support::snapshot::snapshot,
+    harness::{self, CommandOutput, Run, TestEnv},
+    support::{channel::Package, snapshot::snapshot},
 };
 
 /// Variables by which a run without a base image gets one that is here.
@@ -279,9 +279,124 @@ fn a_default_base_that_cannot_be_fetched() {
     test.left_nothing();
 }
 
+/// Usability row B9: packages come and go, and each update goes on from what was asked for before.
+#[test]
+fn updates_add_and_remove_packages() {
+    let test = TestEnv::new();
+    test.environment("tool, gated=1");
+    test.write(
+        "more.yml",
+        "channels: [CHANNEL]\ndependencies: [no-programs]\n",
+    );
+    run(&test, "new mine env.yml --base-image BASE").succeeded();
+    let expected = ["gated=1.0", "library=2.0", "tool=1.0"];
+    assert_eq!(packages(&test, "mine"), expected);
+
+    // A package that is there already keeps its version, unless another one is asked for.
+    run(&test, "update mine wants-two more.yml").succeeded();
+    let expected = [
+        "gated=1.0",
+        "library=2.0",
+        "no-programs=1.0",
+        "tool=1.0",
+        "wants-two=1.0",
+    ];
+    assert_eq!(packages(&test, "mine"), expected);
+    run(&test, "update mine gated=2").succeeded();
+    assert_eq!(packages(&test, "mine")[0], "gated=2.0");
+
+    let said = run(&test, "update mine --remove wants-two --remove no-programs").succeeded();
+    assert!(said.stderr.contains("Removed: "), "{said:?}");
+    let expected = ["gated=2.0", "library=2.0", "tool=1.0"];
+    assert_eq!(packages(&test, "mine"), expected);
+    // What only the removed package needed goes with it, and nothing comes back later.
+    run(&test, "update mine --remove tool no-programs").succeeded();
+    assert_eq!(packages(&test, "mine"), ["gated=2.0", "no-programs=1.0"]);
+    let why = run(&test, "packages --requested --json mine").succeeded();
+    assert!(why.stdout.contains("\"gated 2.*\""), "{why:?}");
+    // The lock has the packages of the last generation.
+    let lock = test.path("home/.tykky/mine/share/condense.lock");
+    let lock = fs_err::read_to_string(lock).unwrap();
+    assert!(
+        lock.contains("gated-2.0") && !lock.contains("tool-1.0"),
+        "{lock}"
+    );
+    test.left_nothing();
+}
+
+/// Usability row B12, and the errors of updates.
+#[test]
+fn what_update_refuses_says_what_to_do() {
+    let test = TestEnv::new();
+    test.environment("tool, wants-two");
+    test.write("vars.yml", "dependencies: [tool]\nvariables: {A: b}\n");
+    run(&test, "new mine env.yml --base-image BASE").succeeded();
+    let lock = "../home/.tykky/mine/share/condense.lock";
+    let before = packages(&test, "mine");
+    for (line, words) in [
+        (
+            "update myne tool",
+            &["no installation", "did you mean `mine`?"][..],
+        ),
+        (
+            "update mine --remove tol",
+            &[
+                "there is no conda package `tol` to remove",
+                "did you mean `tool`?",
+            ],
+        ),
+        (
+            "update mine --remove library",
+            &[
+                "`library` cannot be removed: `tool`, which was asked for, needs it",
+                "remove both: `--remove tool --remove library`",
+            ],
+        ),
+        (
+            "update mine LOCK",
+            &["is a lock, which is for whole environments", "--force"],
+        ),
+        ("update mine vars.yml", &["`variables:`"]),
+        ("update mine no-such-package", &["no-such-package"]),
+    ] {
+        let said = run(&test, &line.replace("LOCK", lock));
+        assert_eq!(
+            (said.status, said.stdout.as_str()),
+            (1, ""),
+            "{line}: {said:?}"
+        );
+        for words in words {
+            assert!(
+                said.stderr.contains(words),
+                "{line}: no `{words}` in {said:?}"
+            );
+        }
+        assert_eq!(packages(&test, "mine"), before, "{line}");
+    }
+    let said = run(&test, "update mine tool").succeeded();
+    let dir = test.path("home/.tykky/mine");
+    let line = format!(
+        "nothing to do: {} has everything already that is asked for\n",
+        dir.display()
+    );
+    assert_eq!(said.stderr, line);
+    test.left_nothing();
+}
+
+/// Returns a test with a runtime that starts nothing, and with a `pip` in the channel.
+fn with_pip() -> TestEnv {
+    let mut all = harness::packages();
+    for name in ["pip", "python"] {
+        all.push(Package::new(name, "3.0"));
+    }
+    let test = TestEnv::with(&all);
+    test.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
+    test
+}
+
 #[test]
 fn the_plan_of_new() {
-    let test = TestEnv::new();
+    let test = with_pip();
     test.environment("tool");
     let check = |name: &str, line: &str| {
         let said = run(&test, &format!("{line} --base-image BASE --dry-run")).succeeded();
@@ -293,6 +408,165 @@ fn the_plan_of_new() {
         "new-of-packages",
         "new ./out tool library>=2 -c CHANNEL --pip rich --pip flask==3 --uv",
     );
+}
+
+/// A SIF is made of the same words as an installation.
+#[test]
+fn a_sif_of_a_file_and_packages() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    run(&test, "build out.sif env.yml no-programs --base-image BASE").succeeded();
+    let expected = ["library=2.0", "no-programs=1.0", "tool=1.0"];
+    assert_eq!(packages(&test, "out.sif"), expected);
+    let inspected = run(&test, "sif inspect out.sif").succeeded();
+    let command = format!(
+        "condense build out.sif env.yml no-programs --base-image {}",
+        base(&test)
+    );
+    assert!(inspected.stdout.contains(&command), "{inspected:?}");
+
+    let bytes = fs_err::read(test.path("work/out.sif")).unwrap();
+    for (line, status, words) in [
+        (
+            "build out.sif tool -c CHANNEL --base-image BASE",
+            1,
+            &["`out.sif` is there already", "`--force`"][..],
+        ),
+        (
+            "build new.sif",
+            2,
+            &[
+                "no FILE and no SPEC is named",
+                "`condense build new.sif environment.yml`",
+            ],
+        ),
+        (
+            "build new.sif tool --on-top --base-image BASE",
+            1,
+            &["`--on-top` installs requirements for pip over the image's own Python"],
+        ),
+        (
+            "build new.sif x.def --base-image BASE",
+            1,
+            &["`x.def` does not exist"],
+        ),
+    ] {
+        let said = run(&test, line);
+        assert_eq!(
+            (said.status, said.stdout.as_str()),
+            (status, ""),
+            "{line}: {said:?}"
+        );
+        for words in words {
+            assert!(
+                said.stderr.contains(words),
+                "{line}: no `{words}` in {said:?}"
+            );
+        }
+    }
+    assert_eq!(fs_err::read(test.path("work/out.sif")).unwrap(), bytes);
+    run(
+        &test,
+        "build out.sif library -c CHANNEL --base-image BASE --force",
+    )
+    .succeeded();
+    assert_eq!(packages(&test, "out.sif"), ["library=2.0"]);
+    let test = with_pip();
+    let plan = "build plan.sif tool -c CHANNEL --pip rich --post make --base-image BASE --dry-run";
+    let said = run(&test, plan).succeeded();
+    snapshot!("dry-run/build", said, test.paths());
+    test.left_nothing();
+}
+
+/// Usability row B27: each builder knows the files of the others.
+#[test]
+fn builders_know_the_files_of_others() {
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    test.write("requirements.txt", "rich==1 ; python_version > '3'\n");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    let lock = "installation/share/condense.lock";
+    for (line, words) in [
+        (
+            "conda-containerize new --prefix out --base-image BASE LOCK",
+            "`--lock installation/share/condense.lock` installs exactly",
+        ),
+        (
+            "conda-containerize new --prefix out --base-image BASE requirements.txt",
+            "`pip-containerize new --prefix DIR requirements.txt`",
+        ),
+        (
+            "pip-containerize new --prefix out --base-image BASE env.yml",
+            "`conda-containerize new --prefix DIR env.yml` takes it",
+        ),
+        (
+            "pip-containerize new --prefix out --base-image BASE LOCK",
+            "`conda-containerize new --prefix DIR --lock installation/share/condense.lock`",
+        ),
+        (
+            "conda-containerize new --prefix out --base-image BASE --lock LOCK -r requirements.txt",
+            "has exactly its packages",
+        ),
+    ] {
+        let said = run(&test, &line.replace("LOCK", lock));
+        assert_eq!(said.status, 1, "{line}: {said:?}");
+        assert!(said.stdout.contains(words), "{line}: {said:?}");
+        assert!(!test.path("work/out").exists(), "{line}");
+    }
+    for (line, words) in [
+        ("install numpy", "`condense new NAME SPEC…`"),
+        ("create -n x numpy", "`condense new NAME SPEC…`"),
+        ("add x numpy", "`condense update NAME SPEC…`"),
+        (
+            "remove-package x numpy",
+            "`condense update NAME --remove PKG`",
+        ),
+        (
+            "env create -f env.yml",
+            "`condense new NAME environment.yml`",
+        ),
+        ("env update", "`condense update NAME FILE`"),
+        ("env list", "`condense list`"),
+    ] {
+        let said = run(&test, line);
+        assert_eq!(said.status, 2, "{line}: {said:?}");
+        let hint = said.stderr.lines().last().unwrap_or_default();
+        assert!(
+            hint.starts_with("hint: ") && hint.contains(words),
+            "{line}: {said:?}"
+        );
+    }
+}
+
+/// Usability row A4: an interpreter that the container would not have is refused before anything
+/// starts.
+#[test]
+fn a_python_of_the_system_and_a_named_base_are_refused() {
+    let test = TestEnv::new();
+    test.write("requirements.txt", "rich\n");
+    let python = ["/usr/bin/python3", "/bin/python3"];
+    let Some(python) = python
+        .iter()
+        .find(|path| std::path::Path::new(path).exists())
+    else {
+        panic!("this test needs /usr/bin/python3");
+    };
+    let said = run(
+        &test,
+        &format!(
+            "pip-containerize new --prefix out --base-image BASE --interpreter {python} requirements.txt"
+        ),
+    );
+    assert_eq!(said.status, 1, "{said:?}");
+    for words in [
+        "of this machine is not there in the container",
+        "hint: leave out the base image",
+        "or leave out `--interpreter`",
+    ] {
+        assert!(said.stdout.contains(words), "{said:?}");
+    }
+    assert!(!test.path("work/out").exists());
+    test.left_nothing();
 }
 
 /// A name of an image in a registry without its scheme is met in every place that takes a base.

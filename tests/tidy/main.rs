@@ -51,6 +51,7 @@ fn arrows_between_crates_are_those_of_the_design() {
                 "image",
                 "input",
                 "installation",
+                "jobs",
                 "modules",
                 "oci",
                 "prefix",
@@ -78,6 +79,7 @@ fn arrows_between_crates_are_those_of_the_design() {
         ("fuzz", &[]),
         ("image", &["diagnostics", "input", "publish", "threads"]),
         ("input", &[]),
+        ("jobs", &[]),
         (
             "installation",
             &["activation", "diagnostics", "input", "publish"],

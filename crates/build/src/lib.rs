@@ -38,6 +38,8 @@ mod pull;
 mod report;
 mod request;
 mod scratch;
+mod search;
+mod servers;
 mod session;
 mod sif;
 mod space;
@@ -59,6 +61,8 @@ pub use preview::{Preview, PreviewedBase, PreviewedPackage, PreviewedPip, previe
 pub use processes::end_all;
 pub use pull::{Pull, missing as missing_base};
 pub use report::{Level, Phase, Report, Reporter};
+pub use search::{SearchPlan, search};
+pub use servers::{ServerPlan, ask_servers};
 pub use sif::{build_sif, preview_sif};
 pub use update::{preview_update, update};
 pub use verify::verify;

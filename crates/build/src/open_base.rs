@@ -55,17 +55,30 @@ impl OpenBase {
         choice: &BaseChoice,
         epoch: Option<u32>,
     ) -> anyhow::Result<Self> {
-        Self::open_located(locate(session, choice, epoch)?, choice)
+        Self::open_located(session, locate(session, choice, epoch)?, choice)
     }
 
     /// Opens a base that was located before, if it runs on this machine.
     ///
     /// # Errors
     /// Returns an error if the base cannot be read, or is for another architecture.
-    pub(crate) fn open_located(located: Located, choice: &BaseChoice) -> anyhow::Result<Self> {
+    pub(crate) fn open_located(
+        session: Session,
+        located: Located,
+        choice: &BaseChoice,
+    ) -> anyhow::Result<Self> {
         let image = BaseImage::open(&located.path)?;
         image.check_architecture()?;
-        Self::new(image, located, view_of(choice))
+        let base = Self::new(image, located, view_of(choice))?;
+        let build_env = &session.settings.build_env;
+        let named = build_env.host_file_binds(true, |top| base.view.shows(top));
+        if !named.odd.is_empty() {
+            session.report.warning(format!(
+                "a container cannot show the files of {}, for special characters in their paths",
+                named.odd.join(", ")
+            ));
+        }
+        Ok(base)
     }
 
     /// Finds or fetches a base for any architecture.

@@ -24,7 +24,7 @@ pub use lock::LockPlan;
 pub use mount_point::MountPoint;
 pub use run_settings::{CacheLimit, Checks, Overrides, PackageSettings, Registries, RunSettings};
 pub use sif::{Copy, Layout, Sif, SifContent, SifInput};
-pub use update::{NextGeneration, UpdatePlan, UpdatedKind};
+pub use update::{NextGeneration, PackageChange, UpdatePlan, UpdatedKind};
 pub use wrap::{WrapInput, Wrapped};
 
 /// One validated run that makes an output of type `O` from an input of type `I` and a base image.

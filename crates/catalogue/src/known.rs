@@ -53,12 +53,16 @@ impl KnownImages {
         for (module, entry) in &mut entries {
             let kind = kind(module);
             entry.replacement = self.replacements.get(&kind).cloned().or_else(|| {
-                let same = current.iter().filter(|(other, _)| self::kind(other) == kind);
+                let same = current
+                    .iter()
+                    .filter(|(other, _)| self::kind(other) == kind);
                 let newest = same.max_by_key(|(name, entry)| {
                     let rocm = entry.rocm.as_deref().map(numbers);
                     (rocm, numbers(name))
                 });
-                newest.filter(|_| entry.retired).map(|(name, _)| name.clone())
+                newest
+                    .filter(|_| entry.retired)
+                    .map(|(name, _)| name.clone())
             });
         }
         entries
@@ -125,7 +129,10 @@ mod tests {
         let entry = &catalogue.known["jax-0.4.13-rocm-5.6.1-python-3.10-singularity-20231215"];
         assert!(entry.retired);
         let newest = entry.replacement.as_deref().unwrap();
-        assert_eq!(newest, "jax-0.4.35-rocm-6.2.4-python-3.12-singularity-20250404");
+        assert_eq!(
+            newest,
+            "jax-0.4.35-rocm-6.2.4-python-3.12-singularity-20250404"
+        );
         assert!(!catalogue.known[newest].retired);
         assert_eq!(catalogue.known[newest].replacement, None);
         // AlphaFold has no newer image.

@@ -433,6 +433,7 @@ impl Site {
             binds: self.binds.iter().map(expanded).collect(),
             flags: self.runtime_flags(),
             variables: self.variables(),
+            no_user_site: false,
         }
     }
 

@@ -32,6 +32,7 @@
 mod bind;
 mod container_files;
 mod error;
+mod host_files;
 mod layout;
 mod mode;
 mod quote;
@@ -47,6 +48,7 @@ pub use container_files::{
     BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles, ContainerSite, EnvironmentKind,
 };
 pub use error::{Error, Result};
+pub use host_files::{HOST_FILE_VARIABLES, HostFileForm, HostFileVariable};
 pub use layout::{
     Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Removal,
     Staged, State, is_reserved_name, remove,

@@ -183,9 +183,13 @@ impl ModuleFile {
         let mut programs = Vec::new();
         for command in &self.commands {
             let what = match command.as_str() {
-                "start-shell" => "a shell in the container; `start-shell -- COMMAND` runs a command",
+                "start-shell" => {
+                    "a shell in the container; `start-shell -- COMMAND` runs a command"
+                }
                 "list-packages" => "the Python packages of the image and of /user-software",
-                "make-squashfs" => "pack user-software into one file; `--remove` removes the directory",
+                "make-squashfs" => {
+                    "pack user-software into one file; `--remove` removes the directory"
+                }
                 "unmake-squashfs" => "unpack it again; `--edit` sets the file aside",
                 other => {
                     programs.push(other);

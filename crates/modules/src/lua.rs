@@ -25,7 +25,10 @@ pub(crate) fn render(file: &ModuleFile) -> String {
     let values = [
         ("RECORD", file.record().render(Language::Lua)),
         ("HELP", block(&file.help().join("\n"))),
-        ("DESCRIPTION", quote(&format!("Description: {}", file.description))),
+        (
+            "DESCRIPTION",
+            quote(&format!("Description: {}", file.description)),
+        ),
         ("KEYWORDS", keywords.trim_end().to_owned()),
         ("EXTENSIONS", quote(&file.extensions())),
         ("ROOT", quote(&file.root)),
@@ -64,7 +67,11 @@ fn render_container(container: &ContainerModule, suffix: String) -> String {
         format!("  {{ {}, {} }},", quote(&bind.source), quote(&entry))
     });
     let variables = container.variables.iter().map(|variable| {
-        format!("  {{ {}, {} }},", quote(&variable.name), quote(&variable.value))
+        format!(
+            "  {{ {}, {} }},",
+            quote(&variable.name),
+            quote(&variable.value)
+        )
     });
     let path = container.path.iter().map(|dir| quote(dir));
     fill(
@@ -126,7 +133,10 @@ mod tests {
 
     #[test]
     fn texts_are_quoted_for_lua() {
-        assert_eq!(quote("a 'b' \"c\" \\ $[x]\n\t"), r#""a 'b' \"c\" \\ $[x]\n\009""#);
+        assert_eq!(
+            quote("a 'b' \"c\" \\ $[x]\n\t"),
+            r#""a 'b' \"c\" \\ $[x]\n\009""#
+        );
         assert_eq!(block("a ]=] b\n\n"), "[==[\na ]=] b\n]==]");
     }
 }

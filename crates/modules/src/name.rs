@@ -58,7 +58,9 @@ impl fmt::Display for ModuleName {
 }
 
 fn has_ending_of_lmod(version: &str) -> bool {
-    version.rsplit_once('.').is_some_and(|(_, end)| end == "lua")
+    version
+        .rsplit_once('.')
+        .is_some_and(|(_, end)| end == "lua")
 }
 
 fn check(word: &str, what: &'static str) -> Result<()> {
@@ -84,7 +86,9 @@ fn check(word: &str, what: &'static str) -> Result<()> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
     if let Some(odd) = word.chars().find(|c| !is_plain(*c)) {
         return refuse(match odd {
-            ':' | ',' | '@' | '~' | '=' => "Environment Modules reads this sign as part of a version",
+            ':' | ',' | '@' | '~' | '=' => {
+                "Environment Modules reads this sign as part of a version"
+            }
             _ => "a shell or a module tool would read a sign in it differently",
         });
     }

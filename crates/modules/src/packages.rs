@@ -14,9 +14,30 @@ const METADATA_MOST: u64 = 4 << 20;
 
 /// Packages for which people look for a module, the most wanted one first.
 const WANTED: [&str; 24] = [
-    "torch", "jax", "tensorflow", "vllm", "numpy", "transformers", "deepspeed", "mpi4py",
-    "torchvision", "flash-attn", "xformers", "accelerate", "triton", "bitsandbytes", "horovod",
-    "torchaudio", "flax", "keras", "scipy", "pandas", "scikit-learn", "xarray", "dask", "matplotlib",
+    "torch",
+    "jax",
+    "tensorflow",
+    "vllm",
+    "numpy",
+    "transformers",
+    "deepspeed",
+    "mpi4py",
+    "torchvision",
+    "flash-attn",
+    "xformers",
+    "accelerate",
+    "triton",
+    "bitsandbytes",
+    "horovod",
+    "torchaudio",
+    "flax",
+    "keras",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "xarray",
+    "dask",
+    "matplotlib",
 ];
 /// Number of packages in a help text.
 const SHOWN_MOST: usize = 10;
@@ -155,7 +176,11 @@ mod tests {
     /// B6: the columns of `pip list`; a package of the user hides the image's.
     #[test]
     fn packages_are_listed_as_pip_does() {
-        let image = of(&[("numpy", "2.1"), ("Typing_Extensions", "4.12.2"), ("a", "1")]);
+        let image = of(&[
+            ("numpy", "2.1"),
+            ("Typing_Extensions", "4.12.2"),
+            ("a", "1"),
+        ]);
         let user = of(&[("typing-extensions", "4.13"), ("zarr", "3")]);
         let all = merge(&image, &user);
         assert_eq!(
@@ -179,8 +204,14 @@ mod tests {
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
             fs_err::write(path, text).unwrap();
         };
-        write("six-1.dist-info/METADATA", "Name: six\nVersion: 1\n\nName: no\n");
-        write("old.egg-info/PKG-INFO", "Metadata-Version: 1\nName: old\nVersion: 2\n");
+        write(
+            "six-1.dist-info/METADATA",
+            "Name: six\nVersion: 1\n\nName: no\n",
+        );
+        write(
+            "old.egg-info/PKG-INFO",
+            "Metadata-Version: 1\nName: old\nVersion: 2\n",
+        );
         write("broken.dist-info/RECORD", "");
         write("six.py", "");
         assert_eq!(

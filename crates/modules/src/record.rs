@@ -78,7 +78,11 @@ impl ImageDir {
     pub fn path(&self, look: impl Fn(&str) -> Option<String>) -> String {
         let value = self.variable.as_deref().and_then(look);
         let start = value.filter(|value| !value.is_empty());
-        format!("{}{}", start.unwrap_or_else(|| self.start.clone()), self.rest)
+        format!(
+            "{}{}",
+            start.unwrap_or_else(|| self.start.clone()),
+            self.rest
+        )
     }
 }
 
@@ -104,9 +108,9 @@ impl Record {
     /// the file.
     pub fn find(text: &str) -> Option<Self> {
         let json = text.lines().find_map(|line| {
-            let comment = [Language::Lua, Language::Tcl].into_iter().find_map(|language| {
-                line.strip_prefix(language.comment())?.strip_prefix(' ')
-            });
+            let comment = [Language::Lua, Language::Tcl]
+                .into_iter()
+                .find_map(|language| line.strip_prefix(language.comment())?.strip_prefix(' '));
             comment?.strip_prefix(MARK)
         })?;
         let record: Self = serde_json::from_str(json).ok()?;

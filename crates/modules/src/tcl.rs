@@ -23,7 +23,10 @@ pub(crate) fn render(file: &ModuleFile) -> String {
     let values = [
         ("RECORD", file.record().render(Language::Tcl)),
         ("HELP", help.collect::<Vec<_>>().join("\n")),
-        ("DESCRIPTION", quote(&format!("Description: {}", file.description))),
+        (
+            "DESCRIPTION",
+            quote(&format!("Description: {}", file.description)),
+        ),
         ("KEYWORDS", format!("module-whatis {keywords}")),
         ("EXTENSIONS", quote(&file.extensions())),
         ("ROOT", quote(&file.root)),

@@ -33,6 +33,9 @@ mod tests {
     #[test]
     fn names_are_replaced_once() {
         let values = [("A", "@B@ \\".to_owned()), ("B", "b".to_owned())];
-        assert_eq!(fill("x@A@y@B@z a@b.c \"$@\"", &values), "x@B@ \\ybz a@b.c \"$@\"");
+        assert_eq!(
+            fill("x@A@y@B@z a@b.c \"$@\"", &values),
+            "x@B@ \\ybz a@b.c \"$@\""
+        );
     }
 }

@@ -116,7 +116,10 @@ mod tests {
         let software = UserSoftware::below(root.path());
         let options = PackOptions::default();
         let unpacking = ExtractOptions::default();
-        assert!(matches!(pack(&software, &options, false), Err(Error::Nothing { .. })));
+        assert!(matches!(
+            pack(&software, &options, false),
+            Err(Error::Nothing { .. })
+        ));
         assert!(matches!(
             unpack(&software, &unpacking, false),
             Err(Error::Nothing { .. })
@@ -126,14 +129,20 @@ mod tests {
         fs_err::write(&file, "text").unwrap();
 
         pack(&software, &options, false).unwrap();
-        assert_eq!(names(root.path()), ["user-software", "user-software.squashfs"]);
+        assert_eq!(
+            names(root.path()),
+            ["user-software", "user-software.squashfs"]
+        );
         pack(&software, &options, false).unwrap_err();
         fs_err::remove_file(&software.packed).unwrap();
         pack(&software, &options, true).unwrap();
         assert_eq!(names(root.path()), ["user-software.squashfs"]);
 
         unpack(&software, &unpacking, true).unwrap();
-        assert_eq!(names(root.path()), ["user-software", "user-software.squashfs.old"]);
+        assert_eq!(
+            names(root.path()),
+            ["user-software", "user-software.squashfs.old"]
+        );
         assert_eq!(fs_err::read_to_string(&file).unwrap(), "text");
         pack(&software, &options, true).unwrap();
         let error = unpack(&software, &unpacking, true).unwrap_err();

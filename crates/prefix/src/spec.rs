@@ -283,12 +283,12 @@ impl EnvironmentSpec {
     /// credentials. A `pip` that condense added is left out.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
-        let added = self.warnings.contains(&Warning::PipAdded);
+        let is_added = self.warnings.contains(&Warning::PipAdded);
         let specs = self
             .specs
             .iter()
-            .take(self.specs.len() - usize::from(added));
-        archives.chain(specs.map(|requested| requested.written.as_str()))
+            .map(|requested| requested.written.as_str());
+        archives.chain(specs.filter(move |written| !is_added || *written != "pip"))
     }
 
     /// Returns the conda packages that are requested by name.
@@ -364,6 +364,15 @@ impl EnvironmentSpec {
     }
 
     /// Returns true if the file names no channel, so that the default channel is used.
+    /// Returns the addresses of indices that each of the channels must have.
+    pub fn index_addresses(&self) -> Vec<url::Url> {
+        let channels = self.channels.iter();
+        let dirs =
+            channels.map(|channel| channel.platform_url(rattler_conda_types::Subdir::NoArch));
+        dirs.filter_map(|dir| dir.join("repodata.json").ok())
+            .collect()
+    }
+
     pub(crate) fn names_no_channel(&self) -> bool {
         let no_channel = |warning: &Warning| matches!(warning, Warning::NoChannel { .. });
         self.warnings.iter().any(no_channel)

@@ -85,9 +85,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             let of_catalogue = all(&Query::default());
             // Another name of a module's image: its file, or NAME/VERSION.
             let location = catalogue.known_location(image);
-            let found = of_catalogue.iter().find(|found| {
-                found.name == *image || location == Some(found.reference.as_str())
-            });
+            let found = of_catalogue
+                .iter()
+                .find(|found| found.name == *image || location == Some(found.reference.as_str()));
             let (reference, note) = if found.is_some_and(|found| !found.here) {
                 (None, None)
             } else {

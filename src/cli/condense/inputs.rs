@@ -28,7 +28,7 @@ FILE; every other word is a SPEC. `./NAME` names a file without such an end.";
 
 /// Files and packages that the words of a command line name.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(in crate::cli) struct Inputs {
     pub(super) file: Option<InputFile>,
     pub(super) packages: Vec<String>,
 }
@@ -61,10 +61,20 @@ pub(super) struct Requested {
     pub(super) requirements: Option<PathBuf>,
 }
 
+/// Packages that an update adds.
+pub(in crate::cli) struct Additions {
+    /// Environment file.
+    pub(in crate::cli) file: Option<PathBuf>,
+    pub(in crate::cli) packages: Vec<String>,
+    pub(in crate::cli) requirements: Option<PathBuf>,
+}
+
 /// Options that go with the words.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) channels: Vec<String>,
+    /// Channels for packages without a file if no option names a channel.
+    pub(super) default_channels: Vec<String>,
     /// File of `-r`.
     pub(super) requirements: Option<PathBuf>,
     pub(super) lock: Option<Lock>,
@@ -78,7 +88,7 @@ impl Inputs {
     /// # Errors
     /// Returns an error if there are several files, or if the file does not exist, cannot be read
     /// or is of a kind that has no packages.
-    pub(super) fn read(
+    pub(in crate::cli) fn read(
         words: &[OsString],
         env_vars: &EnvVars,
         console: &Console,
@@ -118,7 +128,8 @@ impl Inputs {
     /// Returns an error for what cannot be combined.
     pub(super) fn request(self, beside: Beside) -> anyhow::Result<Option<Requested>> {
         let Beside {
-            channels,
+            mut channels,
+            default_channels,
             mut requirements,
             mut lock,
             has_pip,
@@ -141,6 +152,9 @@ impl Inputs {
             }
         }
         let has_pip = has_pip || requirements.is_some();
+        if file.is_none() && channels.is_empty() {
+            channels = default_channels;
+        }
         let request = PackageRequest {
             file,
             packages: self.packages,
@@ -165,6 +179,43 @@ impl Inputs {
             conda,
             requirements,
         }))
+    }
+}
+
+impl Inputs {
+    /// Returns what an update adds. `requirements` is the file of `-r`.
+    ///
+    /// # Errors
+    /// Returns an error for a lock, and for two requirements files.
+    pub(in crate::cli) fn additions(
+        self,
+        requirements: Option<PathBuf>,
+    ) -> anyhow::Result<Additions> {
+        let mut added = Additions {
+            file: None,
+            packages: self.packages,
+            requirements,
+        };
+        match self.file {
+            None => {}
+            Some(InputFile::Environment(path)) => added.file = Some(path),
+            Some(InputFile::Requirements(path)) => {
+                let first = added.requirements.as_deref();
+                refuse_second("requirements file", "-r", first, &path)?;
+                added.requirements = Some(path);
+            }
+            Some(InputFile::Lock(path)) => bail!(UserError::new(
+                format!(
+                    "`{}` is a lock, which is for whole environments",
+                    path.display()
+                ),
+                format!(
+                    "`new --force` with `--lock {}` makes a generation of exactly its packages",
+                    path.display()
+                ),
+            )),
+        }
+        Ok(added)
     }
 }
 

@@ -110,7 +110,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let texts = texts(arguments.format, &prepared.file)?;
     if arguments.dry_run {
         let texts = texts.iter().map(|(_, text)| text.trim_end());
-        context.console.data(&texts.collect::<Vec<_>>().join("\n\n"));
+        context
+            .console
+            .data(&texts.collect::<Vec<_>>().join("\n\n"));
         return Ok(ExitCode::SUCCESS);
     }
     let paths: Vec<PathBuf> = texts
@@ -247,7 +249,10 @@ fn absolute(path: &Path, env_vars: &EnvVars) -> anyhow::Result<PathBuf> {
         }
     }
     if rest.components().any(|part| part.as_os_str() == "..") {
-        bail!("`{}` leads through a directory that does not exist", path.display());
+        bail!(
+            "`{}` leads through a directory that does not exist",
+            path.display()
+        );
     }
     Ok(rest)
 }
@@ -259,7 +264,11 @@ fn tell(
     paths: &[PathBuf],
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let use_line = quote_line(["module".as_ref(), "use".as_ref(), places.module_dir.as_os_str()]);
+    let use_line = quote_line([
+        "module".as_ref(),
+        "use".as_ref(),
+        places.module_dir.as_os_str(),
+    ]);
     let lines = [
         use_line.to_string_lossy().into_owned(),
         format!("module load {module}"),
@@ -267,14 +276,13 @@ fn tell(
     if arguments.json {
         let paths: Vec<String> = paths.iter().map(|it| it.display().to_string()).collect();
         let value = json!({
-            "schema": "condense.module/1",
             "name": module.name(),
             "version": module.version(),
             "files": paths,
             "root": places.root.to_string_lossy(),
             "commands": lines,
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("module", value);
     } else {
         for path in paths {
             context.report.info(format!("wrote {}", path.display()));

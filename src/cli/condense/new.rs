@@ -20,6 +20,7 @@ use crate::{
         build::{self, BuildOptions, CommandOptions, PackagesOption, existing},
         build_installation,
         conda_containerize::{CondaOptions, ENVIRONMENT},
+        run_settings::default_channels,
     },
     console::Console,
 };
@@ -89,6 +90,7 @@ fn plan(
     };
     let beside = Beside {
         channels: more.channel,
+        default_channels: default_channels(env_vars),
         requirements,
         lock: conda.lock(),
         has_pip: !more.pip.is_empty(),

@@ -14,7 +14,9 @@ use condense_build::{
 };
 use condense_diagnostics::UserError;
 use condense_image::{ExtractOptions, PackOptions, Progress};
-use condense_modules::{Distribution, Root, distributions_below, merge, pack, render_table, unpack};
+use condense_modules::{
+    Distribution, Root, distributions_below, merge, pack, render_table, unpack,
+};
 use indicatif::HumanBytes;
 use serde_json::json;
 
@@ -173,8 +175,8 @@ fn list(path: &Path, is_json: bool, context: &Context) -> anyhow::Result<()> {
     };
     let all = merge(&root.packages()?, &of_user);
     if is_json {
-        let value = json!({"schema": "condense.user-software/1", "packages": all});
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        let value = json!({"packages": all});
+        context.console.json("user-software", value);
     } else {
         context.console.data(&render_table(&all));
     }

@@ -22,7 +22,7 @@ pub enum ChangeKind {
     Added,
     /// Only the older side has the package.
     Removed,
-    /// The versions differ.
+    /// Both sides have it, in different versions.
     Version,
     /// The version is the same; the build or the origin differs.
     Build,
@@ -137,7 +137,7 @@ pub struct ChangeCounts {
 }
 
 impl ChangeCounts {
-    /// Counts changes.
+    /// Counts changes by their kind.
     pub fn of(changes: &[Change]) -> Self {
         let mut counts = Self::default();
         for change in changes {

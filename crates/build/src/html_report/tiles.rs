@@ -1,4 +1,5 @@
-//! Responsible for a treemap: a rectangle for each part, whose area is the part's size in the image.
+//! Responsible for a treemap: a rectangle for each part, whose area is the part's size in the
+//! image.
 //!
 //! Names are never cut: a name is broken behind its hyphens, written smaller or downwards, or left
 //! to the text that browsers show under the pointer, and to the table.

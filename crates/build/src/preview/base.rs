@@ -61,7 +61,7 @@ impl FoundBase {
                 is_cached: true,
                 digest: Some(found.digest),
             };
-            let base = OpenBase::open_located(located, choice)?;
+            let base = OpenBase::open_located(session, located, choice)?;
             return Ok(Self::Open(Box::new(base)));
         }
         let host = std::env::consts::ARCH;

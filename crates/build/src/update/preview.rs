@@ -36,7 +36,10 @@ pub fn preview_update(
     let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
     let next = plan.next_generation(&before.receipt, own_lines.given);
     let session = Session::new(&next.settings, search_path, report, interrupt).dry();
-    let (build, facts) = prepare(plan, &before, &next, session)?;
+    let prepared = prepare(plan, &before, &next, session)?;
+    let Some((build, facts)) = prepared else {
+        return Ok(nothing(plan, &before, report));
+    };
     let image_bytes = fs_err::metadata(before.image_path())?.len();
     space::check(&[space::Need {
         dir: &plan.dir,
@@ -49,11 +52,17 @@ pub fn preview_update(
     let compression = next.generation.compression.unwrap_or_default();
     let mut steps = Vec::new();
     let [first, last] = build.inputs.script_steps();
+    let change = &plan.change;
     let is_whole = first.is_some() || last.is_some() || plan.compression.is_some();
     if is_whole {
         steps.push("unpack the image".to_owned());
     }
     steps.extend(first);
+    for (verb, names) in [("remove", &change.remove), ("add", &change.add)] {
+        if !names.is_empty() {
+            steps.push(format!("{verb} {}", names.join(", ")));
+        }
+    }
     let installer = if next.extra.uv { "uv" } else { "pip" };
     steps.extend(pip.step(installer));
     steps.extend(last);
@@ -100,6 +109,30 @@ pub fn preview_update(
         },
         report,
     ))
+}
+
+/// Returns the preview of an update that would change nothing.
+fn nothing(plan: &UpdatePlan, before: &PreviousGeneration, report: &Report) -> Preview {
+    let receipt = &before.receipt;
+    let parts = Parts {
+        output: plan.dir.clone(),
+        mount_point: Some(receipt.env_prefix.clone()),
+        base: PreviewedBase {
+            reference: receipt.base.path.display().to_string(),
+            path: Some(before.base_path().to_owned()),
+            manifest_digest: None,
+            download_bytes: 0,
+            glibc: None,
+        },
+        plan: plan.to_string(),
+        target: None,
+        packages: Vec::new(),
+        pip: Resolved::default(),
+        estimate: Estimate::default(),
+        steps: vec!["nothing: everything that is asked for is there".to_owned()],
+        compression: None,
+    };
+    Preview::new(parts, report)
 }
 
 /// Returns the packages that pip would install beside those that are there.

@@ -40,7 +40,10 @@ fn module(root: &str) -> ModuleFile {
                 },
             ],
             keeps_missing_binds: false,
-            path: vec!["/runscripts".to_owned(), "/user-software/venv/a/bin".to_owned()],
+            path: vec![
+                "/runscripts".to_owned(),
+                "/user-software/venv/a/bin".to_owned(),
+            ],
             variables: vec![
                 Named::new("NCCL_SOCKET_IFNAME", "hsn"),
                 Named::new("SINGULARITYENV_WITH_VENV", "true"),
@@ -83,7 +86,10 @@ fn an_installation_has_no_settings_of_containers() {
 fn paths_that_a_bind_cannot_have_are_refused() {
     for root in ["/a:b", "/a,b", "/a\nb"] {
         let error = module(root).render(Language::Lua).unwrap_err();
-        assert!(error.to_string().contains("cannot hold a module"), "{error}");
+        assert!(
+            error.to_string().contains("cannot hold a module"),
+            "{error}"
+        );
     }
     module(ODD).render(Language::Tcl).unwrap();
 }
@@ -140,7 +146,12 @@ fn settings_are_shell_code() {
          settings=$0; read_part; printf '%s|%s\\n' \"$image\" \"$suffix\"; read_part binds; read_part variables\n\
          printf '<%s>\\n' \"$flags\"; IMAGES_ROOT='/my images'; read_part copies one\n";
     let settings = root.dir().join("share/condense/settings.sh");
-    let output = Command::new("sh").arg("-c").arg(script).arg(settings).output().unwrap();
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(settings)
+        .output()
+        .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
         said,

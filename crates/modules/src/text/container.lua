@@ -68,7 +68,7 @@ if loads then
   if is_set("SINGULARITY_BIND") and not is_taken then
     slot = "BINDPATH"
   end
-  local kind = (is_taken or is_packed) and "stack" or "list"
+  local kind = is_taken and "stack" or is_packed and "own" or "list"
   local steps = { kind .. ":SINGULARITY_" .. slot }
   if is_set("APPTAINER_" .. slot) then
     table.insert(steps, "stack:APPTAINER_" .. slot)
@@ -91,14 +91,15 @@ for kind, name in string.gmatch(plan, "(%a+):(%S+)") do
     for _, entry in ipairs(entries) do
       append_path(name, entry, ",")
     end
+  elseif kind == "own" then
+    setenv(name, table.concat(entries, ","))
   elseif kind == "stack" then
-    local old = os.getenv(name)
-    local is_kept = old ~= nil and old ~= ""
+    local old = os.getenv(name) or ""
     -- The stack keeps older values after unloading, which are not those of today.
     if loads and os.getenv("__LMOD_STACK_" .. name) then
-      pushenv(name, is_kept and old or false)
+      pushenv(name, old)
     end
-    pushenv(name, (is_kept and old .. "," or "") .. table.concat(entries, ","))
+    pushenv(name, old .. "," .. table.concat(entries, ","))
   elseif kind == "path" then
     for index = #inside_path, 1, -1 do
       prepend_path(name, inside_path[index], ":")

@@ -73,7 +73,12 @@ if {$loads} {
   if {$has_bind && !$is_taken} {
     set slot BINDPATH
   }
-  set kind [expr {$is_lmod && ($is_taken || $is_packed) ? "stack" : "list"}]
+  set kind list
+  if {$is_lmod && $is_taken} {
+    set kind stack
+  } elseif {$is_lmod && $is_packed} {
+    set kind own
+  }
   set plan [list $kind:SINGULARITY_$slot]
   if {[from_environment APPTAINER_$slot ""] ne ""} {
     lappend plan [expr {$is_lmod ? "stack" : "list"}]:APPTAINER_$slot
@@ -97,14 +102,15 @@ foreach step $plan {
     foreach entry $entries {
       append-path -d , $name $entry
     }
+  } elseif {$kind eq "own"} {
+    setenv $name [join $entries ,]
   } elseif {$kind eq "stack"} {
     set old [from_environment $name ""]
-    # The stack keeps older values after unloading, which are not those of today.
-    if {$loads && [info exists ::env(__LMOD_STACK_$name)]} {
+    # Lmod reads the variable after this file has changed it, so the old value goes first.
+    if {$loads} {
       pushenv $name $old
     }
-    set mine [join $entries ,]
-    pushenv $name [expr {$old eq "" ? $mine : "$old,$mine"}]
+    pushenv $name "$old,[join $entries ,]"
   } elseif {$kind eq "path"} {
     foreach dir [lreverse $inside_path] {
       prepend-path $name $dir

@@ -188,9 +188,9 @@ fn of_installation(dir: &Path, wishes: &Wishes, context: &Context) -> anyhow::Re
     }
     commands.sort();
     if !wishes.wrappers.is_empty() || wishes.copies {
-        context
-            .report
-            .warning("`--wrapper` and `--copy` are for images: an installation has its own commands");
+        context.report.warning(
+            "`--wrapper` and `--copy` are for images: an installation has its own commands",
+        );
     }
     let packages = wanted(&distributions(&contents, None));
     let file = ModuleFile {
@@ -221,7 +221,15 @@ fn of_image(
     let python = find_python(image, &facts)?;
     let packages = distributions(&contents, python.as_ref().map(|it| it.prefix.as_path()));
     let digest = image.digest()?.context("a SIF is a file")?;
-    let settings = settings(image, &facts, &digest, python.as_ref(), wishes, site, context)?;
+    let settings = settings(
+        image,
+        &facts,
+        &digest,
+        python.as_ref(),
+        wishes,
+        site,
+        context,
+    )?;
     let rules = rules(context.env_vars, site);
     let view = BaseView {
         base: image,
@@ -254,7 +262,7 @@ fn of_image(
         root: utf8(wishes.root)?,
         facts: facts_for_users(&facts, &container.settings.image, &digest),
         packages: shown,
-        commands: commands(image, python.as_ref(), has_pip, wishes)?,
+        commands: commands(image, &facts, python.as_ref(), has_pip, wishes)?,
         conflicts: site.module.conflicts.clone(),
         container: Some(container.settings.clone()),
     };
@@ -322,7 +330,10 @@ fn settings(
     let mut dirs: Vec<ImageDir> = Vec::new();
     for dir in image_dirs.cloned().chain(site_dirs) {
         let dir = ImageDir::parse(&dir);
-        if !dirs.iter().any(|known| known.path(|_| None) == dir.path(|_| None)) {
+        if !dirs
+            .iter()
+            .any(|known| known.path(|_| None) == dir.path(|_| None))
+        {
             dirs.push(dir);
         }
     }
@@ -341,35 +352,46 @@ fn settings(
     })
 }
 
-/// Finds the Python that users of the image mean: that of the environment which the image
-/// activates, else of a virtual environment, else of conda, else of the distribution.
-fn find_python(image: &BaseImage, facts: &BaseFacts) -> anyhow::Result<Option<Python>> {
-    let mut prefixes: Vec<(PathBuf, String)> = Vec::new();
+/// Returns the environments of the image, each with a name: first the one that the image activates,
+/// then a virtual environment, those of conda, and the distribution.
+fn environments(facts: &BaseFacts) -> Vec<(PathBuf, String)> {
+    let mut found: Vec<(PathBuf, String)> = Vec::new();
     let named = facts.with_conda.as_deref().and_then(|command| {
         let (script, name) = command.strip_prefix("source ")?.rsplit_once(' ')?;
-        let root = script.strip_suffix("/bin/activate")?.trim_start_matches('/');
+        let root = script
+            .strip_suffix("/bin/activate")?
+            .trim_start_matches('/');
         Some((Path::new(root).join("envs").join(name), name.to_owned()))
     });
-    prefixes.extend(named);
-    prefixes.push((VENV.into(), "venv".to_owned()));
+    found.extend(named);
+    found.push((VENV.into(), "venv".to_owned()));
     if let Some(conda) = &facts.conda {
         let root = conda.prefix.strip_prefix("/").unwrap_or(&conda.prefix);
         let environments = conda.environments.iter().filter(|name| *name != "base");
-        prefixes.extend(environments.map(|name| (root.join("envs").join(name), name.clone())));
-        prefixes.push((root.to_owned(), "conda".to_owned()));
+        found.extend(environments.map(|name| (root.join("envs").join(name), name.clone())));
+        found.push((root.to_owned(), "conda".to_owned()));
     }
     if let Some(python) = &facts.python {
         let prefix = python.path.parent().and_then(Path::parent);
         let prefix = prefix.unwrap_or(Path::new("/usr"));
         let prefix = prefix.strip_prefix("/").unwrap_or(prefix);
-        prefixes.push((prefix.to_owned(), "python".to_owned()));
+        found.push((prefix.to_owned(), "python".to_owned()));
     }
-    for (prefix, name) in prefixes {
-        let programs = image.programs(prefix.join("bin"))?;
-        let programs: Vec<String> = programs
-            .into_iter()
-            .filter_map(|(name, _)| name.into_string().ok())
-            .collect();
+    found
+}
+
+/// Returns the names of the programs in a directory of the image.
+fn programs(image: &BaseImage, dir: &Path) -> anyhow::Result<Vec<String>> {
+    let programs = image.programs(dir)?.into_iter();
+    Ok(programs
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect())
+}
+
+/// Finds the Python that users of the image mean: that of the first environment which has one.
+fn find_python(image: &BaseImage, facts: &BaseFacts) -> anyhow::Result<Option<Python>> {
+    for (prefix, name) in environments(facts) {
+        let programs = programs(image, &prefix.join("bin"))?;
         let version = programs.iter().find_map(|name| {
             let version = name.strip_prefix("python3.")?;
             let is_number = version.bytes().all(|byte| byte.is_ascii_digit());
@@ -390,6 +412,7 @@ fn find_python(image: &BaseImage, facts: &BaseFacts) -> anyhow::Result<Option<Py
 /// Returns the names in `bin`.
 fn commands(
     image: &BaseImage,
+    facts: &BaseFacts,
     python: Option<&Python>,
     has_pip: bool,
     wishes: &Wishes,
@@ -406,10 +429,11 @@ fn commands(
         let usual = USUAL.iter().map(|&name| name.to_owned());
         names.extend(usual.filter(|name| python.programs.contains(name)));
     }
-    let mut known: Vec<String> = python.map_or_else(Vec::new, |it| it.programs.clone());
-    for dir in ["usr/local/bin", "usr/bin", "bin"] {
-        let programs = image.programs(dir)?.into_iter();
-        known.extend(programs.filter_map(|(name, _)| name.into_string().ok()));
+    let mut known = Vec::new();
+    let environments = environments(facts).into_iter().map(|(prefix, _)| prefix);
+    let prefixes = environments.chain(["usr/local", "usr", ""].map(PathBuf::from));
+    for prefix in prefixes.filter(|_| !wishes.wrappers.is_empty()) {
+        known.extend(programs(image, &prefix.join("bin"))?);
     }
     for name in wishes.wrappers {
         if !known.contains(name) {
@@ -457,11 +481,18 @@ fn describe(module: &ModuleName, packages: &[Named]) -> String {
     if names.is_empty() {
         return format!("{}, in a container", module.name());
     }
-    format!("{} with {}, in a container", module.name(), names.join(", "))
+    format!(
+        "{} with {}, in a container",
+        module.name(),
+        names.join(", ")
+    )
 }
 
 fn keywords(packages: &[Named]) -> Vec<String> {
-    packages.iter().map(|package| package.name.clone()).collect()
+    packages
+        .iter()
+        .map(|package| package.name.clone())
+        .collect()
 }
 
 fn facts_for_users(facts: &BaseFacts, image: &ImageRecord, digest: &str) -> Vec<Named> {
@@ -482,6 +513,10 @@ fn facts_for_users(facts: &BaseFacts, image: &ImageRecord, digest: &str) -> Vec<
 
 fn utf8(path: &Path) -> anyhow::Result<String> {
     let text = path.to_str();
-    text.map(str::to_owned)
-        .with_context(|| format!("`{}` is not UTF-8, so no module file can have it", path.display()))
+    text.map(str::to_owned).with_context(|| {
+        format!(
+            "`{}` is not UTF-8, so no module file can have it",
+            path.display()
+        )
+    })
 }
