@@ -1,8 +1,8 @@
 //! Tests of the builders of condense itself: `new`, `update` and `build`.
 
 use crate::{
-    harness::{CommandOutput, Run, TestEnv},
-    support::snapshot::snapshot,
+    harness::{self, CommandOutput, Run, TestEnv},
+    support::{channel::Package, snapshot::snapshot},
 };
 
 /// Variables by which a run without a base image gets one that is here.
@@ -383,9 +383,20 @@ fn what_update_refuses_says_what_to_do() {
     test.left_nothing();
 }
 
+/// Returns a test with a runtime that starts nothing, and with a `pip` in the channel.
+fn with_pip() -> TestEnv {
+    let mut all = harness::packages();
+    for name in ["pip", "python"] {
+        all.push(Package::new(name, "3.0"));
+    }
+    let test = TestEnv::with(&all);
+    test.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
+    test
+}
+
 #[test]
 fn the_plan_of_new() {
-    let test = TestEnv::new();
+    let test = with_pip();
     test.environment("tool");
     let check = |name: &str, line: &str| {
         let said = run(&test, &format!("{line} --base-image BASE --dry-run")).succeeded();
@@ -460,6 +471,7 @@ fn a_sif_of_a_file_and_packages() {
     )
     .succeeded();
     assert_eq!(packages(&test, "out.sif"), ["library=2.0"]);
+    let test = with_pip();
     let plan = "build plan.sif tool -c CHANNEL --pip rich --post make --base-image BASE --dry-run";
     let said = run(&test, plan).succeeded();
     snapshot!("dry-run/build", said, test.paths());
