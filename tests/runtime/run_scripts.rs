@@ -181,8 +181,8 @@ fn steps_on_some_nodes_of_a_job_have_a_master_of_their_own() {
     let slurm = Slurm::start(&test);
     for (options, master, tasks) in [
         ("-N4 -n32", "nid001001", [8, 8, 8, 8]),
-        ("-N4 --ntasks-per-node=2", "nid001001", [2, 2, 2, 2]),
-        ("-N4 -n10 -m block", "nid001001", [7, 1, 1, 1]),
+        ("-N4 -n8 --ntasks-per-node=2", "nid001001", [2, 2, 2, 2]),
+        ("-N4 -n10 -m block", "nid001001", [3, 3, 2, 2]),
         ("-N4 -n9 -m cyclic", "nid001001", [3, 2, 2, 2]),
         ("-N4 -n10 -m plane=3", "nid001001", [3, 3, 3, 1]),
         ("-w nid001002,nid001004 -N2 -n6", "nid001002", [0, 3, 0, 3]),
