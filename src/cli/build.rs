@@ -225,6 +225,7 @@ pub(super) fn plan(
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
         other_names,
         compression: compression.or_else(|| site.compressions().next()),
+        compression_is_default: compression.is_none(),
         block_size,
         source_date_epoch: env_vars.source_date_epoch()?,
         command_line: std::iter::once(asked.program.to_owned())

@@ -274,6 +274,7 @@ fn plan(
         extra_text,
         other_names,
         compression: asked.compression.or_else(|| site.compressions().next()),
+        compression_is_default: asked.compression.is_none(),
         block_size: BlockSize::default(),
         source_date_epoch: env_vars.source_date_epoch()?,
         command_line,

@@ -37,6 +37,7 @@ mod outputs;
 mod pip_containerize;
 mod private;
 mod pull;
+mod reproducible;
 mod run;
 mod sif;
 mod speech;

@@ -34,6 +34,7 @@ mod privacy;
 mod processes;
 mod programs;
 mod pull;
+mod recipe;
 mod report;
 mod request;
 mod scratch;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use condense_diagnostics::UserError;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
-    BuildSteps, CondaFacts, CondaSettings, EnvironmentSpec, Finished, Network, Place, Runner,
+    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner,
     Solution, Target,
 };
 use indicatif::HumanBytes;
@@ -105,7 +105,7 @@ impl Build<'_> {
             spec: &asked,
             pip_packages: &finished.pip_packages,
             replaced_by_pip: &finished.replaced_by_pip,
-            settings: &CondaSettings::new(self.packages.condarc.as_ref()),
+            settings: &self.conda_settings,
         }
         .write(&place)?;
         for (script, reason) in &finished.activation.reasons {
@@ -232,6 +232,7 @@ impl Build<'_> {
             spec,
             target,
             locked,
+            ..
         } = environment;
         let report = self.report();
         let progress: &Report = report;

@@ -10,7 +10,7 @@ mod whole;
 
 use std::{ffi::OsStr, sync::Arc};
 
-use condense_prefix::EnvironmentSpec;
+use condense_prefix::{CondaSettings, EnvironmentSpec, Lock};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
@@ -61,7 +61,7 @@ pub fn update(
     let mut changed = update.change(&claim.image_path())?;
     changed.launch.hand_written = own_lines.by_hand;
     build.check_context().check_pip(&changed.pip_packages)?;
-    let lock = change.render_lock(&changed)?;
+    let lock = update.render_lock(&changed)?;
 
     report.begin(Phase::Publish, None);
     let staged = update.stage(claim, &changed, lock.into_bytes())?;
@@ -106,6 +106,7 @@ fn prepare<'a>(
         prepared: Prepared::open(session, base, &needs)?,
         packages: &plan.packages,
         inputs,
+        conda_settings: conda_settings(plan, lock.as_ref()),
         venv,
         env_path: &next.env_path,
         destination: ImageDestination {
@@ -122,6 +123,15 @@ fn prepare<'a>(
         lock,
     };
     Ok((build, facts))
+}
+
+/// Returns the settings that the `conda` of the environment reports: those of the configuration
+/// that is followed now, or those of the build before.
+fn conda_settings(plan: &UpdatePlan, lock: Option<&Lock>) -> CondaSettings {
+    match (&plan.packages.condarc, lock) {
+        (None, Some(lock)) => lock.conda_settings().clone(),
+        (condarc, _) => CondaSettings::new(condarc.as_ref()),
+    }
 }
 
 /// Reports the warnings of the requirements, and checks them before anything is fetched.

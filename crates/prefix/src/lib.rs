@@ -77,7 +77,9 @@ pub use extend::{Change, Extended, InstallContext, Removal, extend, remove};
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::install;
 pub use landmarks::{Files, landmarks};
-pub use lock::{Lock, LockedPackage, render_lock, render_updated_lock};
+pub use lock::{
+    ImageKind, Lock, LockContents, LockedPackage, Recipe, render_lock, render_updated_lock,
+};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;

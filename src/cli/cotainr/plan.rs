@@ -34,7 +34,6 @@ const URL: &str = "https://github.com/DeiC-HPC/cotainr";
 pub(super) fn make(
     build: Build,
     out: PathBuf,
-    command_line: &[String],
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<SifPlan> {
@@ -65,7 +64,6 @@ pub(super) fn make(
         .collect::<anyhow::Result<Vec<Copy>>>()?;
     let (settings, packages) = run_settings(&more.network, more.tmpdir, env_vars, &site, console)?;
     let labels = [
-        ("cotainr.command", without_secrets(command_line)),
         ("cotainr.version", VERSION.to_owned()),
         ("cotainr.url", URL.to_owned()),
     ];
@@ -211,14 +209,6 @@ impl Place {
             env_path,
         })
     }
-}
-
-fn without_secrets(words: &[String]) -> String {
-    words
-        .iter()
-        .map(|word| condense_prefix::without_secrets(word))
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 fn parse_copy(text: &str, cwd: &Path) -> anyhow::Result<Copy> {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use condense_image::{Donor, PackOptions, Reader};
 use condense_installation::{Launch, Program};
-use condense_prefix::{EnvironmentSpec, Lock, PipPackage, Solution, Target};
+use condense_prefix::{
+    EnvironmentSpec, ImageKind, Lock, LockContents, PipPackage, Recipe, Solution, Target,
+};
 
 use super::previous::PreviousGeneration;
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     generation::shell_of,
     pack::{Packed, repack_options},
     plan::{Generation, UpdatePlan},
+    recipe::base_name,
 };
 
 /// Packages before a change, and those that it asks for.
@@ -49,6 +52,8 @@ pub(super) struct Update<'a> {
 pub(super) struct Changed {
     pub(super) packed: Packed,
     pub(super) solution: Solution,
+    /// The packages that were asked for, also by scripts that called `conda`.
+    pub(super) asked: EnvironmentSpec,
     pub(super) pip_report: Option<String>,
     pub(super) pip_packages: Vec<PipPackage>,
     pub(super) replaced_by_pip: Vec<String>,
@@ -99,24 +104,54 @@ impl Change<'_> {
     pub(super) fn donor(&self) -> anyhow::Result<Donor> {
         Ok(Donor::open(self.before.image_path())?)
     }
+}
 
+impl Update<'_> {
     /// Returns the text of the lock of the new generation.
     ///
     /// # Errors
     /// Returns an error if pip's report cannot be understood.
     pub(super) fn render_lock(&self, changed: &Changed) -> anyhow::Result<String> {
+        let facts = &self.change.facts;
+        let contents = LockContents {
+            solution: &changed.solution,
+            spec: &changed.asked,
+            pip_report: changed.pip_report.as_deref(),
+            installed: &changed.pip_packages,
+            conda: &self.build.conda_settings,
+            recipe: Some(&self.recipe(changed)),
+        };
         Ok(condense_prefix::render_updated_lock(
-            self.facts.lock.as_ref(),
-            &changed.solution,
-            &self.facts.spec,
-            &self.facts.requirements,
-            changed.pip_report.as_deref(),
-            &changed.pip_packages,
+            facts.lock.as_ref(),
+            &facts.requirements,
+            &contents,
         )?)
     }
-}
 
-impl Update<'_> {
+    /// Returns the properties of the new image. They are those of the image before, but for its
+    /// compression.
+    fn recipe(&self, changed: &Changed) -> Recipe {
+        let receipt = &self.change.before.receipt;
+        let before = self.change.facts.lock.as_ref();
+        let before = before.and_then(Lock::recipe);
+        Recipe {
+            kind: ImageKind::Installation,
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            mount_point: receipt.mount_point.clone(),
+            environment: self.build.env_path.to_owned(),
+            compression: Some(changed.packed.image.compression.to_string()),
+            block_size: before.and_then(|before| before.block_size),
+            time: self
+                .build
+                .source_date_epoch
+                .or_else(|| before.and_then(|before| before.time)),
+            base: base_name(&receipt.base.reference),
+            base_digest: receipt.base.sha256.clone(),
+            site: None,
+            updated: true,
+        }
+    }
+
     /// Makes the new image in the cheapest possible way.
     ///
     /// # Errors

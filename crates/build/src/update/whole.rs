@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use condense_image::{ExtractOptions, Reader, extract};
 use condense_installation::Launch;
-use condense_prefix::{BuildSteps, CondaFacts, CondaSettings, PipPackage, Place, Solution};
+use condense_prefix::{BuildSteps, CondaFacts, PipPackage, Place, Solution};
 
 use super::change::{Changed, Update};
 use crate::{
@@ -53,7 +53,7 @@ impl Update<'_> {
                 spec: &made.asked,
                 pip_packages: &made.finished.pip_packages,
                 replaced_by_pip: &made.finished.replaced_by_pip,
-                settings: &CondaSettings::new(build.packages.condarc.as_ref()),
+                settings: &build.conda_settings,
             }
             .write(&made.place)?;
         }
@@ -76,6 +76,7 @@ impl Update<'_> {
             pip_packages: made.finished.pip_packages,
             replaced_by_pip: made.finished.replaced_by_pip,
             solution: made.solution,
+            asked: made.asked,
             launch,
         })
     }
