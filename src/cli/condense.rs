@@ -9,8 +9,10 @@ mod doctor;
 mod explain;
 mod export;
 mod generations;
+mod groups;
 mod help;
 mod image;
+mod info;
 mod installations;
 mod lock;
 mod packages;
@@ -120,8 +122,8 @@ enum Verb {
     Gc(generations::GcArguments),
     /// Show the help of a command, or explain a code
     Help(help::Arguments),
-    /// Show an installation: its inputs, its base and its generations
-    Info(generations::InfoArguments),
+    /// Show an installation or a .sif: its inputs, its base, its packages and its generations
+    Info(info::Arguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
@@ -133,7 +135,8 @@ enum Verb {
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
-    /// Write an HTML page about an installation: sizes by package, the lock, findings, provenance
+    /// Write an HTML page about an installation or a .sif: sizes by package, the lock, findings,
+    /// provenance
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
@@ -149,7 +152,8 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
-    /// Check an installation on this machine: its files, its wrappers, and whether a program starts
+    /// Check an installation or a .sif on this machine: its files, whether a program starts, and
+    /// whether its lock builds it again
     Verify(verify::Arguments),
     /// Show for which requested packages a package was installed
     Why(why::Arguments),
@@ -163,7 +167,8 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     {
         return pages::parse(rest);
     }
-    let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
+    let settled = groups::settle(arguments, &command());
+    let argv = std::iter::once(OsString::from("condense")).chain(settled);
     let parsed = command()
         .try_get_matches_from(argv)
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -230,7 +235,7 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Export(arguments) => export::run(&arguments, context),
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
-        Verb::Info(arguments) => generations::info(&arguments, context),
+        Verb::Info(arguments) => info::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),

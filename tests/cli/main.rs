@@ -40,6 +40,7 @@ mod pull;
 mod reproducible;
 mod run;
 mod sif;
+mod sif_subjects;
 mod speech;
 mod standard_streams;
 #[path = "../support/mod.rs"]

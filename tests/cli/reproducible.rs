@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::harness::{Run, TestEnv};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     fs_err::read(path.as_ref()).unwrap()
@@ -176,4 +176,115 @@ fn requirements_that_are_not_in_a_lock_are_refused_beside_it() {
     test.write("more.txt", "rich\n");
     let output = test.build(&["--lock", "one/share/condense.lock", "-r", "more.txt"]);
     output.failed(1, &["the lock was not made for these requirements"]);
+}
+
+fn condense(test: &TestEnv, words: &[&str]) -> CommandOutput {
+    test.condense(words).run()
+}
+
+#[test]
+fn verify_rebuild_says_that_the_bytes_are_the_same() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    install(
+        &test,
+        "one",
+        &["env.yml", "--compression", "xz", "--block-size", "1M"],
+    );
+    let words = ["verify", "--no-start", "--rebuild", "./one"];
+    let said = condense(&test, &words).succeeded();
+    assert_eq!(said.stdout, "");
+    assert!(said.stderr.contains("the same bytes, sha256 "), "{said:#?}");
+    test.left_nothing();
+
+    let said = condense(&test, &[&words[..], &["--json"]].concat()).succeeded();
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["schema"], "condense.verify/1");
+    let rebuild = &found["rebuild"];
+    for key in ["same_bytes", "same_files", "as_promised"] {
+        assert_eq!(rebuild[key], true, "{key}: {found}");
+    }
+    assert_eq!(rebuild["sha256"], receipt(&test, "one")["image"]["sha256"]);
+    assert_eq!(rebuild["differences"], serde_json::json!([]));
+}
+
+/// Changes the lock together with its digest in the receipt.
+fn change_lock(test: &TestEnv, from: &str, to: &str) {
+    use sha2::{Digest, Sha256};
+    let old = lock_of(test, "one");
+    let new = old.replace(from, to);
+    assert_ne!(old, new);
+    let share = test.path("work/one/share");
+    let digest = |text: &str| hex::encode(Sha256::digest(text));
+    let receipt = fs_err::read_to_string(share.join("receipt.json")).unwrap();
+    let receipt = receipt.replace(&digest(&old), &digest(&new));
+    fs_err::write(share.join("receipt.json"), receipt).unwrap();
+    fs_err::write(share.join("condense.lock"), new).unwrap();
+}
+
+#[test]
+fn verify_rebuild_names_the_files_that_differ() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    install(&test, "one", &["env.yml"]);
+    change_lock(&test, "  - tool\n", "  - library\n");
+    let words = ["verify", "--no-start", "--rebuild", "./one"];
+    let said = condense(&test, &words);
+    assert_eq!(said.status, 1, "{said:#?}");
+    for word in ["conda-meta/history: size ", "conda-meta/tool-1.0-0.json"] {
+        assert!(said.stdout.contains(word), "{said:#?}");
+    }
+    let refused = "the lock does not build this image again: ";
+    assert!(said.stderr.contains(refused), "{said:#?}");
+    let said = condense(&test, &[&words[..], &["--json"]].concat());
+    assert_eq!(said.status, 1, "{said:#?}");
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["rebuild"]["as_promised"], false);
+    assert_eq!(found["rebuild"]["differences"][0]["change"], "changed");
+    test.left_nothing();
+}
+
+#[test]
+fn a_sif_is_built_again_from_the_lock_in_it() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    build_sif(&test, &["--base-image", "../base", "base.sif"]);
+    let words = ["--base-image", "base.sif", "--conda-env", "env.yml", "a.sif"];
+    build_sif(&test, &words);
+    // The base that the lock names is beside the SIF.
+    let words = ["verify", "--no-start", "--rebuild", "./a.sif"];
+    let said = condense(&test, &words).succeeded();
+    assert!(said.stderr.contains("the same bytes, sha256 "), "{said:#?}");
+    fs_err::rename(test.path("work/base.sif"), test.path("moved.sif")).unwrap();
+    let said = condense(&test, &words);
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("name it with `--base-image FILE`"),
+        "{said:#?}"
+    );
+    let with_base = |base: &str| {
+        let base = test.path("work").join(base);
+        let more = ["--base-image", base.to_str().unwrap()];
+        condense(&test, &[&words[..], &more].concat())
+    };
+    with_base("../moved.sif").succeeded();
+    // Another base gives other bytes, which is said.
+    build_sif(
+        &test,
+        &["--base-image", "../base", "--copy", "env.yml:/opt/x", "other.sif"],
+    );
+    let said = with_base("other.sif");
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("was written on the base image `base.sif`"),
+        "{said:#?}"
+    );
+    assert!(said.stdout.contains("+ opt/x"), "{said:#?}");
+    // A SIF without an environment has no lock.
+    let said = condense(&test, &["verify", "--no-start", "--rebuild", "./other.sif"]);
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("there is no condense.lock in it"),
+        "{said:#?}"
+    );
 }

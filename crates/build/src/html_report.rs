@@ -1,30 +1,37 @@
-//! Responsible for the page that shows an installation: sizes by package, the lock, findings,
+//! Responsible for the page that shows an installation or a SIF: sizes by package, the lock, findings,
 //! provenance. The page refers to no other file.
 
 mod tiles;
 
 use std::path::Path;
 
+use anyhow::bail;
 use condense_check::Finding;
+use condense_diagnostics::UserError;
 use condense_image::Reader;
 use condense_installation::{Receipt, render_time};
 use indicatif::HumanBytes;
 
 use crate::{
     check::{CheckTarget, check},
-    contents::Contents,
+    contents::{Contents, Subject, SubjectKind},
     generation::IMAGE,
+    sif_facts::SifFacts,
 };
 
 const STYLE: &str = include_str!("html_report/style.css");
 /// Policy of the page: a browser fetches nothing, even if a name contains markup.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// Returns the page of the installation in `dir`.
+/// Returns the page of an installation or of a SIF.
 ///
 /// # Errors
-/// Returns an error if `dir` is no installation or cannot be read.
-pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
+/// Returns an error if `path` is neither of them or cannot be read.
+pub fn html_report(path: &Path, target: CheckTarget) -> anyhow::Result<String> {
+    if path.is_file() {
+        return of_sif(&Subject::open(path, None)?, target);
+    }
+    let dir = path;
     let receipt = Receipt::load(dir)?;
     let (_, findings) = check(dir, None, target)?;
     let image = dir.join(IMAGE);
@@ -40,7 +47,29 @@ pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
         )?),
         None => None,
     };
-    Ok(render(dir, &receipt, &sizes, lock.as_deref(), &findings))
+    let provenance = provenance(&receipt);
+    Ok(render(dir, &provenance, &sizes, lock.as_deref(), &findings))
+}
+
+/// Returns the page of a SIF, whose labels say where it comes from.
+fn of_sif(subject: &Subject, target: CheckTarget) -> anyhow::Result<String> {
+    let path = subject.path();
+    if subject.kind() != SubjectKind::Sif {
+        bail!(UserError::new(
+            format!("`{}` is neither an installation nor a .sif", path.display()),
+            format!("`condense packages {}` lists its packages", path.display()),
+        ));
+    }
+    let facts = SifFacts::load(subject)?;
+    let (_, findings) = check(path, None, target)?;
+    let sizes = sizes(&Reader::open(path)?)?;
+    let lock = subject.lock_text()?.map(|(_, text)| text);
+    let created = facts.created.map(|time| ("made", render_time(time)));
+    let mut provenance: Vec<(&str, String)> = created.into_iter().collect();
+    provenance.push(("size", HumanBytes(facts.size_bytes).to_string()));
+    let labels = facts.labels.iter();
+    provenance.extend(labels.map(|(name, value)| (name.as_str(), value.clone())));
+    Ok(render(path, &provenance, &sizes, lock.as_deref(), &findings))
 }
 
 /// Returns the bytes of each package before compression, the largest first. Byte code counts to the
@@ -66,7 +95,7 @@ fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
 
 fn render(
     dir: &Path,
-    receipt: &Receipt,
+    provenance: &[(&str, String)],
     sizes: &[(String, u64)],
     lock: Option<&str>,
     findings: &[Finding],
@@ -99,10 +128,11 @@ fn render(
         ));
     }
     page.push_str("<h2>Provenance</h2>\n<table class=\"facts\">\n");
-    for (name, value) in provenance(receipt) {
+    for (name, value) in provenance {
         page.push_str(&format!(
-            "<tr><th>{name}</th><td><code>{}</code></td></tr>\n",
-            escape(&value)
+            "<tr><th>{}</th><td><code>{}</code></td></tr>\n",
+            escape(name),
+            escape(value)
         ));
     }
     page.push_str("</table>\n<h2>Lock</h2>\n<table id=\"lock\">\n<tr><th>package</th><th>from</th><th>sha256</th></tr>\n");

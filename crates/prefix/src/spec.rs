@@ -500,7 +500,9 @@ fn decode(bytes: &[u8], file: &Path) -> Result<String, Error> {
 /// Returns true if the file is YAML: by its name, as Tykky decides (`x.yml.txt` counts), or by its
 /// first key. A file with the line `@EXPLICIT` is never YAML.
 fn is_yaml(text: &str, file: &Path) -> bool {
-    if text.lines().any(|line| line.trim() == explicit::MARK) {
+    // A lock may repeat the text of an explicit list.
+    let is_lock = text.starts_with("version: ");
+    if !is_lock && text.lines().any(|line| line.trim() == explicit::MARK) {
         return false;
     }
     let first = text

@@ -13,6 +13,10 @@ use condense_catalogue::{Found, Query, find};
 use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("site", |site| site.global(true)),
+    mut_arg("catalogue", |catalogue| catalogue.global(true))
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     site: SiteArguments,

@@ -140,7 +140,8 @@ fn read(
     target: &Target,
     warnings: &mut Vec<Warning>,
 ) -> Result<(Solution, Vec<LockedPip>, Extra), String> {
-    if text.lines().any(|line| line.trim() == "@EXPLICIT") {
+    // The text of an explicit list inside of a lock is indented.
+    if text.lines().any(|line| line.trim_end() == "@EXPLICIT") {
         return Err(
             "this is an explicit list, which needs no `--lock`: give it as the environment file"
                 .to_owned(),
