@@ -6,6 +6,7 @@
 
 mod bars;
 pub(crate) mod cotainr;
+mod json;
 pub(crate) mod memory;
 mod renderer;
 mod streams;
@@ -29,9 +30,10 @@ use condense_prefix::without_secrets;
 
 use bars::Bars;
 use cotainr::CotainrRenderer;
+use json::JsonAnswer;
 use renderer::{CondenseRenderer, JsonRenderer, Message, Renderer, TykkyRenderer};
 use streams::Streams;
-use visible::{Output, visible};
+use visible::{Output, visible, visible_json};
 
 /// Format of the messages of a run.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub(crate) struct Console {
     colour: bool,
     streams: Streams,
     bars: Bars,
+    answer: JsonAnswer,
     cancelled: Arc<AtomicBool>,
     started: Instant,
 }
@@ -108,6 +111,7 @@ impl Console {
             colour,
             streams: Streams::of_process(),
             bars: Bars::new(has_terminal && level >= Level::Info, started),
+            answer: JsonAnswer::default(),
             cancelled,
             started,
         }
@@ -193,15 +197,11 @@ impl Console {
 
     /// Shows the error of a failed run with its causes and its hint.
     pub(crate) fn error(&self, error: &anyhow::Error) {
-        let mut text = sentence(error.as_ref());
-        let mut said = text.clone();
-        for cause in error.chain().skip(1) {
-            let cause_text = sentence(cause);
-            if !said.contains(&cause_text) {
-                text.push_str(&format!("\ncaused by: {cause_text}"));
-                said.push_str(&cause_text);
-            }
+        let texts = sentences(error);
+        if self.wants_json() {
+            self.answer.keep(json::error_as_json(error, &texts));
         }
+        let mut text = texts.join("\ncaused by: ");
         if let Some(hint) = hint(error) {
             text.push_str(&format!("\nhint: {hint}"));
         }
@@ -211,12 +211,22 @@ impl Console {
     /// Writes a result, which is not a message, to standard output. On a terminal, control
     /// characters are escaped.
     pub(crate) fn data(&self, text: &str) {
-        let text: Cow<'_, str> = if std::io::stdout().is_terminal() {
+        self.print(&format!("{}\n", self.shown(text)));
+    }
+
+    /// Returns a text as [`Console::data`] would write it, for [`Console::coloured`].
+    #[allow(clippy::unused_self, reason = "the console knows where texts go")]
+    pub(crate) fn shown<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if std::io::stdout().is_terminal() {
             visible(text)
         } else {
             text.into()
-        };
-        self.print(&format!("{text}\n"));
+        }
+    }
+
+    /// Returns whether results on standard output have colours.
+    pub(crate) fn has_colour(&self) -> bool {
+        self.colour
     }
 
     /// Writes a result that is text of this program itself and may have colours.
@@ -224,16 +234,56 @@ impl Console {
         self.print(&format!("{text}\n"));
     }
 
+    /// Asks for the answer of the run as JSON: [`Console::json`] gives the result, and
+    /// [`Console::conclude`] an error if there is no result.
+    pub(crate) fn answer_in_json(&self) {
+        self.answer.want();
+    }
+
+    /// Returns whether the user wants the answer as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.answer.is_wanted()
+    }
+
+    /// Writes the result of the command `name`, for example `image-ls`, as an object whose first
+    /// field is its schema.
+    pub(crate) fn json(&self, name: &str, result: serde_json::Value) {
+        self.answer.give();
+        self.write_json(&json::with_schema(name, result));
+    }
+
+    fn write_json(&self, text: &str) {
+        let text: Cow<'_, str> = if std::io::stdout().is_terminal() {
+            visible_json(text)
+        } else {
+            text.into()
+        };
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Writes a text about a mistake in the command line to standard error.
+    pub(crate) fn usage(&self, text: &str) {
+        if self.wants_json() {
+            self.answer.keep(json::usage_as_json(text));
+        }
+        let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
+    }
+
     /// Returns a writer for a result that is not text. On a terminal it escapes control characters,
     /// as [`Console::data`] does.
     pub(crate) fn bytes(&self) -> impl Write {
+        self.answer.give();
         Output::new(self.streams.bytes(), std::io::stdout().is_terminal())
     }
 
-    /// Returns the exit status of a run that would otherwise be `code`. If a result could not be
+    /// Writes the error of a run with `--json` that has no result. Returns the exit status of a run
+    /// that would otherwise be `code`. If a result could not be
     /// written to standard output, the run has failed, and the error is reported on standard error.
     /// A closed pipe is no failure.
     pub(crate) fn conclude(&self, code: ExitCode) -> ExitCode {
+        if let Some(error) = self.answer.error(code) {
+            self.write_json(&error);
+        }
         let Some(error) = self.streams.failure() else {
             return code;
         };
@@ -383,6 +433,18 @@ fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string().trim_end().to_owned()
 }
 
+/// Returns the texts of an error and its causes. A cause that an earlier text contains is left out.
+fn sentences(error: &anyhow::Error) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = sentence(cause);
+        if !texts.iter().any(|said| said.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
 /// Returns the hint for a result that could not be written to standard output.
 fn hint_for_stdout(error: &std::io::Error) -> &'static str {
     hint_for_limit(&error.to_string()).unwrap_or(match error.kind() {
@@ -392,9 +454,4 @@ fn hint_for_stdout(error: &std::io::Error) -> &'static str {
         }
         _ => "send it to another file",
     })
-}
-
-/// Writes a usage text to standard error.
-pub(crate) fn usage(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
 }

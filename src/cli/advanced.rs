@@ -13,7 +13,7 @@ use serde_yaml::{Mapping, Value};
 use super::build::{InlineScripts, given_text};
 use condense_build::plan::GivenText;
 use condense_catalogue::{expand, is_default, is_of_site, yes_or_no};
-use condense_diagnostics::UserError;
+use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::EnvVars;
 
 #[derive(Debug, Args)]
@@ -26,6 +26,10 @@ pub(super) struct AdvancedArguments {
     /// replace an existing installation
     #[arg(long)]
     force: bool,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
@@ -112,6 +116,7 @@ pub(super) fn read(
     for (flag, is_set) in [
         ("--force", arguments.force),
         ("--dry-run", arguments.dry_run),
+        ("--no-user-site", arguments.no_user_site),
     ] {
         if is_set {
             options.push(flag.into());
@@ -151,7 +156,29 @@ struct ArgumentBuilder<'a> {
     file: Option<String>,
 }
 
+/// Keys of the files, besides those of a site.
+const KEYS: [&str; 12] = [
+    "enable_site_packages",
+    "env_file",
+    "extra_envs",
+    "installation_prefix",
+    "mamba",
+    "pipcache",
+    "post_install",
+    "pre_install",
+    "pyver",
+    "requirements_file",
+    "use_uv",
+    "wrapper_paths",
+];
+
 impl ArgumentBuilder<'_> {
+    /// Returns the keys that the user may have meant.
+    fn known_keys(&self) -> impl Iterator<Item = &'static str> {
+        let own = KEYS.into_iter().filter(|key| self.takes(key));
+        own.chain(condense_catalogue::site_keys())
+    }
+
     fn take(&mut self, key: &str, value: &Value) -> anyhow::Result<()> {
         let is_pip = self.command == TargetCommand::Pip;
         match key {
@@ -187,7 +214,8 @@ impl ArgumentBuilder<'_> {
             "installation_file_paths" => {}
             _ => bail!(UserError::new(
                 "this key is not followed",
-                "take it out, or use the options of `new`",
+                did_you_mean(key, self.known_keys())
+                    .unwrap_or_else(|| "take it out, or use the options of `new`".to_owned()),
             )),
         }
         Ok(())

@@ -2,8 +2,10 @@
 //! the function that runs it.
 
 mod base;
+mod build;
 mod cache;
 mod check;
+mod config;
 mod diff;
 mod doctor;
 mod explain;
@@ -13,13 +15,18 @@ mod groups;
 mod help;
 mod image;
 mod info;
+pub(super) mod inputs;
 mod installations;
+mod kernel;
 mod lock;
+mod module;
+mod new;
 mod packages;
 mod pages;
 mod pull;
 mod report;
 mod run;
+mod search;
 mod shell;
 mod sif;
 mod size;
@@ -27,6 +34,8 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod update;
+mod user_software;
 mod verify;
 mod why;
 
@@ -38,10 +47,11 @@ pub(crate) use check::allowed_by_environment;
 #[cfg(test)]
 pub(super) use shell::definition_of;
 
-use super::{Command, DIALECTS, Job, help::complete};
+use super::{Command, DIALECTS, Job, help::complete, mistake};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 use crate::console::{Console, OutputStyle};
@@ -57,6 +67,9 @@ pub(crate) struct Context<'a> {
     /// Handler of signals, which removes temporary files of an interrupted run.
     pub interrupt: &'a Arc<Interrupt>,
 }
+
+/// Name of the flag with which a command writes its result as JSON.
+const JSON: &str = "json";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -106,10 +119,14 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images and show their facts
     Base(base::Arguments),
+    /// Make a SIF of an environment file, of packages, or of both
+    Build(Box<build::Arguments>),
     /// Show what the cache holds, and remove files from it
     Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
+    /// Show and change the user's configuration
+    Config(config::Arguments),
     /// Compare the packages of two installations, generations, .sif files or locks
     Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
@@ -124,10 +141,16 @@ enum Verb {
     Help(help::Arguments),
     /// Show an installation or a .sif: its inputs, its base, its packages and its generations
     Info(info::Arguments),
+    /// Register an installation or a .sif as a kernel of Jupyter
+    Kernel(kernel::Arguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// Write an environment module of a .sif or an installation, with commands and user-software
+    Module(module::Arguments),
+    /// Make an installation of an environment file, of packages, or of both
+    New(Box<new::Arguments>),
     /// List the packages of an installation, a .sif or a lock, with versions and sizes
     Packages(packages::Arguments),
     /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
@@ -135,13 +158,15 @@ enum Verb {
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
-    /// Write an HTML page about an installation or a .sif: sizes by package, the lock, findings,
-    /// provenance
+    /// Write an HTML page about an installation or a .sif: findings, packages and their sizes,
+    /// changes between generations, provenance, the lock
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
     /// Run a program of an installation or of a .sif
     Run(run::Arguments),
+    /// Look for packages in channels
+    Search(search::Arguments),
     /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
     /// Inspect, change, sign and check SIF files
@@ -152,6 +177,10 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Add packages to an installation and remove packages from it, in a new generation
+    Update(Box<update::Arguments>),
+    /// Pack, unpack and list what users have installed on top of a module's image
+    UserSoftware(user_software::Arguments),
     /// Check an installation or a .sif on this machine: its files, whether a program starts, and
     /// whether its lock builds it again
     Verify(verify::Arguments),
@@ -169,9 +198,14 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     }
     let settled = groups::settle(arguments, &command());
     let argv = std::iter::once(OsString::from("condense")).chain(settled);
-    let parsed = command()
-        .try_get_matches_from(argv)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let matches = command().try_get_matches_from(argv);
+    if matches.as_ref().map_or_else(
+        |_| mistake::wants_json(arguments),
+        |matches| is_flag_set(matches, JSON),
+    ) {
+        console.answer_in_json();
+    }
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if arguments.is_empty() || !error.use_stderr() => {
@@ -182,12 +216,11 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
             });
         }
         Err(error) => {
-            let mut text = error.to_string().trim_end().to_owned();
-            let first = arguments.first().and_then(|word| word.to_str());
+            let mut text = mistake::render(&error);
             if error.kind() == clap::error::ErrorKind::InvalidSubcommand
-                && let Some(commands) = first.and_then(of_a_dialect)
+                && let Some(commands) = instead_of(arguments)
             {
-                text.push_str(&format!("\nhint: {commands}"));
+                text = mistake::with_hint(&text, commands);
             }
             return Command::Usage(text);
         }
@@ -195,7 +228,8 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     cli.logging.apply(console);
     // The program that takes the place of this process gets all signals, so none is handled here.
     let is_replaced = matches!(cli.verb, Verb::Run(_));
-    let job: Job = Box::new(move |context| dispatch(cli.verb, context));
+    let words = arguments.to_vec();
+    let job: Job = Box::new(move |context| dispatch(cli.verb, &words, context));
     if is_replaced {
         Command::Replace(job)
     } else {
@@ -203,32 +237,50 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     }
 }
 
-/// Returns the commands that have a verb which `condense` itself does not have.
-fn of_a_dialect(verb: &str) -> Option<&'static str> {
-    Some(match verb {
-        "new" | "create" | "install" => {
-            "`condense conda-containerize new` or `condense pip-containerize new`"
+/// Returns whether the flag `id` of the command, or of a command below it, is set.
+fn is_flag_set(matches: &clap::ArgMatches, id: &str) -> bool {
+    let is_set = matches.try_get_one::<bool>(id).ok().flatten();
+    let below = matches.subcommand();
+    is_set.is_some_and(|set| *set) || below.is_some_and(|(_, below)| is_flag_set(below, id))
+}
+
+/// Returns the command that does what a word of another program asks for.
+fn instead_of(words: &[OsString]) -> Option<&'static str> {
+    let word = |index: usize| words.get(index).and_then(|word| word.to_str());
+    Some(match word(0)? {
+        "create" | "init" => "`condense new NAME FILE` or `condense new NAME SPEC…`",
+        "env" => match word(1) {
+            Some("update") => "`condense update NAME FILE`",
+            Some("remove") => "`condense remove NAME`",
+            Some("export") => "`condense export NAME`",
+            Some("list") => "`condense list`",
+            _ => "`condense new NAME environment.yml`",
+        },
+        "install" | "add" => {
+            "`condense new NAME SPEC…` makes an installation, `condense update NAME SPEC…` adds to one"
         }
-        "update" | "upgrade" => {
-            "`condense conda-containerize update` or `condense pip-containerize update`"
+        "upgrade" => "`condense update NAME SPEC…`",
+        "uninstall" | "remove-package" | "rm" | "delete" => {
+            "`condense update NAME --remove PKG` removes a package, `condense remove NAME` an installation"
         }
+        "exec" | "activate" => "`condense run NAME COMMAND`; `condense shell` has `tykky activate`",
         "advanced" => {
             "`condense conda-containerize advanced` or `condense pip-containerize advanced`"
-        }
-        "build" => {
-            "`condense cotainr build` for a SIF, `condense conda-containerize new` for a directory with wrappers"
         }
         "wrap" => "`condense wrap-container` or `condense wrap-install`",
         _ => return None,
     })
 }
 
-fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+/// Runs a verb. `words` are the arguments that follow `condense`.
+fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Build(arguments) => build::run(*arguments, words, context),
         Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Config(arguments) => config::run(&arguments, context),
         Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
@@ -236,22 +288,34 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => info::run(&arguments, context),
+        Verb::Kernel(arguments) => kernel::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::Module(arguments) => module::run(&arguments, context),
+        Verb::New(arguments) => new::run(*arguments, words, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
         Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
         Verb::Run(arguments) => run::run(&arguments, context),
+        Verb::Search(arguments) => search::run(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::Update(arguments) => update::run(*arguments, words, context),
+        Verb::UserSoftware(arguments) => user_software::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),
     }
+}
+
+/// Prints an error about the command line itself, and returns the exit status for it.
+fn misuse(refusal: UserError, context: &Context) -> ExitCode {
+    context.console.error(&anyhow::Error::new(refusal));
+    ExitCode::from(crate::USAGE)
 }
 
 /// Returns clap's definition of the command line, for completion.

@@ -2,6 +2,7 @@
 //! a [`Command`] with a validated plan.
 
 mod advanced;
+pub(crate) mod base;
 mod build;
 mod build_env;
 #[cfg(test)]
@@ -10,10 +11,12 @@ pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod help;
-mod network;
+mod mistake;
+pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;
+mod sif;
 pub(crate) mod site;
 mod update;
 mod usage;
@@ -30,7 +33,6 @@ use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
 
-use crate::console;
 use condense_build::plan::{InstallationPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
@@ -67,7 +69,7 @@ impl Command {
                 return Ok(ExitCode::SUCCESS);
             }
             Self::Usage(text) => {
-                console::usage(&text);
+                context.console.usage(&text);
                 return Ok(ExitCode::from(crate::USAGE));
             }
             Self::Replace(job) => return job(context),

@@ -8,7 +8,7 @@ use clap::{
     error::{ContextKind, ContextValue, Error, ErrorKind},
 };
 
-use super::Command;
+use super::{Command, mistake};
 
 /// Properties of a program's messages about its usage.
 #[derive(Debug, Clone, Copy)]
@@ -51,13 +51,14 @@ impl Dialect<'_> {
     ) -> Result<Read, Command> {
         let mut argv = arguments.to_vec();
         let mut unknown = Vec::new();
+        let mut advice = None;
         loop {
             let words = std::iter::once(OsString::from(self.program)).chain(argv.iter().cloned());
             let error = match command.clone().try_get_matches_from(words) {
                 Ok(matches) => {
                     let unknown = (!unknown.is_empty()).then(|| {
                         let message = format!("unrecognized arguments: {}", unknown.join(" "));
-                        self.refusal(command, self.program, &message)
+                        self.refusal(command, self.program, &message, advice)
                     });
                     return Ok(Read { matches, unknown });
                 }
@@ -68,7 +69,10 @@ impl Dialect<'_> {
                 _ => None,
             };
             match place {
-                Some(place) => unknown.push(argv.remove(place).to_string_lossy().into_owned()),
+                Some(place) => {
+                    unknown.push(argv.remove(place).to_string_lossy().into_owned());
+                    advice = advice.or_else(|| mistake::similar(&error));
+                }
                 None => return Err(self.command(command, &argv, &error)),
             }
         }
@@ -100,10 +104,20 @@ impl Dialect<'_> {
         let message = self
             .message(command, speaker, error)
             .unwrap_or_else(|| plain(&text));
-        self.refusal(speaker, &at, &message)
+        let hint = mistake::hint(error).or_else(|| {
+            let verbs = speaker.get_subcommands().map(clap::Command::get_name);
+            mistake::similar_command(error, verbs)
+        });
+        self.refusal(speaker, &at, &message, hint)
     }
 
-    fn refusal(self, speaker: &clap::Command, at: &str, message: &str) -> Command {
+    fn refusal(
+        self,
+        speaker: &clap::Command,
+        at: &str,
+        message: &str,
+        hint: Option<String>,
+    ) -> Command {
         let own = self.usages.iter().find(|(name, _)| *name == at);
         let (at, usage) = if let Some((_, usage)) = own {
             (at, format!("usage: {usage}"))
@@ -112,7 +126,11 @@ impl Dialect<'_> {
             let usage = speaker.render_usage().to_string();
             (self.program, lower_usage(usage.trim_end()))
         };
-        Command::Usage(format!("{usage}\n{at}: error: {message}"))
+        let mut text = format!("{usage}\n{at}: error: {message}");
+        if let Some(hint) = hint {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        Command::Usage(text)
     }
 
     fn message(
@@ -231,6 +249,7 @@ fn plain(text: &str) -> String {
     let words: Vec<&str> = lines
         .map(|line| line.trim().trim_start_matches("error: "))
         .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .filter(|line| !line.starts_with("tip: "))
         .collect();
     words.join(" ")
 }

@@ -49,15 +49,21 @@ fn images_are_listed_and_found_newest_first() {
     ] {
         assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
     }
+    assert!(
+        said.stdout.starts_with("NAME ") && said.stdout.contains(" SOFTWARE "),
+        "{said:?}"
+    );
     let said = base(&test, &["find", "pytorch", "python=3.12"]).succeeded();
     let versions: Vec<bool> = said
         .stdout
         .lines()
+        .skip(1)
         .map(|line| line.contains("pytorch=2.7.1"))
         .collect();
     assert_eq!(versions, [true, false], "{said:?}");
     let said = base(&test, &["--json", "find", "rocm=6.2"]).succeeded();
     let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let found = &found["images"];
     assert_eq!(found.as_array().unwrap().len(), 1);
     assert_eq!(found[0]["rocm"], "6.2.4");
     assert_eq!(found[0]["packages"]["pytorch"], "2.7.1");

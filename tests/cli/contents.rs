@@ -3,15 +3,12 @@
 
 use serde_json::Value;
 
-use crate::{
-    harness::{CommandOutput, Run, TestEnv},
-    support::snapshot,
-};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 /// Returns a test with an installation `envs/mine` of two generations, of which the second one has
 /// one more package, a SIF `mine.sif`, a lock `mine.lock`, and an image `wheels.sqfs` with packages
 /// of pip.
-fn prepared() -> TestEnv {
+pub fn prepared() -> TestEnv {
     let test = TestEnv::new();
     let prefix = test.path("work/envs/mine");
     for (packages, name) in [
@@ -58,7 +55,7 @@ fn prepared() -> TestEnv {
 }
 
 /// Runs `condense` with the words of a line.
-fn look(test: &TestEnv, line: &str) -> CommandOutput {
+pub fn look(test: &TestEnv, line: &str) -> CommandOutput {
     let words: Vec<&str> = line.split(' ').collect();
     let mut command = test.condense(&words);
     command.env("TYKKY_PATH", test.path("work/envs")).run()
@@ -75,82 +72,6 @@ fn table(said: &CommandOutput) -> Vec<Vec<&str>> {
     lines
         .map(|line| line.split_whitespace().collect())
         .collect()
-}
-
-/// Returns the value with the names of types instead of scalars, and with one element for each
-/// array, which has the types of all elements.
-fn shape(value: &Value) -> Value {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(_) => "boolean".into(),
-        Value::Number(_) => "number".into(),
-        Value::String(_) => "string".into(),
-        Value::Array(list) => {
-            let merged = list.iter().map(shape).reduce(merged);
-            merged.into_iter().collect()
-        }
-        Value::Object(object) => {
-            let pairs = object.iter();
-            let pairs = pairs.map(|(key, value)| match key.as_str() {
-                "schema" => (key.clone(), value.clone()),
-                _ => (key.clone(), shape(value)),
-            });
-            pairs.collect::<serde_json::Map<_, _>>().into()
-        }
-    }
-}
-
-/// Returns the shape of values that have either shape. An object or an array says more than `null`.
-fn merged(one: Value, other: Value) -> Value {
-    match (one, other) {
-        (one, other) if one == other => one,
-        (Value::Object(mut one), Value::Object(other)) => {
-            for (key, value) in other {
-                let value = match one.remove(&key) {
-                    Some(before) => merged(before, value),
-                    None => value,
-                };
-                one.insert(key, value);
-            }
-            one.sort_keys();
-            one.into()
-        }
-        (Value::Array(one), Value::Array(other)) => {
-            let elements = one.into_iter().chain(other);
-            elements.reduce(merged).into_iter().collect()
-        }
-        (Value::String(one), Value::String(other)) => {
-            let mut types: Vec<&str> = one.split(" or ").chain(other.split(" or ")).collect();
-            types.sort_unstable();
-            types.dedup();
-            types.join(" or ").into()
-        }
-        (Value::String(_), other) => other,
-        (one, _) => one,
-    }
-}
-
-#[test]
-fn the_json_of_every_command_has_its_shape() {
-    let test = prepared();
-    let file = test.write(
-        "three.yml",
-        "channels: [CHANNEL]\ndependencies: [gated, no-programs]\n",
-    );
-    test.build(&[file.to_str().unwrap()]).succeeded();
-    for (name, line) in [
-        ("packages", "packages --json mine"),
-        ("size", "size --json wheels.sqfs"),
-        ("diff", "diff --json mine ./installation"),
-        ("why", "why --json mine library"),
-        ("tree", "tree --json mine"),
-        ("export", "export --json mine"),
-    ] {
-        let found = json(&test, line);
-        assert_eq!(found["schema"], format!("condense.{name}/1"));
-        let text = serde_json::to_string_pretty(&shape(&found)).unwrap();
-        snapshot::settings("json").bind(|| insta::assert_snapshot!(name, text));
-    }
 }
 
 #[test]
@@ -227,6 +148,47 @@ fn the_size_names_packages_kinds_and_ways_to_shrink() {
     );
     let said = look(&test, "size --top 1 mine").succeeded();
     assert!(said.stdout.contains(" others)"), "{said:?}");
+}
+
+/// The report compares each generation with the one before it, with the engine of `diff`.
+#[test]
+fn the_report_says_what_changed_between_generations() {
+    let test = prepared();
+    let page = look(&test, "report mine").succeeded().stdout;
+    let section = |number: u32| {
+        let begin = format!("id=\"generation-{number}\">");
+        let text = page
+            .split(&begin)
+            .nth(1)
+            .unwrap_or_else(|| panic!("{page}"));
+        text.split("</article>").next().unwrap()
+    };
+    let difference = look(&test, "diff mine@1 mine").succeeded();
+    let rows = table(&difference);
+    let summary = "2 added, 0 removed, 0 changed; image ";
+    assert!(difference.stderr.contains(summary), "{difference:?}");
+    assert!(section(2).contains("Since generation 1: 2 added, 0 removed, 0 changed; image "));
+    assert_eq!(section(2).matches("</b> added</span></td>").count(), 2);
+    // The first row has the names of the columns.
+    for row in &rows[1..] {
+        let name = format!("<span class=\"name\">{}</span>", row[1]);
+        let version = format!("<td class=\"middle version\">{}</td>", row[4]);
+        for words in [name, version] {
+            assert!(
+                section(2).contains(&words),
+                "`{words}` is not in {}",
+                section(2)
+            );
+        }
+    }
+    assert!(section(1).contains("The oldest generation that is kept: "));
+    // A generation that is damaged hides no other one.
+    look(&test, "rollback mine").succeeded();
+    fs_err::remove_file(test.path("work/envs/mine/.condense/2/img.sqfs")).unwrap();
+    fs_err::write(test.path("work/envs/mine/.condense/2/img.sqfs"), "hsqs").unwrap();
+    let page = look(&test, "report mine").succeeded().stdout;
+    assert!(page.contains("Generation 2 cannot be read: "), "{page}");
+    assert!(page.contains("<b>1 of 2</b>"), "{page}");
 }
 
 #[test]

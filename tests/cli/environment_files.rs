@@ -153,7 +153,7 @@ fn requirements_are_refused_with_the_way_out() {
         1,
         &[
             "`requirements.txt` is a requirements file for pip",
-            "`-r requirements.txt` under `pip:`",
+            "`pip-containerize new --prefix DIR requirements.txt`",
         ],
     );
     test.left_nothing();
@@ -171,13 +171,14 @@ fn spec_shows_how_a_file_is_read() {
     assert_eq!(
         json,
         serde_json::json!({
+            "schema": "condense.spec/1",
             "kind": "environment",
             "channels": ["https://host.example/c/"],
             "specs": ["python =3.11"],
             "pip": ["rich >13", "git+https://h/x"],
             "variables": ["A=1"],
             "warnings": [
-                "line 3: `foo:` means nothing here and is ignored",
+                "env.yml:3: `foo:` means nothing here and is ignored",
                 "there is a `pip:` section but no `pip` among the packages, so `pip` was added",
             ],
         })

@@ -97,6 +97,8 @@ impl TestEnv {
     /// Writes a program into the only directory of the test's PATH.
     pub fn fake_program(&self, name: &str, text: &str) {
         let path = self.path("programs").join(name);
+        // A link to a program of the host would be followed, and that program replaced.
+        let _ = std::fs::remove_file(&path);
         fs_err::write(&path, text).unwrap();
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }

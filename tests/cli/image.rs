@@ -65,6 +65,7 @@ fn an_image_s_names_are_listed() {
             .succeeded()
             .stdout,
     );
+    let listed = &listed["entries"];
     assert_eq!(listed[0]["path"], "/usr/lib");
     assert_eq!(listed[0]["kind"], "directory");
     assert!(
@@ -119,7 +120,7 @@ fn differences_are_told_and_counted_in_the_status() {
         "{differ:?}"
     );
     let told = json(&image(&test, &["diff", "--json", &stored("stored"), "other"]).stdout);
-    assert_eq!(told[0]["aspects"][0]["b"], "1700000001");
+    assert_eq!(told["differences"][0]["aspects"][0]["b"], "1700000001");
     let ignored = image(
         &test,
         &["diff", "--ignore-times", &stored("stored"), "other"],

@@ -55,6 +55,7 @@ fn they_are_listed_and_found_by_name() {
     assert_eq!(lines[2][..3], ["older", "Tykky", "-"]);
     let json = condense(&test, &["list", "--json"]).succeeded();
     let rows: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let rows = &rows["installations"];
     assert_eq!(rows[0]["made_by"], "condense");
     assert!(rows[0]["bytes"].as_u64().unwrap() > 0);
     assert_eq!(rows[1]["bytes"], 1000);
@@ -86,7 +87,7 @@ fn one_is_removed_whole_or_not_at_all() {
         (&["remove", "here"], "nobody can be asked"),
         (&["remove", "--yes", "link"], "is a link to `here`"),
         (&["remove", "--yes", "envs"], "holds no installation"),
-        (&["remove", "--yes", "nothing"], "holds no installation"),
+        (&["remove", "--yes", "nothing"], "there is no installation"),
     ] {
         let said = condense(&test, words);
         assert_eq!(said.status, 1, "{said:?}");

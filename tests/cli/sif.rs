@@ -247,6 +247,7 @@ fn what_is_signed_is_verified() {
     );
     assert_eq!(other.status, 1, "{other:?}");
     let told: serde_json::Value = serde_json::from_str(&other.stdout).unwrap();
+    let told = &told["signatures"];
     assert_eq!(told[0]["holds"], false);
     assert!(
         told[0]["problem"]

@@ -28,6 +28,7 @@ mod pip_preflight;
 mod private;
 mod pythons;
 mod reproducible;
+mod run_scripts;
 mod running_job;
 mod runtimes;
 mod scripts;

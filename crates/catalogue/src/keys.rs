@@ -52,6 +52,11 @@ pub fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
     }
 }
 
+/// Returns the keys of Tykky's configuration that are followed.
+pub fn site_keys() -> impl Iterator<Item = &'static str> {
+    FOLLOWED.into_iter()
+}
+
 /// Returns whether a key of this name is a key of a site's configuration in Tykky.
 pub fn is_of_site(key: &str) -> bool {
     FOLLOWED.contains(&key) || WITHOUT_MEANING.contains(&key)

@@ -5,13 +5,14 @@ mod catalogue;
 mod conditional;
 mod find;
 mod keys;
+mod known;
 mod name;
 mod rules;
 mod site;
 
 pub use catalogue::{Catalogue, ImageEntry};
-pub use find::{Found, Query, find};
-pub use keys::{is_default, is_of_site, yes_or_no};
+pub use find::{Found, NearMisses, NearestImage, Query, WordMatches, find};
+pub use keys::{is_default, is_of_site, site_keys, yes_or_no};
 pub use name::ImageName;
 pub use rules::{BaseView, SiteRules};
-pub use site::{Machine, Names, Site, expand};
+pub use site::{Machine, ModuleRules, Names, Site, expand};

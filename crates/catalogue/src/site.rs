@@ -12,6 +12,7 @@ use super::{
     keys::{FOLLOWED, UNUSUAL, WITHOUT_MEANING, is_default, yes_or_no},
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
+use condense_diagnostics::misspelt;
 use condense_env_vars::EnvVars;
 
 /// Settings of a site for its users.
@@ -53,6 +54,9 @@ pub struct Site {
     pub architecture: Option<String>,
     /// Environment variables of programs, with the nodes and the images that each is for.
     pub environment: Vec<VariableRule>,
+    /// Rules for modules of images.
+    #[serde(skip_serializing_if = "ModuleRules::is_empty")]
+    pub module: ModuleRules,
     /// Path or name of the runtime's executable.
     pub singularity_executable_path: Option<String>,
     /// Names of the environment, and of the base and the image beside `bin`.
@@ -67,6 +71,25 @@ pub struct Site {
     /// Keys of the site's configuration in Tykky's format that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
+}
+
+/// Rules of a site for modules of images.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModuleRules {
+    /// Modules that a module of an image cannot be loaded with.
+    pub conflicts: Vec<String>,
+    /// Directories with copies of images, by the name of the file. `${NAME:-DEFAULT}` at the start
+    /// is the value of a variable where the module is loaded.
+    pub image_dirs: Vec<String>,
+    /// Whether modules set binds whose sources do not exist where the module is loaded.
+    pub keeps_missing_binds: bool,
+}
+
+impl ModuleRules {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Names that a configuration in Tykky's format may set.
@@ -102,6 +125,7 @@ pub(super) struct SiteEntry {
     mpi: Option<String>,
     architecture: Option<String>,
     environment: Option<Vec<VariableRule>>,
+    module: Option<ModuleRules>,
 }
 
 /// Properties of a machine by which its site is detected.
@@ -220,6 +244,7 @@ impl SiteEntry {
         take(&mut self.mpi, over.mpi);
         take(&mut self.architecture, over.architecture);
         take(&mut self.environment, over.environment);
+        take(&mut self.module, over.module);
     }
 
     /// Returns the number of words of the longest condition that holds.
@@ -255,6 +280,7 @@ impl SiteEntry {
             mpi: self.mpi,
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
+            module: self.module.unwrap_or_default(),
             singularity_executable_path: None,
             names: Names::default(),
             isolate: false,
@@ -289,6 +315,17 @@ fn matches(pattern: &str, text: &str) -> bool {
     glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(text))
 }
 
+/// Sections of a configuration in Tykky's format.
+const SECTIONS: [&str; 4] = ["defaults", "prepends", "appends", "force"];
+
+/// Returns an unknown key with the key that was evidently meant, if there is one.
+fn with_suggestion(key: &str, known: &[&str]) -> String {
+    match misspelt(key, known.iter().copied()) {
+        Some(meant) => format!("{key} (did you mean `{meant}`?)"),
+        None => key.to_owned(),
+    }
+}
+
 impl Site {
     /// Applies a configuration in Tykky's format: the section `force` if `force` is set, and
     /// otherwise `defaults`, `prepends` and `appends`. The caller applies the `force` sections of
@@ -318,7 +355,7 @@ impl Site {
                     if is_default(key, value) {
                         continue;
                     }
-                    self.not_followed.push(key.to_owned());
+                    self.not_followed.push(with_suggestion(key, &FOLLOWED));
                 } else if let Some((_, unusual)) = UNUSUAL.iter().find(|(name, _)| *name == key)
                     && yes_or_no(value) == Some(*unusual)
                 {
@@ -329,8 +366,8 @@ impl Site {
         }
         if !force {
             for key in root.keys().filter_map(serde_yaml::Value::as_str) {
-                if !matches!(key, "defaults" | "prepends" | "appends" | "force") {
-                    self.not_followed.push(key.to_owned());
+                if !SECTIONS.contains(&key) {
+                    self.not_followed.push(with_suggestion(key, &SECTIONS));
                 }
             }
         }
@@ -396,6 +433,7 @@ impl Site {
             binds: self.binds.iter().map(expanded).collect(),
             flags: self.runtime_flags(),
             variables: self.variables(),
+            no_user_site: false,
         }
     }
 
@@ -496,6 +534,23 @@ mod tests {
             ..SiteEntry::default()
         };
         entry.into_site("local").unwrap()
+    }
+
+    #[test]
+    fn a_misspelt_key_is_told_with_the_one_that_is_meant() {
+        let mut site = built_in();
+        site.apply(
+            "defaults:\n  mount_point: [/b]\ndefault:\n  isolate: yes\n",
+            false,
+        )
+        .unwrap();
+        assert_eq!(
+            site.not_followed,
+            [
+                "mount_point (did you mean `mount_points`?)",
+                "default (did you mean `defaults`?)"
+            ]
+        );
     }
 
     #[test]

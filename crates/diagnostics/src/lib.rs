@@ -9,12 +9,16 @@
 //! assert_eq!(error.hint().as_deref(), Some("name an environment file"));
 //! ```
 
+mod count;
 mod limits;
+mod location;
 mod suggestion;
 mod user_error;
 
+pub use count::counted;
 pub use limits::hint_for_limit;
-pub use suggestion::closest;
+pub use location::Location;
+pub use suggestion::{closest, did_you_mean, misspelt};
 pub use user_error::UserError;
 
 /// Error that may have a hint for the user.
@@ -22,13 +26,19 @@ pub trait Hint {
     /// Returns one sentence that says what to do, without a period at its end, or `None` if
     /// nothing better than the message of the error is known.
     fn hint(&self) -> Option<String>;
+
+    /// Returns the place of the mistake if it is in a file of the user. The message has the place
+    /// as well.
+    fn location(&self) -> Option<Location> {
+        None
+    }
 }
 
-/// Returns the hint of `error` if it is an `E`, and `None` otherwise.
+/// Returns `error` as an error with a hint if it is an `E`, and `None` otherwise.
 ///
 /// The program calls this function for each library's error type and each error of a chain.
-pub fn hint_of<E: Hint + std::error::Error + 'static>(
-    error: &(dyn std::error::Error + 'static),
-) -> Option<String> {
-    error.downcast_ref::<E>()?.hint()
+pub fn hint_of<'e, E: Hint + std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e dyn Hint> {
+    error.downcast_ref::<E>().map(|error| error as &dyn Hint)
 }

@@ -1,12 +1,15 @@
 //! Responsible for errors about requests of the user that the program refuses.
 
-use crate::Hint;
+use std::path::Path;
+
+use crate::{Hint, Location};
 
 /// Refusal of a request of the user: a message, and a hint that says what to do instead.
 #[derive(Debug)]
 pub struct UserError {
     message: String,
-    hint: String,
+    hint: Option<String>,
+    location: Option<Location>,
 }
 
 impl UserError {
@@ -15,7 +18,24 @@ impl UserError {
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            hint: hint.into(),
+            hint: Some(hint.into()),
+            location: None,
+        }
+    }
+
+    /// Creates a refusal of something that a file of the user has in this line. The message begins
+    /// with the place.
+    pub fn in_file(
+        file: &Path,
+        line: usize,
+        message: impl std::fmt::Display,
+        hint: Option<String>,
+    ) -> Self {
+        let location = Location::new(file, line, 0);
+        Self {
+            message: format!("{location}: {message}"),
+            hint,
+            location: Some(location),
         }
     }
 }
@@ -30,6 +50,10 @@ impl std::error::Error for UserError {}
 
 impl Hint for UserError {
     fn hint(&self) -> Option<String> {
-        Some(self.hint.clone())
+        self.hint.clone()
+    }
+
+    fn location(&self) -> Option<Location> {
+        self.location.clone()
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use condense_diagnostics::Hint;
+use condense_diagnostics::{Hint, closest};
 
 use crate::Codec;
 
@@ -241,7 +241,12 @@ impl Hint for Error {
             Error::Changed { .. } => {
                 Some("let nothing write to the tree while it is packed, then try again".to_owned())
             }
-            Error::InvalidOption { expected, .. } => Some(format!("use {expected}")),
+            Error::InvalidOption {
+                given, expected, ..
+            } => Some(match similar_option(given, expected) {
+                Some(similar) => format!("did you mean `{similar}`? use {expected}"),
+                None => format!("use {expected}"),
+            }),
             Error::Mismatch { .. } => {
                 Some("the file system or the memory may be faulty: try another one".to_owned())
             }
@@ -263,4 +268,16 @@ impl Hint for Error {
             _ => None,
         }
     }
+}
+
+/// Returns the accepted word that is most similar to the first word of `given`, for example `zstd`
+/// for `zst:3`. Returns `None` if the first word is accepted, or is no word.
+fn similar_option<'e>(given: &str, expected: &'e str) -> Option<&'e str> {
+    let word = given.split(':').next().filter(|word| !word.is_empty())?;
+    let words = expected.split([' ', ',', ':', '.']);
+    let words = words.filter(|word| word.starts_with(char::is_alphabetic));
+    if words.clone().any(|known| known == word) {
+        return None;
+    }
+    closest(word, words)
 }

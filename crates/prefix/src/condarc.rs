@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use condense_diagnostics::misspelt;
 use rattler_conda_types::Channel;
 use serde_yaml::{Mapping, Value};
 use url::Url;
@@ -65,6 +66,23 @@ pub(crate) const ALIAS: &str = "https://conda.anaconda.org";
 pub(crate) const DEFAULTS: [&str; 2] = [
     "https://repo.anaconda.com/pkgs/main",
     "https://repo.anaconda.com/pkgs/r",
+];
+/// Keys that condense follows.
+const FOLLOWED_KEYS: [&str; 14] = [
+    "channel_alias",
+    "channel_priority",
+    "channels",
+    "custom_channels",
+    "custom_multichannels",
+    "default_channels",
+    "fetch_threads",
+    "default_threads",
+    "offline",
+    "proxy_servers",
+    "remote_connect_timeout_secs",
+    "remote_max_retries",
+    "remote_read_timeout_secs",
+    "ssl_verify",
 ];
 /// Keys that change the solution or the allowed packages and that condense does not follow. The
 /// user is warned about them. All other unknown keys are about conda itself.
@@ -211,7 +229,12 @@ impl Condarc {
                 _ if NOT_FOLLOWED_KEYS.contains(&key) => {
                     self.not_followed.insert(key.to_owned());
                 }
-                _ => {}
+                _ => {
+                    if let Some(meant) = misspelt(key, FOLLOWED_KEYS) {
+                        let key = format!("{key} (did you mean `{meant}`?)");
+                        self.not_followed.insert(key);
+                    }
+                }
             }
         }
         Ok(())

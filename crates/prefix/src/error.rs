@@ -2,7 +2,20 @@
 
 use std::path::PathBuf;
 
-use condense_diagnostics::Hint;
+use condense_diagnostics::{Hint, Location};
+
+use crate::spec::hint_about_key;
+
+/// Package that no channel has, with what the channels have instead.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MissingPackage {
+    /// Package as the user wrote it.
+    pub written: String,
+    /// Versions or builds of the package that exist; `None` if there is no package of this name.
+    pub available: Option<String>,
+    /// Name of a package that the user may have meant.
+    pub similar: Option<String>,
+}
 
 /// Error of reading, solving or installing an environment.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +36,7 @@ pub enum Error {
     #[error(transparent)]
     LeadsOut(condense_within::Error),
     /// The environment file cannot be understood.
-    #[error("{}{}: {message}", file.display(), position(*line, *column))]
+    #[error("{}: {message}", Location::new(file, *line, *column))]
     Spec {
         /// Path of the file as the user gave it.
         file: PathBuf,
@@ -55,13 +68,15 @@ pub enum Error {
     /// No channel has a package of this name. The message begins with the word that
     /// users of conda search for.
     #[error(
-        "PackagesNotFoundError: no channel has {}; looked in {}",
-        list(names),
+        "PackagesNotFoundError: {}; looked in {}",
+        not_found(packages, platform),
         list(channels)
     )]
     PackagesNotFound {
-        /// Names of the packages as the user wrote them.
-        names: Vec<String>,
+        /// Packages that are missing.
+        packages: Vec<MissingPackage>,
+        /// Platform for which the packages were looked for.
+        platform: String,
         /// URLs of the channels that were searched.
         channels: Vec<String>,
     },
@@ -210,12 +225,30 @@ pub enum Error {
     Interrupted,
 }
 
-fn position(line: usize, column: usize) -> String {
-    match (line, column) {
-        (0, _) => String::new(),
-        (line, 0) => format!(":{line}"),
-        (line, column) => format!(":{line}:{column}"),
+fn not_found(packages: &[MissingPackage], platform: &str) -> String {
+    let names: Vec<String> = packages.iter().map(|one| one.written.clone()).collect();
+    let available = packages.iter().filter_map(|one| one.available.as_deref());
+    let available: Vec<&str> = available.collect();
+    let names = list(&names);
+    if available.is_empty() {
+        return format!("no channel has {names}");
     }
+    let available = available.join(", ");
+    format!("no channel has {names}, for {platform} they have {available}")
+}
+
+/// Returns the hint about packages that no channel has.
+fn hint_about_missing(packages: &[MissingPackage]) -> String {
+    let similar = packages.iter().filter_map(|one| one.similar.as_ref());
+    let similar: Vec<String> = similar.cloned().collect();
+    if !similar.is_empty() {
+        return format!("did you mean {}?", list(&similar));
+    }
+    if packages.iter().all(|one| one.available.is_some()) {
+        return "ask for a version that exists, or add a channel that has this one".to_owned();
+    }
+    "check the spelling, or add the channel that has it; packages of PyPI belong under `pip:`"
+        .to_owned()
 }
 
 fn list(words: &[String]) -> String {
@@ -292,9 +325,7 @@ impl Hint for Error {
                 )
             }
             Self::Channel { .. } => Some("check the channel's name, the network and the proxy settings".to_owned()),
-            Self::PackagesNotFound { .. } => Some(
-                "check the spelling, or add the channel that has it; packages of PyPI belong under `pip:`".to_owned(),
-            ),
+            Self::PackagesNotFound { packages, .. } => Some(hint_about_missing(packages)),
             Self::NotInstalled { by_pip: true, .. } => Some("what pip has installed goes with `pip uninstall NAME`".to_owned()),
             Self::NotInstalled { .. } => Some("see `conda list`; `conda install NAME` adds one".to_owned()),
             Self::CannotRemove { .. } => Some("ask for another Python, or for none, in the environment file".to_owned()),
@@ -314,10 +345,20 @@ impl Hint for Error {
                 "load the module of a Python, or name one with `--interpreter PROGRAM`; `--uv` and `--slim` bring their own"
                     .to_owned(),
             ),
-            Self::Spec { message, .. } => of_file(message),
+            Self::Spec { message, .. } => of_file(message).or_else(|| hint_about_key(message)),
             Self::Step { hint, .. } => hint.clone(),
             Self::Activation(error) => error.hint(),
             Self::Thread(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    fn location(&self) -> Option<Location> {
+        match self {
+            Self::Spec {
+                file, line, column, ..
+            } => Some(Location::new(file, *line, *column)),
+            Self::Lock { file, .. } => Some(Location::new(file, 0, 0)),
             _ => None,
         }
     }

@@ -1,6 +1,11 @@
 //! Responsible for reporting the progress of the work to a listener; this crate prints nothing.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use condense_diagnostics::Location;
 
 /// Part of the work that has a start, a unit of measure and an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +28,8 @@ pub enum Phase {
 pub enum Warning {
     /// The environment file has an unknown key.
     UnknownKey {
+        /// Path of the file; empty while it is parsed.
+        file: PathBuf,
         /// Key as written in the file.
         key: String,
         /// Line number, starting at 1.
@@ -30,6 +37,8 @@ pub enum Warning {
     },
     /// A line of the file was not followed literally.
     Spec {
+        /// Path of the file; empty while it is parsed.
+        file: PathBuf,
         /// Line number, starting at 1.
         line: usize,
         /// Description of the problem and of its treatment.
@@ -101,13 +110,46 @@ pub enum Warning {
     Notice(String),
 }
 
+impl Warning {
+    /// Creates a warning about a line of the file that is parsed.
+    pub(crate) fn at_line(line: usize, message: impl Into<String>) -> Self {
+        Self::Spec {
+            file: PathBuf::new(),
+            line,
+            message: message.into(),
+        }
+    }
+
+    /// Names the file of a warning about a line, unless it is named already.
+    pub(crate) fn name_file(&mut self, name: &Path) {
+        if let Self::UnknownKey { file, .. } | Self::Spec { file, .. } = self
+            && file.as_os_str().is_empty()
+        {
+            name.clone_into(file);
+        }
+    }
+}
+
+/// Returns `FILE:LINE`, or `line LINE` without a file.
+fn place(file: &Path, line: usize) -> String {
+    if file.as_os_str().is_empty() {
+        return format!("line {line}");
+    }
+    Location::new(file, line, 0).to_string()
+}
+
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::UnknownKey { key, line } => {
-                write!(f, "line {line}: `{key}:` means nothing here and is ignored")
+            Self::UnknownKey { file, key, line } => {
+                let place = place(file, *line);
+                write!(f, "{place}: `{key}:` means nothing here and is ignored")
             }
-            Self::Spec { line, message } => write!(f, "line {line}: {message}"),
+            Self::Spec {
+                file,
+                line,
+                message,
+            } => write!(f, "{}: {message}", place(file, *line)),
             Self::PipAdded => write!(
                 f,
                 "there is a `pip:` section but no `pip` among the packages, so `pip` was added"

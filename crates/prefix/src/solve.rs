@@ -1,15 +1,15 @@
 //! Responsible for solving: turning the requested packages into exact packages.
 
+mod missing;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::Path,
     time::{Duration, Instant},
 };
 
 use rattler_cache::package_cache::PackageCache;
-use rattler_conda_types::{
-    Channel, MatchSpec, PackageNameMatcher, PackageRecord, RepoDataRecord, Subdir,
-};
+use rattler_conda_types::{Channel, MatchSpec, PackageRecord, RepoDataRecord, Subdir};
 use rattler_networking::OfflineError;
 use rattler_repodata_gateway::{
     Gateway, GatewayError, RepoData, SourceConfig,
@@ -97,12 +97,13 @@ pub(crate) async fn solve_near(
         subdir: target.architecture.subdir(),
         specs: &specs,
         scratch: context.scratch,
+        with_dependencies: true,
     };
     let repodata = read_indices(&query, spec, progress).await?;
     let usable = usable(&repodata, query.subdir, progress, |name| {
         query.is_asked_for(name)
     })?;
-    refuse_unknown_names(spec, &usable)?;
+    missing::refuse(&query, spec, &usable).await?;
 
     let started = Instant::now();
     progress.begin(Phase::Solve, None);
@@ -118,9 +119,19 @@ pub(crate) async fn solve_near(
             ChannelPriority::Disabled => rattler_solve::ChannelPriority::Disabled,
         },
         timeout: Some(SOLVE_LIMIT),
-        ..usable.into_iter().collect()
+        ..usable.iter().cloned().collect()
     };
-    let records = run_solver(task, target, progress)?;
+    let records = run_solver(task, target, progress).map_err(|error| match error {
+        Error::Unsolvable {
+            target,
+            explanation,
+        } => Error::Unsolvable {
+            explanation: explanation.trim_end().to_owned()
+                + &missing::existing_versions(&explanation, &usable),
+            target,
+        },
+        other => other,
+    })?;
     progress.end(Phase::Solve, started.elapsed());
     for record in &records {
         refuse_unsafe_names(record)?;
@@ -143,7 +154,7 @@ pub(crate) async fn solve_near(
 }
 
 /// Returns rattler's reader of channel indices.
-fn gateway(network: &Network, scratch: &Path) -> Gateway {
+pub(crate) fn gateway(network: &Network, scratch: &Path) -> Gateway {
     Gateway::builder()
         .with_cache_dir(network.index_dir())
         .with_package_cache(PackageCache::new(scratch.join("direct")))
@@ -164,7 +175,7 @@ fn gateway(network: &Network, scratch: &Path) -> Gateway {
 }
 
 /// Reads the channels' entries for all packages that the environment may need.
-async fn read_indices(
+pub(crate) async fn read_indices(
     query: &ChannelQuery<'_>,
     spec: &EnvironmentSpec,
     progress: &dyn Progress,
@@ -175,11 +186,7 @@ async fn read_indices(
         match query.run(progress).await {
             Ok(answer) => Ok(answer),
             Err(QueryError::Other(error)) => Err(error),
-            Err(QueryError::Gateway(error)) if not_cached(&error) => {
-                let missing = missing_indices(query, &error).await;
-                Err(Error::Offline { missing })
-            }
-            Err(QueryError::Gateway(error)) => Err(channel_error(error, spec)),
+            Err(QueryError::Gateway(error)) => Err(query.explain(error, spec).await),
         }
     };
     let answer = Box::pin(query.network.attended(progress, answering)).await?;
@@ -188,6 +195,17 @@ async fn read_indices(
     }
     progress.end(Phase::Index, started.elapsed());
     Ok(answer.repodata)
+}
+
+impl ChannelQuery<'_> {
+    /// Returns the error of this crate for an error of the gateway.
+    pub(crate) async fn explain(&self, error: GatewayError, spec: &EnvironmentSpec) -> Error {
+        if not_cached(&error) {
+            let missing = missing_indices(self, &error).await;
+            return Error::Offline { missing };
+        }
+        channel_error(error, spec)
+    }
 }
 
 fn unsolvable(target: &Target, explanation: String) -> Error {
@@ -338,33 +356,4 @@ fn channel_error(error: GatewayError, spec: &EnvironmentSpec) -> Error {
         channel,
         source: Box::new(error),
     }
-}
-
-/// Refuses names that no channel has. The check comes before solving, because the solver's own
-/// message for an unknown name is hard to read.
-fn refuse_unknown_names(
-    spec: &EnvironmentSpec,
-    usable: &[Vec<&RepoDataRecord>],
-) -> Result<(), Error> {
-    let known: HashSet<&str> = usable
-        .iter()
-        .flatten()
-        .map(|record| record.package_record.name.as_normalized())
-        .collect();
-    let mut missing = Vec::new();
-    for requested in &spec.specs {
-        if let PackageNameMatcher::Exact(name) = &requested.spec.name
-            && !name.as_normalized().starts_with("__")
-            && !known.contains(name.as_normalized())
-        {
-            missing.push(requested.written.clone());
-        }
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::PackagesNotFound {
-        names: missing,
-        channels: spec.channels(),
-    })
 }

@@ -35,6 +35,7 @@ use crate::{
     text,
 };
 pub use context::SpecContext;
+pub(crate) use environment::hint_about_key;
 pub(crate) use explicit::Archive;
 use list::Reading;
 pub(crate) use package::{needed, refuse_long};
@@ -118,11 +119,9 @@ impl EnvironmentSpec {
             && is_named_requirements(file)
             && list::could_be_requirements(&text)
         {
-            spec.warnings.push(Warning::Spec {
-                line: 1,
-                message: "the lines of this requirements file are taken for conda packages, as conda takes them".to_owned(),
-            });
+            spec.warnings.push(Warning::at_line(1, "the lines of this requirements file are taken for conda packages, as conda takes them".to_owned()));
         }
+        spec.name_file(file);
         Ok(spec)
     }
 
@@ -149,8 +148,24 @@ impl EnvironmentSpec {
     /// Returns the errors of [`EnvironmentSpec::load`].
     pub fn load_requirements(file: &Path, context: &SpecContext) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
-        list::read(&text, &folder, context, Reading::Pip)
-            .map_err(|problem| problem.into_error(file))
+        let mut spec = list::read(&text, &folder, context, Reading::Pip)
+            .map_err(|problem| problem.into_error(file))?;
+        spec.name_file(file);
+        Ok(spec)
+    }
+
+    /// Reads requirements for pip that are given without a file. `name` stands for the file in
+    /// errors; relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
+    pub fn parse_requirements(
+        text: &str,
+        name: &Path,
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        list::read(text, folder, context, Reading::Pip).map_err(|problem| problem.into_error(name))
     }
 
     /// Adds the lines of a requirements file. pip gets them together with the lines of this file.
@@ -246,7 +261,16 @@ impl EnvironmentSpec {
             };
             list::read(text, folder, context, reading)
         };
-        spec.map_err(|problem| problem.into_error(file))
+        let mut spec = spec.map_err(|problem| problem.into_error(file))?;
+        spec.name_file(file);
+        Ok(spec)
+    }
+
+    /// Names the file of the warnings about its lines.
+    fn name_file(&mut self, file: &Path) {
+        for warning in &mut self.warnings {
+            warning.name_file(file);
+        }
     }
 
     /// Parses a file's bytes in any encoding, like [`EnvironmentSpec::parse_in`].
@@ -399,6 +423,15 @@ impl EnvironmentSpec {
     }
 
     /// Returns true if the file names no channel, so that the default channel is used.
+    /// Returns the addresses of indices that each of the channels must have.
+    pub fn index_addresses(&self) -> Vec<url::Url> {
+        let channels = self.channels.iter();
+        let dirs =
+            channels.map(|channel| channel.platform_url(rattler_conda_types::Subdir::NoArch));
+        dirs.filter_map(|dir| dir.join("repodata.json").ok())
+            .collect()
+    }
+
     pub(crate) fn names_no_channel(&self) -> bool {
         let no_channel = |warning: &Warning| matches!(warning, Warning::NoChannel { .. });
         self.warnings.iter().any(no_channel)

@@ -2,15 +2,20 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use condense_base::{BaseFacts, BaseImage};
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::Context;
+use super::{
+    Context,
+    table::{self, Align},
+};
 use crate::cli::site::SiteArguments;
+use condense_build::missing_base;
 use condense_catalogue::{Found, Query, find};
-use condense_diagnostics::UserError;
+use condense_diagnostics::{UserError, counted};
 
 #[derive(Debug, Args)]
 #[command(
@@ -31,7 +36,8 @@ pub(super) struct Arguments {
 enum Verb {
     /// List the base images of the catalogue and of the site's directories
     Ls,
-    /// List the base images that match all words, newest first
+    /// List the base images that match all words, newest first: those of this machine, then the
+    /// known ones of other machines
     Find {
         /// NAME or NAME=VERSION: rocm=6.2 python=3.12 pytorch
         #[arg(required = true)]
@@ -57,11 +63,31 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let all = |query: &Query| find(&catalogue, &site, query, context.env_vars);
     let report = context.report;
     match &arguments.verb {
-        Verb::Ls => Ok(list(&all(&Query::default()), arguments.json, context)),
-        Verb::Find { words } => Ok(list(&all(&Query::parse(words)?), arguments.json, context)),
+        Verb::Ls => {
+            let mut found = all(&Query::default());
+            // The images of modules of other machines would hide those that can be used.
+            found.retain(|found| !found.is_known_only);
+            list("base-ls", &found, arguments.json, context);
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Find { words } => {
+            let query = Query::parse(words)?;
+            let (found, others): (Vec<Found>, Vec<Found>) = all(&Query::default())
+                .into_iter()
+                .partition(|found| query.matches(found));
+            if found.is_empty() {
+                return Ok(refuse(&query, &others, arguments.json, context));
+            }
+            list("base-find", &found, arguments.json, context);
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Show { image } => {
             let of_catalogue = all(&Query::default());
-            let found = of_catalogue.iter().find(|found| found.name == *image);
+            // Another name of a module's image: its file, or NAME/VERSION.
+            let location = catalogue.known_location(image);
+            let found = of_catalogue
+                .iter()
+                .find(|found| found.name == *image || location == Some(found.reference.as_str()));
             let (reference, note) = if found.is_some_and(|found| !found.here) {
                 (None, None)
             } else {
@@ -75,13 +101,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                 report.warning(note);
             }
             let facts = match &reference {
-                Some(reference) => Some(BaseImage::open(absolute(reference, context))?.facts()?),
+                Some(reference) => Some(open(reference, context)?.facts()?),
                 None => None,
             };
             if arguments.json {
-                context
-                    .console
-                    .data(&json!({"image": found, "facts": facts}).to_string());
+                let value = json!({"image": found, "facts": facts});
+                context.console.json("base-show", value);
                 return Ok(ExitCode::SUCCESS);
             }
             if let Some(found) = found {
@@ -93,9 +118,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             Ok(ExitCode::SUCCESS)
         }
         Verb::Facts { image } => {
-            let facts = BaseImage::open(absolute(image, context))?.facts()?;
+            let facts = open(image, context)?.facts()?;
             if arguments.json {
-                context.console.data(&serde_json::to_string(&facts)?);
+                let value = serde_json::to_value(&facts)?;
+                context.console.json("base-facts", value);
             } else {
                 context.console.data(&render(&facts));
             }
@@ -103,7 +129,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
         Verb::Sites => {
             if arguments.json {
-                context.console.data(&serde_json::to_string(&site)?);
+                let sites = catalogue.sites();
+                let sites = sites.map(|(name, description)| {
+                    json!({
+                        "name": name,
+                        "description": description,
+                        "current": name == site.name,
+                    })
+                });
+                let value = json!({"sites": sites.collect::<Vec<_>>(), "current": site});
+                context.console.json("base-sites", value);
                 return Ok(ExitCode::SUCCESS);
             }
             for (name, description) in catalogue.sites() {
@@ -117,32 +152,66 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
 }
 
-fn absolute(reference: &str, context: &Context) -> String {
+/// Opens an image that is on this machine.
+fn open(reference: &str, context: &Context) -> anyhow::Result<BaseImage> {
     if reference.contains("://") {
-        return reference.to_owned();
+        return Ok(BaseImage::open(reference)?);
     }
-    context.env_vars.cwd.join(reference).display().to_string()
+    let path = context.env_vars.cwd.join(reference);
+    if path.symlink_metadata().is_err() {
+        bail!(missing_base(reference));
+    }
+    Ok(BaseImage::open(path)?)
 }
 
-fn list(found: &[Found], json: bool, context: &Context) -> ExitCode {
+/// Prints the images of the command `name`, each on a line.
+fn list(name: &str, found: &[Found], json: bool, context: &Context) {
     if json {
-        context.console.data(&json!(found).to_string());
-    } else {
-        for found in found {
-            context.console.data(&line(found));
-        }
+        context.console.json(name, json!({"images": found}));
+        return;
     }
-    if found.is_empty() {
-        context.console.error(&anyhow::Error::new(UserError::new(
-            "no base image matches",
-            "`condense base ls` lists all",
-        )));
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    let header = ["NAME", "SOFTWARE", "LOCATION"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(found.iter().map(row));
+    context
+        .console
+        .data(&table::render(&[Align::Left; 3], &rows));
 }
 
-fn line(found: &Found) -> String {
+/// Tells which word of a search without a result excludes which images. Returns the exit status.
+fn refuse(query: &Query, images: &[Found], json: bool, context: &Context) -> ExitCode {
+    let misses = query.near_misses(images);
+    let words = misses.words.iter().map(|one| one.word.as_str());
+    let words = words.collect::<Vec<_>>().join(" ");
+    let mut text = format!("no base image matches `{words}`");
+    for one in &misses.words {
+        text.push_str(&format!("\n`{}`: ", one.word));
+        text.push_str(&match (one.images, one.versions.first(), &one.similar) {
+            (0, Some(_), _) => format!("no image; others have {}", one.versions.join(", ")),
+            (0, None, Some(similar)) => format!("no image; did you mean `{similar}`?"),
+            (0, None, None) => "no image".to_owned(),
+            (images, ..) => counted(images as u64, "image"),
+        });
+    }
+    let hint = match &misses.nearest {
+        Some(nearest) => format!(
+            "`{}` comes closest: it lacks {}",
+            nearest.name,
+            nearest.lacks.join(", ")
+        ),
+        None => "`condense base ls` lists all images".to_owned(),
+    };
+    if json {
+        let mut value = json!(misses);
+        value["images"] = json!([]);
+        context.console.json("base-find", value);
+    }
+    let error = UserError::new(text, hint);
+    context.console.error(&anyhow::Error::new(error));
+    ExitCode::FAILURE
+}
+
+fn row(found: &Found) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let entry = &found.entry;
     for (name, version) in [
@@ -161,10 +230,13 @@ fn line(found: &Found) -> String {
     if let Some(day) = &entry.until {
         words.push(format!("(until {day})"));
     }
-    let words = words.join(" ");
-    format!("{:24} {words:48} {}", found.name, found.reference)
-        .trim_end()
-        .to_owned()
+    if entry.retired {
+        words.push("(retired)".to_owned());
+    }
+    if let Some(name) = &entry.replacement {
+        words.push(format!("(replaced by {name})"));
+    }
+    vec![found.name.clone(), words.join(" "), found.reference.clone()]
 }
 
 fn describe(found: &Found) -> String {
@@ -183,6 +255,12 @@ fn describe(found: &Found) -> String {
     }
     rows.extend(found.date.clone().map(|date| ("built", date)));
     rows.extend(entry.until.clone().map(|day| ("may be gone after", day)));
+    if entry.retired {
+        rows.push((
+            "retired",
+            "the site no longer offers it; the file may be gone".to_owned(),
+        ));
+    }
     rows.extend(entry.replacement.clone().map(|name| ("replaced by", name)));
     for (name, version) in &entry.packages {
         rows.push((name, version.clone()));

@@ -120,11 +120,10 @@ fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode
     let uses = dirs.info()?;
     if arguments.json {
         let value = json!({
-            "schema": "condense.cache-info/1",
             "images_max_bytes": dirs.images_max,
             "parts": uses.iter().map(use_as_json).collect::<Vec<_>>(),
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("cache-info", value);
         return Ok(ExitCode::SUCCESS);
     }
     let columns = [
@@ -197,11 +196,10 @@ fn clean(arguments: &CleanArguments, context: &Context) -> anyhow::Result<ExitCo
     })?;
     if arguments.json {
         let value = json!({
-            "schema": "condense.cache-clean/1",
             "dry_run": arguments.dry_run,
             "parts": cleaned.iter().map(cleaned_as_json).collect::<Vec<_>>(),
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("cache-clean", value);
         return Ok(ExitCode::SUCCESS);
     }
     let verb = if arguments.dry_run {

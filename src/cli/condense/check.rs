@@ -1,16 +1,21 @@
 //! Responsible for the verb `condense check`, and for printing findings.
 
+mod module_check;
+
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::run_settings::spec_context;
-use condense_check::{Code, Verdict, find_code};
+use crate::cli::run_settings::{host_python, spec_context};
+use condense_check::{CODES, Code, Finding, Severity, Verdict, find_code};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, subject::existing};
 use crate::cli::{build::rules, site::SiteArguments};
+use crate::console::Console;
 use condense_build::CheckTarget;
+use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Exit status of a check that has found errors.
@@ -20,9 +25,9 @@ const NOT_CHECKED: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Environment file, requirements file, installation, .sif file, or directory with an
-    /// environment
-    #[arg(value_name = "FILE|DIR|SIF")]
+    /// Environment file, requirements file, installation or its name in a directory of TYKKY_PATH,
+    /// .sif file, file of a module, or directory with an environment
+    #[arg(value_name = "FILE|NAME|DIR|SIF")]
     path: PathBuf,
     /// Base image in which the environment of the file or directory will run
     #[arg(long, value_name = "REF")]
@@ -45,8 +50,14 @@ pub(super) struct Output {
 }
 
 /// Parses a code, for clap.
-fn known(text: &str) -> Result<&'static Code, String> {
-    find_code(text).ok_or_else(|| "`condense explain` lists all codes".to_owned())
+fn known(text: &str) -> Result<&'static Code, UserError> {
+    find_code(text).ok_or_else(|| {
+        let hint = did_you_mean(text, CODES.iter().map(|code| code.name));
+        UserError::new(
+            format!("`{text}` is no code of a finding"),
+            hint.unwrap_or_else(|| "`condense explain` lists all codes".to_owned()),
+        )
+    })
 }
 
 /// Returns the codes in `CONDENSE_ALLOW`.
@@ -58,15 +69,7 @@ pub(crate) fn allowed_by_environment(env_vars: &EnvVars) -> anyhow::Result<Vec<&
     let words = text.split([',', ' ']).filter(|word| !word.is_empty());
     words
         .map(|word| {
-            known(word).map_err(|hint| {
-                anyhow::Error::new(condense_diagnostics::UserError::new(
-                    format!(
-                        "{}: `{word}` is no code of a finding",
-                        env_vars::CONDENSE_ALLOW
-                    ),
-                    hint,
-                ))
-            })
+            known(word).with_context(|| format!("{} is not valid", env_vars::CONDENSE_ALLOW))
         })
         .collect()
 }
@@ -89,8 +92,30 @@ pub(super) fn status(looked: anyhow::Result<ExitCode>, context: &Context) -> Exi
     }
 }
 
+/// Returns the lines of a finding. On a terminal, its severity and code are coloured.
+fn block(finding: &Finding, console: &Console) -> String {
+    let rendered = finding.render();
+    let text = console.shown(&rendered);
+    let colour = match finding.code.severity {
+        _ if !console.has_colour() => return text.into_owned(),
+        Severity::Error => 31,
+        Severity::Warning => 33,
+        Severity::Note => 36,
+    };
+    match text.split_once(": ") {
+        Some((head, rest)) => format!("\x1b[1;{colour}m{head}\x1b[0m: {rest}"),
+        None => text.into_owned(),
+    }
+}
+
 fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
+    if let Some(record) = module_check::open(&env_vars.cwd.join(&arguments.path)) {
+        let findings = module_check::compare(&record, env_vars)?;
+        let about = json!({"subject": arguments.path, "kind": "module"});
+        return arguments.output.show("check", findings, about, context);
+    }
+    let path = existing(&arguments.path, "file, installation or image", env_vars)?;
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     let base = match &arguments.base {
         Some(words) => Some(catalogue.resolve_image(words, &site, env_vars)?.0),
@@ -104,12 +129,13 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
         }
     });
     let (subject, findings) = condense_build::check(
-        &env_vars.cwd.join(&arguments.path),
+        &path,
         base.as_deref(),
         CheckTarget {
             machine: &site.machine(),
             rules: &rules(env_vars, &site),
             spec_context: &spec_context(env_vars),
+            host_python: &host_python(env_vars),
         },
     )?;
     let about = json!({
@@ -117,7 +143,7 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
         "kind": subject.as_str(),
         "site": site.name,
     });
-    arguments.output.show(findings, about, context)
+    arguments.output.show("check", findings, about, context)
 }
 
 impl Output {
@@ -132,7 +158,8 @@ impl Output {
     /// Returns an error if `CONDENSE_ALLOW` has a word that is not a code.
     pub(super) fn show(
         &self,
-        findings: Vec<condense_check::Finding>,
+        command: &str,
+        findings: Vec<Finding>,
         mut about: serde_json::Value,
         context: &Context,
     ) -> anyhow::Result<ExitCode> {
@@ -142,12 +169,12 @@ impl Output {
         if self.json {
             about["findings"] = json!(verdict.findings);
             about["allowed"] = json!(verdict.allowed);
-            context.console.data(&serde_json::to_string_pretty(&about)?);
+            context.console.json(command, about);
         } else {
             let blocks = verdict.findings.iter();
-            let blocks: Vec<String> = blocks.map(condense_check::Finding::render).collect();
+            let blocks: Vec<String> = blocks.map(|one| block(one, context.console)).collect();
             if !blocks.is_empty() {
-                context.console.data(&blocks.join("\n\n"));
+                context.console.coloured(&blocks.join("\n\n"));
             }
             context.report.info(verdict.summary());
         }

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use condense_check::{CODES, find_code, render_page};
+use condense_check::{CODES, Code, find_code, render_page};
 
 use super::Context;
-use condense_diagnostics::{UserError, closest};
+use condense_diagnostics::{UserError, did_you_mean};
+use serde_json::{Value, json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -16,6 +17,9 @@ pub(super) struct Arguments {
     /// Print the page of all codes as Markdown
     #[arg(long, conflicts_with = "code")]
     all: bool,
+    /// Print the result as JSON
+    #[arg(long, conflicts_with = "all")]
+    json: bool,
 }
 
 /// Prints the explanation. The exit status is 2 if the code is not known.
@@ -23,17 +27,26 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     let text = match &arguments.code {
         Some(name) => {
             let Some(code) = find_code(name.trim_matches(['[', ']'])) else {
-                let hint = match closest(name, CODES.iter().map(|code| code.name)) {
-                    Some(similar) => format!("did you mean `{similar}`?"),
-                    None => "`condense explain` lists all codes".to_owned(),
-                };
+                let hint = did_you_mean(name, CODES.iter().map(|code| code.name));
+                let hint = hint.unwrap_or_else(|| "`condense explain` lists all codes".to_owned());
                 context.console.error(&anyhow::Error::new(UserError::new(
                     format!("`{name}` is no code of a finding"),
                     hint,
                 )));
                 return ExitCode::from(2);
             };
+            if arguments.json {
+                context
+                    .console
+                    .json("explain", json!({"codes": [as_json(code)]}));
+                return ExitCode::SUCCESS;
+            }
             code.render()
+        }
+        None if arguments.json => {
+            let codes: Vec<Value> = CODES.iter().copied().map(as_json).collect();
+            context.console.json("explain", json!({"codes": codes}));
+            return ExitCode::SUCCESS;
         }
         None if arguments.all => render_page().trim_end().to_owned(),
         None => CODES
@@ -51,4 +64,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     };
     context.console.data(&text);
     ExitCode::SUCCESS
+}
+
+fn as_json(code: &Code) -> Value {
+    json!({
+        "code": code.name,
+        "severity": code.severity,
+        "title": code.title,
+        "why": code.why,
+        "fix": code.fix,
+    })
 }

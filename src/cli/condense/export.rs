@@ -77,12 +77,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     if arguments.json {
         let value = json!({
-            "schema": "condense.export/1",
             "subject": subject::as_json(&subject),
             "format": format,
             "text": text,
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("export", value);
         return Ok(ExitCode::SUCCESS);
     }
     match &arguments.output {

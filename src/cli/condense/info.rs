@@ -22,8 +22,7 @@ use serde_json::{Value, json};
 use super::{
     Context,
     generations::line,
-    installations::find,
-    subject::{self, as_json},
+    subject::{self, as_json, existing},
 };
 
 #[derive(Debug, Args)]
@@ -38,8 +37,8 @@ pub(super) struct Arguments {
 
 /// Prints what is known of an installation or a SIF.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let path = find(&arguments.subject, context.env_vars);
-    if path.is_dir() || !path.exists() {
+    let path = existing(&arguments.subject, "installation or .sif", context.env_vars)?;
+    if path.is_dir() {
         return of_installation(&path, arguments, context);
     }
     let subject = subject::open(&arguments.subject, context.env_vars)?;
@@ -47,14 +46,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         subject::refuse_kind(&subject, "an installation or a .sif")?;
     }
     let facts = SifFacts::load(&subject)?;
-    let text = if arguments.json {
+    if arguments.json {
         let mut value = sif_as_json(&facts);
         add_packages(&mut value, &subject)?;
-        serde_json::to_string_pretty(&value)?
+        context.console.json("info", value);
     } else {
-        describe_sif(&facts, &subject)?.join("\n")
-    };
-    context.console.data(&text);
+        context
+            .console
+            .data(&describe_sif(&facts, &subject)?.join("\n"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -74,7 +74,7 @@ fn of_installation(
         .iter()
         .find(|generation| generation.is_current)
         .and_then(|generation| generation.receipt.as_deref());
-    let text = if arguments.json {
+    if arguments.json {
         let subject = Subject::open(dir, None)?;
         let mut value = installation_as_json(&subject, current, &generations);
         if current.is_none()
@@ -83,7 +83,7 @@ fn of_installation(
             add(&mut value, tykky_as_json(&found));
         }
         add_packages(&mut value, &subject)?;
-        serde_json::to_string_pretty(&value)?
+        context.console.json("info", value);
     } else {
         let mut lines = vec![format!("installation: {}", dir.display())];
         lines.extend(match (current, Tykky::read(dir)) {
@@ -100,9 +100,8 @@ fn of_installation(
             let shown = generations.iter().map(line);
             lines.extend(shown.map(|line| format!("  {line}")));
         }
-        lines.join("\n")
-    };
-    context.console.data(&text);
+        context.console.data(&lines.join("\n"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,7 +112,6 @@ fn installation_as_json(
     generations: &[Generation],
 ) -> Value {
     let mut value = json!({
-        "schema": "condense.info/1",
         "subject": as_json(subject),
         "generations": generations.iter().map(|generation| json!({
             "number": generation.number,
@@ -165,7 +163,6 @@ fn tykky_as_json(found: &Tykky) -> Value {
 
 fn sif_as_json(facts: &SifFacts) -> Value {
     json!({
-        "schema": "condense.info/1",
         "subject": {"path": facts.path.to_string_lossy(), "kind": "sif", "generation": null},
         "made_by": facts.label("condense.version").map(|version| format!("condense {version}")),
         "created": facts.created,

@@ -13,8 +13,8 @@ use condense_installation::{Destination, History, State, remove, render_time};
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::Context;
-use condense_diagnostics::UserError;
+use super::{Context, subject::existing};
+use condense_diagnostics::{UserError, counted};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Directory below the home directory that has the installations if `TYKKY_PATH` is not set.
@@ -38,6 +38,9 @@ pub(super) struct RemoveArguments {
     /// Remove without asking for confirmation
     #[arg(short, long)]
     yes: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Installation that was found.
@@ -62,6 +65,32 @@ pub(super) fn find(name: &Path, env_vars: &EnvVars) -> PathBuf {
     let roots = roots(env_vars).into_iter();
     let mut named = roots.map(|root| root.join(name));
     named.find(|dir| is_installation(dir)).unwrap_or(here)
+}
+
+/// Returns the directory of an installation that is made. A name with `/` is a path. Other names
+/// are in the first directory of TYKKY_PATH, else in `~/.tykky`.
+///
+/// # Errors
+/// Returns an error if the name is not one of a directory, or if there is no such directory.
+pub(super) fn place_of_new(name: &Path, env_vars: &EnvVars) -> anyhow::Result<PathBuf> {
+    let text = name.to_string_lossy();
+    if text.contains('/') || text == "." || text == ".." {
+        return Ok(env_vars.cwd.join(name));
+    }
+    let is_plain = !text.is_empty() && !text.starts_with(['.', '-']) && !text.contains('@');
+    if !is_plain || text.chars().any(char::is_control) {
+        bail!(UserError::new(
+            format!("`{text}` is not a name of an installation"),
+            "names begin with a letter or a digit and have no `@`; with `/`, it is a directory",
+        ));
+    }
+    let Some(root) = roots(env_vars).into_iter().next() else {
+        bail!(UserError::new(
+            format!("there is no place for `{text}`: neither HOME nor TYKKY_PATH is set"),
+            format!("name a directory with `/`, for example `./{text}`"),
+        ));
+    };
+    Ok(root.join(name))
 }
 
 /// Returns the names of all installations in the directories of TYKKY_PATH.
@@ -127,7 +156,7 @@ pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Resu
                 })
             })
             .collect();
-        context.console.data(&serde_json::to_string_pretty(&rows)?);
+        context.console.json("list", json!({"installations": rows}));
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
@@ -195,7 +224,7 @@ pub(super) fn remove_one(
     arguments: &RemoveArguments,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.env_vars);
+    let dir = existing(&arguments.dir, "installation", context.env_vars)?;
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     if std::env::split_paths(search_path).any(|entry| entry == dir.join("bin")) {
         bail!(UserError::new(
@@ -205,16 +234,17 @@ pub(super) fn remove_one(
     }
     let removal = remove(&dir)?;
     if !arguments.yes {
-        if !std::io::stdin().is_terminal() {
+        // A question on standard output would spoil the JSON.
+        if arguments.json || !std::io::stdin().is_terminal() {
             bail!(UserError::new(
                 format!("nobody can be asked whether to remove `{}`", dir.display()),
                 "add `--yes`",
             ));
         }
         let question = format!(
-            "Remove {} with {} generations? Jobs that run from it fail when they start another of its programs. [yes/no] ",
+            "Remove {} with {}? Jobs that run from it fail when they start another of its programs. [yes/no] ",
             dir.display(),
-            removal.generations()
+            counted(removal.generations() as u64, "generation")
         );
         let answer = context
             .console
@@ -225,7 +255,13 @@ pub(super) fn remove_one(
             return Ok(ExitCode::FAILURE);
         }
     }
+    let generations = removal.generations();
     removal.finish()?;
+    if arguments.json {
+        let value = json!({"dir": dir, "generations": generations});
+        context.console.json("remove", value);
+        return Ok(ExitCode::SUCCESS);
+    }
     context.report.info(format!("removed {}", dir.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -4,13 +4,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
 use super::Context;
 use crate::cli::{
+    base::choose_base,
     conda_containerize::ENVIRONMENT,
     network::NetworkArguments,
     run_settings::run_settings,
-    site::{SiteArguments, choose_base, environment_path},
+    site::{SiteArguments, environment_path},
 };
 use condense_build::plan::{LockPlan, MountPoint};
 use condense_env_vars as env_vars;
@@ -37,6 +39,9 @@ pub(super) struct Arguments {
     /// Parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Solves the environment, and writes the lock file or prints it.
@@ -74,14 +79,26 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.report,
         context.interrupt,
     )?;
-    match &arguments.output {
+    let path = arguments
+        .output
+        .as_ref()
+        .map(|file| env_vars.cwd.join(file));
+    match &path {
         Some(file) => {
-            let file = env_vars.cwd.join(file);
-            condense_publish::write(&file, text.as_bytes())
+            condense_publish::write(file, text.as_bytes())
                 .map_err(condense_image::Error::from)
                 .context("failed to write the lock")?;
         }
-        None => context.console.data(text.trim_end()),
+        None if !arguments.json => context.console.data(text.trim_end()),
+        None => {}
+    }
+    if arguments.json {
+        let value = json!({
+            "path": path.as_ref().map(|path| path.to_string_lossy()),
+            "bytes": text.len(),
+            "lock": path.is_none().then_some(text),
+        });
+        context.console.json("lock", value);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let packages = chosen(arguments, &contents);
     if arguments.json {
         let value = as_json(&subject, &contents, &packages);
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("packages", value);
         return Ok(ExitCode::SUCCESS);
     }
     if packages.is_empty() {
@@ -164,7 +164,6 @@ fn as_json(subject: &Subject, contents: &Contents, packages: &[&Package]) -> Val
         .map(|package| package_as_json(package, contents))
         .collect();
     json!({
-        "schema": "condense.packages/1",
         "subject": subject::as_json(subject),
         "packages": packages,
     })

@@ -4,9 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::run_settings::spec_context;
+use crate::cli::run_settings::{host_python, spec_context};
 
-use super::{Context, installations::find};
+use super::{Context, subject::existing};
 use crate::cli::{build::rules, site::SiteArguments};
 use condense_build::CheckTarget;
 
@@ -27,11 +27,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let page = condense_build::html_report(
-        &find(&arguments.dir, env_vars),
+        &existing(&arguments.dir, "installation", env_vars)?,
         CheckTarget {
             machine: &site.machine(),
             rules: &rules(env_vars, &site),
             spec_context: &spec_context(env_vars),
+            host_python: &host_python(env_vars),
         },
     )?;
     match &arguments.output {

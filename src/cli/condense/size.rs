@@ -69,7 +69,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let parts = parts(&contents);
     if arguments.json {
         let value = json!({
-            "schema": "condense.size/1",
             "subject": subject::as_json(&subject),
             "image": {
                 "path": image.path.to_string_lossy(),
@@ -89,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                 "bytes_saved": contents.shared.stored},
             "hints": hints,
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("size", value);
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = vec![format!(

@@ -36,14 +36,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             spec.warnings().iter().map(ToString::to_string).collect(),
         ),
     ];
-    let text = if arguments.json {
+    if arguments.json {
         let mut object = serde_json::Map::from_iter([("kind".to_owned(), json!(kind))]);
         object.extend(lists.map(|(name, list)| (name.to_owned(), json!(list))));
-        serde_json::to_string_pretty(&object)?
+        context.console.json("spec", object.into());
     } else {
-        render(kind, &lists)
-    };
-    context.console.data(&text);
+        context.console.data(&render(kind, &lists));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -33,9 +33,28 @@ pub(super) fn open(name: &Path, env_vars: &EnvVars) -> anyhow::Result<Subject> {
         }
     };
     if !path.exists() {
-        bail!(missing(name, &path, env_vars));
+        bail!(missing(
+            name,
+            "installation, image or lock",
+            &path,
+            env_vars
+        ));
     }
     Subject::open(&path, generation)
+}
+
+/// Returns the path of what the user has named: an installation in TYKKY_PATH, or a path. `what`
+/// says in words what may be named.
+///
+/// # Errors
+/// Returns an error with a similar name if there is nothing of this name.
+pub(super) fn existing(name: &Path, what: &str, env_vars: &EnvVars) -> anyhow::Result<PathBuf> {
+    let path = find(name, env_vars);
+    // A link that leads nowhere is there, and can be removed.
+    if path.symlink_metadata().is_err() {
+        bail!(missing(name, what, &path, env_vars));
+    }
+    Ok(path)
 }
 
 /// Opens what the user has named, and reads its packages.
@@ -78,13 +97,18 @@ fn split_generation(name: &OsStr) -> Option<(OsString, u32)> {
 }
 
 /// Returns the error for a name that leads to nothing, with a name that the user may have meant.
-fn missing(name: &Path, path: &Path, env_vars: &EnvVars) -> UserError {
+pub(super) fn missing(name: &Path, what: &str, path: &Path, env_vars: &EnvVars) -> UserError {
+    /// Ends of the names of files that commands take.
+    const ENDS: [&str; 6] = ["sif", "yml", "yaml", "txt", "lock", "sqfs"];
     let word = name.to_string_lossy();
     let mut known = names(env_vars);
     let here = std::fs::read_dir(path.parent().unwrap_or(path));
     known.extend(here.into_iter().flatten().flatten().filter_map(|entry| {
         let is_ours = entry.path().join("common.sh").exists()
-            || entry.path().extension().is_some_and(|end| end == "sif");
+            || entry
+                .path()
+                .extension()
+                .is_some_and(|end| ENDS.iter().any(|known| end == *known));
         let name = entry.file_name().to_string_lossy().into_owned();
         is_ours.then_some(name)
     }));
@@ -97,10 +121,7 @@ fn missing(name: &Path, path: &Path, env_vars: &EnvVars) -> UserError {
         None => "`condense list` shows the installations in TYKKY_PATH; give a path for others"
             .to_owned(),
     };
-    UserError::new(
-        format!("there is no installation, image or lock `{word}`"),
-        hint,
-    )
+    UserError::new(format!("there is no {what} `{word}`"), hint)
 }
 
 /// Returns the index of the package with this name.

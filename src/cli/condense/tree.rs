@@ -52,13 +52,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     if arguments.json {
         let value = json!({
-            "schema": "condense.tree/1",
             "subject": subject::as_json(&subject),
             "inverted": arguments.invert,
             "roots": roots.iter().map(|index| &contents.packages[*index].name).collect::<Vec<_>>(),
             "packages": nodes(&contents, &roots, arguments),
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("tree", value);
         return Ok(ExitCode::SUCCESS);
     }
     let mut drawing = Drawing {

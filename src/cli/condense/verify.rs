@@ -11,11 +11,16 @@ use condense_diagnostics::UserError;
 use condense_env_vars as env_vars;
 use serde_json::{Value, json};
 
-use super::{Context, image::diff, installations::find, subject};
+use super::{
+    Context,
+    image::diff,
+    subject::{self, existing},
+};
 use crate::cli::{
+    base::choose_base,
     network::NetworkArguments,
     run_settings::{run_settings, runtime},
-    site::{SiteArguments, choose_base},
+    site::SiteArguments,
 };
 
 /// Number of differences that are shown without `--json`.
@@ -53,7 +58,7 @@ pub(super) struct Arguments {
 /// Checks an installation or a SIF. The first difference from the receipt is an error, with exit
 /// status 1.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let path = find(&arguments.subject, context.env_vars);
+    let path = existing(&arguments.subject, "installation or .sif", context.env_vars)?;
     let is_file = path.is_file();
     if is_file {
         let subject = subject::open(&arguments.subject, context.env_vars)?;
@@ -64,13 +69,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     } else {
         condense_build::verify(&path, !arguments.no_start, context.report)?;
     }
-    let mut value = json!({"schema": "condense.verify/1", "subject": {
+    let mut value = json!({"subject": {
         "path": path.to_string_lossy(),
         "kind": if is_file { "sif" } else { "installation" },
     }, "whole": true, "started": !arguments.no_start});
     if !arguments.rebuild {
         if arguments.json {
-            context.console.data(&serde_json::to_string_pretty(&value)?);
+            context.console.json("verify", value);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -78,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let rebuilt = rebuild(&subject, arguments, context)?;
     if arguments.json {
         value["rebuild"] = as_json(&rebuilt);
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("verify", value);
         return Ok(ExitCode::from(u8::from(!rebuilt.is_as_promised())));
     }
     report(&rebuilt, context)?;

@@ -27,12 +27,12 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let (subject, contents) = subject::load(&arguments.subject, context)?;
     let index = subject::package(&arguments.package, &subject, &contents)?;
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&as_json(&subject, &contents, index))?
+    if arguments.json {
+        let value = as_json(&subject, &contents, index);
+        context.console.json("why", value);
     } else {
-        as_text(&contents, index)
-    };
-    context.console.data(&text);
+        context.console.data(&as_text(&contents, index));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -90,7 +90,6 @@ fn as_json(subject: &Subject, contents: &Contents, index: usize) -> Value {
         packages.map(|package| package.name.as_str()).collect()
     };
     json!({
-        "schema": "condense.why/1",
         "subject": subject::as_json(subject),
         "package": {
             "name": package.name,

@@ -36,7 +36,7 @@ pub(super) fn may_overwrite(path: &Path, console: &Console) -> anyhow::Result<bo
             }
         }
     }
-    crate::console::usage(&format!(
+    console.usage(&format!(
         "You provided an invalid answer {ATTEMPTS} times in a row. Now assuming you meant \"no\"."
     ));
     Ok(false)

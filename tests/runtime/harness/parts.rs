@@ -25,6 +25,8 @@ rm -rf -- "$1""#;
 /// tree.
 pub(crate) struct TestParts {
     dir: PathBuf,
+    /// Directory that `scripts/setup-tests` has made. Only root may have access to it.
+    source: PathBuf,
     runtime: PathBuf,
     search_path: String,
     test_dirs: AtomicU32,
@@ -108,6 +110,7 @@ impl TestParts {
             runtime: runtime.unwrap_or_default(),
             search_path: SEARCH_PATH.to_owned(),
             dir,
+            source: parts.clone(),
             test_dirs: AtomicU32::new(0),
             _caretaker: caretaker,
         };
@@ -212,6 +215,13 @@ impl TestParts {
             let found = which(program).is_some();
             need(found, &format!("`{program}` is not on PATH"));
         }
+        dir
+    }
+
+    /// Returns the root of the tree with torch and its libraries, for the machine's Python.
+    pub(crate) fn torch(&self) -> PathBuf {
+        let dir = self.source.join("torch");
+        need(dir.exists(), "the part `torch` is missing");
         dir
     }
 

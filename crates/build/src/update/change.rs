@@ -9,7 +9,7 @@ use condense_prefix::{
     EnvironmentSpec, ImageKind, Lock, LockContents, PipPackage, Recipe, Solution, Target,
 };
 
-use super::previous::PreviousGeneration;
+use super::{packages::CondaChange, previous::PreviousGeneration};
 use crate::{
     build::Build,
     compression::{GzipReason, ImageCompression},
@@ -25,6 +25,10 @@ pub(super) struct PackageFacts {
     pub(super) spec: EnvironmentSpec,
     /// Requirements that pip installs now.
     pub(super) requirements: EnvironmentSpec,
+    /// Conda packages that are added or removed now.
+    pub(super) conda: CondaChange,
+    /// Whether the conda packages stay as they are.
+    pub(super) is_conda_idle: bool,
     pub(super) target: Target,
     /// Lock of the installed packages, if there is one.
     pub(super) lock: Option<Lock>,
@@ -52,8 +56,10 @@ pub(super) struct Update<'a> {
 pub(super) struct Changed {
     pub(super) packed: Packed,
     pub(super) solution: Solution,
-    /// The packages that were asked for, also by scripts that called `conda`.
-    pub(super) asked: EnvironmentSpec,
+    /// Everything that is asked for now, also by scripts that called `conda`. The lock has it.
+    pub(super) requested: EnvironmentSpec,
+    /// Everything that is asked for now, if the conda packages have changed.
+    pub(super) asked: Option<EnvironmentSpec>,
     pub(super) pip_report: Option<String>,
     pub(super) pip_packages: Vec<PipPackage>,
     pub(super) replaced_by_pip: Vec<String>,
@@ -115,7 +121,7 @@ impl Update<'_> {
         let facts = &self.change.facts;
         let contents = LockContents {
             solution: &changed.solution,
-            spec: &changed.asked,
+            spec: &changed.requested,
             pip_report: changed.pip_report.as_deref(),
             installed: &changed.pip_packages,
             conda: &self.build.conda_settings,
@@ -148,6 +154,7 @@ impl Update<'_> {
             base: base_name(&receipt.base.reference),
             base_digest: receipt.base.sha256.clone(),
             site: None,
+            no_user_site: false,
             updated: true,
         }
     }
@@ -181,6 +188,9 @@ impl Update<'_> {
         let requirements = &change.facts.requirements;
         if let Some(script) = build.inputs.script_names().first() {
             return Some(format!("`{script}` runs in it"));
+        }
+        if !change.facts.is_conda_idle {
+            return Some("its conda packages change".to_owned());
         }
         if change.before.receipt.update_state.launch.is_none() {
             return Some("nobody has written down yet how it is activated".to_owned());
@@ -219,6 +229,7 @@ impl Update<'_> {
             },
             extra_text: extra_text.clone(),
             shell: shell_of(extra_text.as_deref()),
+            no_user_site: self.build.settings().rules.no_user_site,
             ..before.clone()
         }
     }

@@ -87,7 +87,8 @@ impl Update<'_> {
         Ok(Ok(Changed {
             packed,
             solution: solution.clone(),
-            asked: self.change.facts.spec.clone(),
+            requested: self.change.facts.spec.clone(),
+            asked: None,
             pip_report: grafted.and_then(|grafted| grafted.pip_report),
             pip_packages,
             replaced_by_pip: remembered.replaced_by_pip.clone(),

@@ -228,3 +228,12 @@ fn files_are_found_where_conda_finds_them() {
     assert_eq!(found, expected);
     assert!(condarc_files(&dir.path().join("none"), None, None, None).is_empty());
 }
+
+#[test]
+fn a_misspelt_key_is_told_and_conda_s_other_keys_are_not() {
+    let condarc = load(&["chanels: [a]\nshow_channel_urls: true\nauto_activate_base: no\n"]);
+    assert_eq!(
+        condarc.unwrap().not_followed().collect::<Vec<_>>(),
+        ["chanels (did you mean `channels`?)"]
+    );
+}

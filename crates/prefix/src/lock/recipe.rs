@@ -33,6 +33,9 @@ pub struct Recipe {
     /// Name of the site whose variables a SIF sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
+    /// True if Python ignores the packages in the home directory wherever the SIF is started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_user_site: bool,
     /// True if an update has made the image of an older one, so that its blocks are in another
     /// order than those of a new image with the same files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

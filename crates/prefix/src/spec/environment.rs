@@ -1,6 +1,8 @@
 //! Responsible for reading an environment.yml.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use condense_diagnostics::misspelt;
 
 use rattler_conda_types::Channel;
 
@@ -17,6 +19,34 @@ use crate::{progress::Warning, secrets::without_secrets};
 
 /// Channel that is used if the file names none.
 const DEFAULT_CHANNEL: &str = "conda-forge";
+
+/// Keys of an environment file.
+const KEYS: [&str; 8] = [
+    "category",
+    "channels",
+    "dependencies",
+    "name",
+    "pip-repositories",
+    "platforms",
+    "prefix",
+    "variables",
+];
+/// Keys that do not change what is installed.
+const WITHOUT_EFFECT: [&str; 3] = ["category", "name", "prefix"];
+/// End of the message about a key that is not known. The hint for the error is found by this text.
+const UNKNOWN_KEY: &str = "is not a key of an environment file";
+/// Message about the key `pip:` in the first column.
+const PIP_OUTSIDE: &str = "`pip:` is not below `dependencies:`, where it would be followed";
+
+/// Returns the hint for the message of an error about a key.
+pub(crate) fn hint_about_key(message: &str) -> Option<String> {
+    if message == PIP_OUTSIDE {
+        return Some("write `- pip:` as an entry of `dependencies:`".to_owned());
+    }
+    let (given, rest) = message.strip_prefix('`')?.split_once(":` ")?;
+    let meant = misspelt(given, KEYS).filter(|_| rest == UNKNOWN_KEY)?;
+    Some(format!("did you mean `{meant}:`?"))
+}
 
 /// Reader of one file: its text, the context for reading it, and the spec that is filled.
 struct Reader<'a> {
@@ -62,10 +92,7 @@ pub(super) fn read(
             "pip-repositories" => reader.pip_repositories(value)?,
             "category" if matches!(value.value, Value::Scalar(_)) => {}
             "name" | "prefix" => {}
-            _ => reader.spec.warnings.push(Warning::UnknownKey {
-                key: name.clone(),
-                line: key.line,
-            }),
+            _ => reader.unknown_key(name, key)?,
         }
     }
     let Some(dependencies) = dependencies else {
@@ -201,11 +228,27 @@ impl Reader<'_> {
                 )
             }
         };
-        self.spec.warnings.push(Warning::Spec {
-            line: node.line,
-            message,
-        });
+        self.spec
+            .warnings
+            .push(Warning::at_line(node.line, message));
         answer == Answer::Unknown
+    }
+
+    /// Refuses a key that has no meaning but is evidently meant to change the environment. Any
+    /// other key without a meaning is only named.
+    fn unknown_key(&mut self, name: &str, key: &Node) -> Result<(), Problem> {
+        if name == "pip" {
+            return Err(key.problem(PIP_OUTSIDE));
+        }
+        if misspelt(name, KEYS).is_some_and(|meant| !WITHOUT_EFFECT.contains(&meant)) {
+            return Err(key.problem(format!("`{name}:` {UNKNOWN_KEY}")));
+        }
+        self.spec.warnings.push(Warning::UnknownKey {
+            file: PathBuf::new(),
+            key: name.to_owned(),
+            line: key.line,
+        });
+        Ok(())
     }
 
     fn channels(&mut self, node: &Node) -> Result<(), Problem> {
@@ -251,13 +294,13 @@ impl Reader<'_> {
             names.push(name);
         }
         if !names.is_empty() && !names.iter().any(|name| name == ours) {
-            self.spec.warnings.push(Warning::Spec {
-                line: node.line,
-                message: format!(
+            self.spec.warnings.push(Warning::at_line(
+                node.line,
+                format!(
                     "the file is for {}, here it is used for {ours}",
                     names.join(", ")
                 ),
-            });
+            ));
         }
         Ok(())
     }

@@ -154,10 +154,10 @@ fn package(
         reader
             .add_entry(&requirement)
             .map_err(|problem| line.problem(problem.message))?;
-        spec.warnings.push(Warning::Spec {
-            line: line.number,
-            message: format!("`{text}` came from PyPI, so pip installs `{requirement}`"),
-        });
+        spec.warnings.push(Warning::at_line(
+            line.number,
+            format!("`{text}` came from PyPI, so pip installs `{requirement}`"),
+        ));
         return Ok(());
     }
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -202,10 +202,10 @@ fn platform(text: &str, context: &SpecContext, spec: &mut EnvironmentSpec) {
         };
         let platform = platform.trim();
         if platform != ours && platform != "noarch" {
-            spec.warnings.push(Warning::Spec {
-                line: at + 1,
-                message: format!("the list was made for {platform}, here it is used for {ours}"),
-            });
+            spec.warnings.push(Warning::at_line(
+                at + 1,
+                format!("the list was made for {platform}, here it is used for {ours}"),
+            ));
         }
     }
 }
@@ -223,12 +223,9 @@ fn packages_in_comments(text: &str, spec: &mut EnvironmentSpec) {
             .iter()
             .map(|(_, text)| format!("`{}`", text.split_whitespace().next().unwrap_or_default()))
             .collect();
-        spec.warnings.push(Warning::Spec {
-            line: at + 1,
-            message: format!(
+        spec.warnings.push(Warning::at_line(at + 1, format!(
                 "packages for pip in comments are not installed, as with conda: {}; the lock file itself has them",
                 names.join(", ")
-            ),
-        });
+            )));
     }
 }

@@ -100,6 +100,7 @@ fn unknown_keys_are_named() {
     assert_eq!(
         spec.warnings(),
         [Warning::UnknownKey {
+            file: "env.yml".into(),
             key: "channel_priority".to_owned(),
             line: 2
         }]
@@ -193,4 +194,39 @@ fn aliases_that_expand_to_too_many_values_are_refused() {
     }
     let error = parse(&text).expect_err("too large").to_string();
     assert!(error.contains("too many values"), "{error}");
+}
+
+/// A key that is evidently meant to change the environment is refused: B11.
+#[test]
+fn misspelt_keys_are_refused_with_the_key_that_is_meant() {
+    for (text, at, meant) in [
+        ("channel: [c]\ndependencies: [a]\n", "1:1", Some("channels")),
+        (
+            "channels: [c]\ndependancies: [a]\n",
+            "2:1",
+            Some("dependencies"),
+        ),
+        ("Dependencies: [a]\n", "1:1", Some("dependencies")),
+        (
+            "dependencies: [a]\nvariable: {A: 1}\n",
+            "2:1",
+            Some("variables"),
+        ),
+        // The key has no effect, so a mistake in it has none either.
+        ("channels: [c]\ndependencies: [a]\npre-fix: /x\n", "", None),
+    ] {
+        let refusal = match parse(text) {
+            Ok(spec) => {
+                assert_eq!((meant, spec.warnings().len()), (None, 1), "{text}");
+                continue;
+            }
+            Err(error) => error,
+        };
+        let message = refusal.to_string();
+        assert!(message.starts_with(&format!("env.yml:{at}: ")), "{message}");
+        let hint = condense_diagnostics::Hint::hint(&refusal);
+        assert_eq!(hint, meant.map(|meant| format!("did you mean `{meant}:`?")));
+    }
+    let refusal = parse("channels: [c]\ndependencies: [a]\npip: [b]\n").unwrap_err();
+    assert!(refusal.to_string().contains("env.yml:3:1: "), "{refusal}");
 }

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// Number of worker threads [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
-    /// Print the result as JSON: an array with one object for each path
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -44,9 +44,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let differences = diff(&one, &other, &options)?;
     if arguments.json {
         let values: Vec<Value> = differences.iter().map(as_json).collect();
-        context
-            .console
-            .data(&serde_json::to_string_pretty(&values)?);
+        let value = json!({"differences": values});
+        context.console.json("image-diff", value);
     } else if !differences.is_empty() {
         let lines: Vec<String> = differences.iter().map(as_line).collect();
         context.console.data(&lines.join("\n"));

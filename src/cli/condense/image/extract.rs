@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             "skipped": skipped,
             "skipped_count": done.skipped_count,
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("image-extract", value);
     }
     Ok(ExitCode::SUCCESS)
 }

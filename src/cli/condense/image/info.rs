@@ -34,8 +34,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let counts = count(&reader)?;
     let superblock = reader.superblock();
     let (codec, block_size) = (superblock.codec.to_string(), superblock.block_size.bytes());
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&json!({
+    if arguments.json {
+        let value = json!({
             "path": reader.path().to_string_lossy(),
             "offset": reader.offset(),
             "size": superblock.bytes_used,
@@ -52,11 +52,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             "others": counts.others,
             "hard_links": counts.hard_links,
             "bytes": counts.bytes,
-        }))?
+        });
+        context.console.json("image-info", value);
     } else {
         let yes = |is: bool| if is { "yes" } else { "no" };
         let created = jiff::Timestamp::from_second(superblock.created.into())?;
-        format!(
+        context.console.data(&format!(
             "size: {} bytes\noffset: {}\ncodec: {codec}\nblock size: {block_size}\ncreated: {created}\n\
              inodes: {}\nfragments: {}\nexport table: {}\nextended attributes: {}\n\
              files: {}, {} bytes\nhard links: {}\ndirectories: {}\nsymbolic links: {}\nothers: {}",
@@ -72,9 +73,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             counts.directories,
             counts.symlinks,
             counts.others,
-        )
-    };
-    context.console.data(&text);
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// Show mode, owner, size and time as well
     #[arg(short, long)]
     long: bool,
-    /// Print the result as JSON: an array with one object for each path
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         )
     })?;
     let mut output = BufWriter::new(context.console.bytes());
-    let mut separator = "[\n";
+    let mut separator = "{\"schema\": \"condense.image-ls/1\", \"entries\": [\n";
     let mut show = |path: &Path, node: &Node| -> anyhow::Result<bool> {
         let written = if arguments.json {
             let value = as_json(&reader, path, node)?;
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
     }
     if wanted && arguments.json {
-        is_wanted(writeln!(output, "\n]"))?;
+        is_wanted(writeln!(output, "\n]}}"))?;
     }
     is_wanted(output.flush())?;
     Ok(ExitCode::SUCCESS)

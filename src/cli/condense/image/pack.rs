@@ -13,7 +13,7 @@ use condense_image::{
 };
 use condense_publish::{Existing as New, Output};
 use indicatif::{HumanBytes, HumanCount};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Context, open};
 use crate::console::Console;
@@ -93,9 +93,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     // This fails if another process has created a file with this name meanwhile.
     output.publish().map_err(condense_image::Error::from)?;
     match sha256 {
-        Some(sha256) => context
-            .console
-            .data(&describe(&image, &sha256, kept, &out)?),
+        Some(sha256) => {
+            let value = describe(&image, &sha256, kept, &out);
+            context.console.json("image-pack", value);
+        }
         None => tell(arguments, &image, context.console),
     }
     Ok(ExitCode::SUCCESS)
@@ -178,13 +179,8 @@ fn plan(
     Ok((whole, kept, options))
 }
 
-fn describe(
-    image: &Image,
-    sha256: &[u8; 32],
-    kept: ReusedFiles,
-    out: &Path,
-) -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(&json!({
+fn describe(image: &Image, sha256: &[u8; 32], kept: ReusedFiles, out: &Path) -> Value {
+    json!({
         "path": out.to_string_lossy(),
         "bytes": image.size_bytes,
         "sha256": hex::encode(sha256),
@@ -197,7 +193,7 @@ fn describe(
         "unchanged_files": kept.files,
         "taken_bytes": image.taken_bytes,
         "garbage_bytes": image.garbage_bytes,
-    }))
+    })
 }
 
 fn tell(arguments: &Arguments, image: &Image, console: &Console) {

@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             "blocks": checked.blocks,
             "stored_bytes": checked.stored_bytes,
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("image-verify", value);
     }
     Ok(ExitCode::SUCCESS)
 }

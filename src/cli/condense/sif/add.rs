@@ -45,6 +45,9 @@ pub(super) struct Arguments {
     /// Architecture of a partition's programs [default: the SIF's, else this machine's]
     #[arg(long, value_parser = parse_arch)]
     arch: Option<Arch>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -110,7 +113,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     let id = writer.add_file(&object, &source)?;
     let sif = writer.finish()?;
     warn_of_signatures(&sif, arguments.group.0, context);
-    context.console.data(&id.to_string());
+    if arguments.json {
+        let value = serde_json::json!({"path": path.to_string_lossy(), "id": id});
+        context.console.json("sif-add", value);
+    } else {
+        context.console.data(&id.to_string());
+    }
     Ok(())
 }
 

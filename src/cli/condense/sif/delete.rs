@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     /// Truncate the file after its last object
     #[arg(long)]
     compact: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
@@ -43,6 +46,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     groups.dedup();
     for group in groups {
         warn_of_signatures(&sif, group, context);
+    }
+    if arguments.json {
+        let value = serde_json::json!({"path": path.to_string_lossy(), "ids": arguments.ids});
+        context.console.json("sif-del", value);
     }
     Ok(())
 }

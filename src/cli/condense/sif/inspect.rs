@@ -69,9 +69,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     let sif = Sif::open(context.env_vars.cwd.join(&arguments.path))?;
     let origin = Origin::of(&sif)?;
     let part = &arguments.part;
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&origin.as_json(&sif))?
-    } else if part.labels {
+    if arguments.json {
+        context.console.json("sif-inspect", origin.as_json(&sif));
+        return Ok(());
+    }
+    let text = if part.labels {
         labels(&origin.labels)
     } else if part.environment {
         let scripts = origin.environment.iter();

@@ -21,11 +21,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
     let sif = Sif::open(context.env_vars.cwd.join(&arguments.path))?;
-    context.console.data(&if arguments.json {
-        serde_json::to_string_pretty(&as_json(&sif))?
+    if arguments.json {
+        context.console.json("sif-list", as_json(&sif));
     } else {
-        as_text(&sif)
-    });
+        context.console.data(&as_text(&sif));
+    }
     Ok(())
 }
 

@@ -16,6 +16,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = SifOptions::default().slots,
           value_parser = clap::value_parser!(u16).range(1..=4096))]
     slots: u16,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
@@ -27,6 +30,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         options.created = time;
     }
     let path = context.env_vars.cwd.join(&arguments.path);
-    SifWriter::create(path, &options)?.finish()?;
+    SifWriter::create(&path, &options)?.finish()?;
+    if arguments.json {
+        let value = serde_json::json!({
+            "path": path.to_string_lossy(),
+            "slots": arguments.slots,
+        });
+        context.console.json("sif-new", value);
+    }
     Ok(())
 }

@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     /// Sign only this group; may be given several times [default: all groups]
     #[arg(long, value_name = "NUMBER")]
     group: Vec<u32>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
@@ -54,8 +57,19 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         signature: now,
         table: context.env_vars.source_date_epoch()?.map(i64::from),
     };
-    for id in sign(&cwd.join(&arguments.path), &key, &arguments.group, times)? {
-        context.console.data(&id.to_string());
+    let path = cwd.join(&arguments.path);
+    let ids = sign(&path, &key, &arguments.group, times)?;
+    if arguments.json {
+        let value = serde_json::json!({
+            "path": path.to_string_lossy(),
+            "ids": ids,
+            "fingerprint": key.fingerprint().to_string(),
+        });
+        context.console.json("sif-sign", value);
+    } else {
+        for id in ids {
+            context.console.data(&id.to_string());
+        }
     }
     context
         .report

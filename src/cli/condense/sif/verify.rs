@@ -46,9 +46,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let signatures = verify(&sif, &keyring, now)?;
     if arguments.json {
         let values: Vec<Value> = signatures.iter().map(as_json).collect();
-        context
-            .console
-            .data(&serde_json::to_string_pretty(&values)?);
+        let value = json!({"signatures": values});
+        context.console.json("sif-verify", value);
     } else {
         let lines: Vec<String> = signatures.iter().map(as_line).collect();
         context.console.data(&lines.join("\n"));
