@@ -88,7 +88,7 @@ fn b10_to_b15_the_plan_that_comes_of_arguments() {
             panic!("{words}");
         };
         let out = lexical(&env_vars.cwd.join(build.image_path.clone().unwrap()));
-        let plan = plan::make(*build, out, &[], &env_vars, &console).unwrap();
+        let plan = plan::make(*build, out, &env_vars, &console).unwrap();
         let plain = plan.to_string().replace(&work, "WORK");
         let plain = plain.replace("scratch       /tmp", "scratch       TMP");
         assert_eq!(plain.trim_end(), expected, "{words}");

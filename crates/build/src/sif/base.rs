@@ -35,7 +35,6 @@ pub(super) struct Beginning {
     /// Everything that the new root file system or overlay begins with.
     pub(super) tree: Tree,
     pub(super) blocks: BaseBlocks,
-    pub(super) origin: Origin,
     /// The base's files for runtimes.
     pub(super) files: BaseFiles,
 }
@@ -71,7 +70,6 @@ impl Beginning {
     /// Returns an error if the base cannot be read, or has an overlay that is in the way.
     pub(super) fn read(plan: &SifPlan, base: &OpenBase, report: &Report) -> anyhow::Result<Self> {
         let image = &base.image;
-        let origin = Origin::parse(plan.base.reference())?;
         let files = files(image, &base.facts)?;
         warn_of_signatures(image, report);
         let (tree, blocks) = match plan.output.layout {
@@ -84,7 +82,6 @@ impl Beginning {
         Ok(Self {
             tree,
             blocks,
-            origin,
             files,
         })
     }
@@ -282,7 +279,11 @@ fn files(base: &BaseImage, facts: &BaseFacts) -> anyhow::Result<BaseFiles> {
 }
 
 impl Origin {
-    fn parse(reference: &str) -> anyhow::Result<Self> {
+    /// Reads the origin from the name of a base.
+    ///
+    /// # Errors
+    /// Returns an error if the name cannot be understood.
+    pub(super) fn parse(reference: &str) -> anyhow::Result<Self> {
         let [transport, from] = match Reference::parse(reference)? {
             Reference::File(_) => ["localimage", reference].map(str::to_owned),
             Reference::Image(source) => {
