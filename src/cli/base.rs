@@ -23,8 +23,8 @@ struct DefaultBase {
     reason: String,
 }
 
-/// Chooses the base image: `--base-image`, else `CONDENSE_BASE_IMAGE`, else the site's default, else
-/// the image of this machine's distribution. A default is said in one line.
+/// Chooses the base image: `--base-image`, else `CONDENSE_BASE_IMAGE`, else the site's default,
+/// else the image of this machine's distribution. A default is said in one line.
 ///
 /// # Errors
 /// Returns an error if the site asks for the machine's distribution and that is unknown, or if an

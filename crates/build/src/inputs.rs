@@ -249,7 +249,7 @@ impl LoadedInputs {
             && lock.requirements_file() != Some(&text)
         {
             bail!(UserError::new(
-                "the lock was not made for these requirements, and a lock alone installs what is in it",
+                "the lock has exactly its packages, and was not made for these requirements",
                 "name the environment file, too, or lock again",
             ));
         }

@@ -40,7 +40,7 @@ impl ModuleName {
         &self.name
     }
 
-    /// Returns the version.
+    /// Returns the version of the module.
     pub fn version(&self) -> &str {
         &self.version
     }

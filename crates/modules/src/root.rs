@@ -38,7 +38,7 @@ pub struct Root {
 /// Contents of the directory of a module.
 #[derive(Debug, Clone)]
 pub struct RootFiles<'a> {
-    /// Name and version.
+    /// Name and version of the module.
     pub module: &'a ModuleName,
     /// Image, binds and variables, as in the module file.
     pub container: &'a ContainerModule,
@@ -46,7 +46,7 @@ pub struct RootFiles<'a> {
     pub variables: &'a [SiteVariable],
     /// Flags of the runtime.
     pub flags: &'a [String],
-    /// Names in `bin`.
+    /// Names of the programs in `bin`.
     pub commands: &'a [String],
     /// Python packages of the image.
     pub packages: &'a [Distribution],

@@ -112,7 +112,7 @@ impl<'a> Loaded<'a> {
                 let with_pip = input.extra.has_requirements();
                 let mut asked = LoadedRequest::load(conda, with_pip, &input.settings)?;
                 asked.apply_condarc(&input.settings)?;
-                asked.require(&inputs, report)?;
+                asked.require(&inputs, report);
                 LoadedContent::Conda(conda, Box::new(asked))
             }
             SifContent::OnTop => LoadedContent::OnTop,
@@ -321,7 +321,8 @@ impl Build<'_> {
         })
     }
 
-    /// Returns the scripts that were given. Requirements come from the request, which a lock repeats.
+    /// Returns the scripts that were given. Requirements come from the request, which a lock
+    /// repeats.
     fn kept_scripts(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let taken = Path::new(KEPT).join(INPUT);
         let kept = self.inputs.kept(Path::new(KEPT), &taken).into_iter();
