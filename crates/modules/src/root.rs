@@ -38,7 +38,7 @@ pub struct Root {
 /// Contents of the directory of a module.
 #[derive(Debug, Clone)]
 pub struct RootFiles<'a> {
-    /// Name and version.
+    /// Name and version of the module.
     pub module: &'a ModuleName,
     /// Image, binds and variables, as in the module file.
     pub container: &'a ContainerModule,
