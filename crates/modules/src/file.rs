@@ -14,7 +14,7 @@ use crate::{
 pub struct Named {
     /// Name of a package, a variable or a fact.
     pub name: String,
-    /// Version of a package, or value of a variable.
+    /// Version of a package, or value of a variable or a fact.
     pub value: String,
 }
 
