@@ -38,12 +38,11 @@ pub(crate) fn choose_base(
 ) -> anyhow::Result<BaseChoice> {
     let look = |name: &str| env_vars.get(name).map(str::to_owned);
     let named = flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE));
-    let (words, reason) = match named {
-        Some(words) => (words, None),
-        None => {
-            let default = of_site(site, env_vars)?;
-            (default.words, Some(default.reason))
-        }
+    let (words, reason) = if let Some(words) = named {
+        (words, None)
+    } else {
+        let default = of_site(site, env_vars)?;
+        (default.words, Some(default.reason))
     };
     let (reference, note) = catalogue.resolve_image(&words, site, env_vars)?;
     if let Some(note) = note {

@@ -99,12 +99,7 @@ fn a_file_and_packages_go_together() {
 /// Usability rows A3 and B27: what is refused, and how.
 #[test]
 fn what_new_refuses_says_what_to_do() {
-    let test = TestEnv::new();
-    test.environment("tool");
-    test.write("enviroment.yml", "dependencies: [tool]\n");
-    test.write("more.txt", "rich==1 ; python_version > '3'\n");
-    test.write("x.def", "Bootstrap: docker\n");
-    test.write("tool", "dependencies: [tool]\n");
+    let test = with_files();
     run(&test, "new taken library -c CHANNEL --base-image BASE").succeeded();
     let lock = "../home/.tykky/taken/share/condense.lock";
     for (line, status, words) in [
@@ -381,6 +376,17 @@ fn what_update_refuses_says_what_to_do() {
     );
     assert_eq!(said.stderr, line);
     test.left_nothing();
+}
+
+/// Returns a test with files of each kind that builders take or refuse.
+fn with_files() -> TestEnv {
+    let test = TestEnv::new();
+    test.environment("tool");
+    test.write("enviroment.yml", "dependencies: [tool]\n");
+    test.write("more.txt", "rich==1 ; python_version > '3'\n");
+    test.write("x.def", "Bootstrap: docker\n");
+    test.write("tool", "dependencies: [tool]\n");
+    test
 }
 
 /// Returns a test with a runtime that starts nothing, and with a `pip` in the channel.

@@ -142,7 +142,7 @@ fn pip_of(
     plan: &UpdatePlan,
     next: &NextGeneration,
 ) -> anyhow::Result<Resolved> {
-    let conda = facts.lock.as_ref().map(|lock| lock.solution());
+    let conda = facts.lock.as_ref().map(condense_prefix::Lock::solution);
     let solved = Solved::installed(match conda {
         Some(solution) => solution.without_locked_pip(),
         None => Solution::without_packages(&facts.target),
