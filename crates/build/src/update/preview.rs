@@ -20,7 +20,7 @@ use crate::{
     update::change::PackageFacts,
 };
 
-/// Finds out what [`super::update`] would do for `plan`; `search_path` is the user's PATH.
+/// Finds out what [`super::update()`] would do for `plan`; `search_path` is the user's PATH.
 ///
 /// # Errors
 /// Returns the error of an update, as far as it can be known before anything is downloaded.
