@@ -90,7 +90,8 @@ pub(super) struct AskedSif<'a> {
 /// Makes the plan of a SIF.
 ///
 /// # Errors
-/// Returns an error if an option, a variable or a file is invalid, or if options cannot be combined.
+/// Returns an error if an option, a variable or a file is invalid, or if options cannot be
+/// combined.
 pub(super) fn plan(
     options: SifOptions,
     asked: AskedSif,

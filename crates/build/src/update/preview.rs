@@ -20,7 +20,7 @@ use crate::{
     update::change::PackageFacts,
 };
 
-/// Finds out what [`super::update`] would do for `plan`; `search_path` is the user's PATH.
+/// Finds out what [`super::update()`] would do for `plan`; `search_path` is the user's PATH.
 ///
 /// # Errors
 /// Returns the error of an update, as far as it can be known before anything is downloaded.
@@ -142,7 +142,7 @@ fn pip_of(
     plan: &UpdatePlan,
     next: &NextGeneration,
 ) -> anyhow::Result<Resolved> {
-    let conda = facts.lock.as_ref().map(|lock| lock.solution());
+    let conda = facts.lock.as_ref().map(condense_prefix::Lock::solution);
     let solved = Solved::installed(match conda {
         Some(solution) => solution.without_locked_pip(),
         None => Solution::without_packages(&facts.target),
