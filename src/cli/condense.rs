@@ -330,6 +330,7 @@ fn overview() -> String {
     for name in DIALECTS {
         text.push_str(&format!("  {name}   see `condense {name} --help`\n"));
     }
+    text.push_str("\nExit statuses: `condense help exit-codes`\n");
     text.trim_end().to_owned()
 }
 

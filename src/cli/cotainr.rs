@@ -20,7 +20,7 @@ use std::{
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{Command, condense::Context, help, sif::SifOptions, usage};
+use super::{Command, condense::Context, dry_run, help, sif::SifOptions, usage};
 use crate::console::{self, Console, OutputStyle, cotainr::CotainrRenderer};
 use condense_env_vars::{self as env_vars, EnvVars};
 use systems::Systems;
@@ -305,7 +305,8 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let out = build.image_path.clone().unwrap_or_default();
     let out = lexical(&env_vars.cwd.join(out));
-    if out.exists() && !build.more.yes && !build.more.sif.dry_run {
+    let is_dry_run = build.more.sif.dry_run.apply(console);
+    if out.exists() && !build.more.yes && !is_dry_run {
         let dir = out.is_dir();
         if !dir && !question::may_overwrite(&out, console)? {
             console.usage(&format!(
@@ -318,8 +319,7 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     let accepted = build.accept_licenses;
     let plan = plan::make(build, out, env_vars, console)?;
     if plan.dry_run {
-        console.data(&plan.to_string());
-        return Ok(ExitCode::SUCCESS);
+        return dry_run::show(&plan, condense_build::preview_sif, context);
     }
     if accepted {
         console.info("No Miniforge is installed, so there is no licence to accept");

@@ -65,6 +65,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         &[
             "dry-run",
             "force",
+            "json",
             "prefix",
             "tmpdir",
             "wrapper-paths",
@@ -105,7 +106,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     (
         "pip-containerize update",
-        ["-r more.txt DIR", "--dry-run -r more.txt DIR"],
+        ["-r more.txt DIR", "--dry-run --json -r more.txt DIR"],
     ),
     (
         "pip-containerize advanced",

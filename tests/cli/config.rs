@@ -70,7 +70,7 @@ fn the_source_of_each_value_is_shown() {
     assert_eq!(value, "/big/tmp");
     assert_eq!(from, format!("{}:1", path.display()));
     let (value, from) = listed(&test, "concurrency.downloads", &[]);
-    assert_eq!((value, from), ("3".into(), format!("{}:4", path.display())));
+    assert_eq!((value, from), ("3".into(), format!("{}:3", path.display())));
     let of_variable = listed(&test, "tmpdir", &[("CW_BUILD_TMPDIR", "/x")]);
     assert_eq!(
         of_variable,

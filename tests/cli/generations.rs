@@ -78,7 +78,7 @@ fn what_cannot_be_brought_back_is_refused() {
             &["rollback", "other"],
             "holds no installation made by condense",
         ),
-        (&["gc", "none"], "holds no installation made by condense"),
+        (&["gc", "none"], "there is no installation `none`"),
         (&["info", "other"], "holds no installation made by condense"),
     ] {
         let said = condense(&test, arguments).failed(1, &[]);

@@ -94,11 +94,11 @@ impl TestEnv {
         )
     }
 
-    /// Writes a program into the only directory of the test's PATH.
+    /// Writes a program into the only directory of the test's PATH. A link to a program of the host
+    /// is replaced: the text must never be written into that program.
     pub fn fake_program(&self, name: &str, text: &str) {
         let path = self.path("programs").join(name);
-        // A link to a program of the host would be followed, and that program replaced.
-        let _ = std::fs::remove_file(&path);
+        let _ = fs_err::remove_file(&path);
         fs_err::write(&path, text).unwrap();
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }

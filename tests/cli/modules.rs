@@ -94,6 +94,29 @@ fn a_module_is_written_with_its_directory() {
     test.left_nothing();
 }
 
+/// R5: the run scripts are beside the module, and the user's own stay when it is written again.
+#[test]
+fn run_scripts_are_beside_the_module() {
+    let (test, root) = written();
+    let dir = root.join("runscripts");
+    for script in condense_jobs::run_scripts() {
+        let path = dir.join(script.name);
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), script.text);
+        let is_executable = fs_err::metadata(&path).unwrap().permissions().mode() & 0o111 != 0;
+        assert_eq!(is_executable, script.mode & 0o111 != 0, "{}", script.name);
+    }
+    fs_err::write(dir.join("get-master"), "mine").unwrap();
+    fs_err::write(dir.join("own"), "mine").unwrap();
+    fs_err::write(dir.join("conda-python-simple"), "old. Part of condense.").unwrap();
+    module(&test, &[&WORDS[..], &["--force"]].concat()).succeeded();
+    let text = |name: &str| fs_err::read_to_string(dir.join(name)).unwrap();
+    assert_eq!(
+        (text("get-master"), text("own")),
+        ("mine".to_owned(), "mine".to_owned())
+    );
+    assert!(text("conda-python-simple").contains("exec "));
+}
+
 #[test]
 fn a_dry_run_prints_the_file_and_writes_nothing() {
     let test = prepared();
@@ -144,7 +167,14 @@ fn bad_wishes_are_refused_in_one_line() {
         &["mine.sif", "--name", "a b", "--to", "mods"],
         "has a blank",
     );
-    check(&["mine.sif", "--to", "a:b"], "are split at");
+    check(
+        &["mine.sif", "--to", "a:b"],
+        "cannot be a directory of modules",
+    );
+    check(
+        &["mine.sif", "--to", "mods", "--root", "a,b"],
+        "are split at",
+    );
     check(
         &["mine.sif", "--to", "mods", "-w", "toool"],
         "did you mean `tool`?",
@@ -328,6 +358,7 @@ fn the_image_of_a_module_and_its_copies_are_compared() {
         text.contains("conflict \"my-torch\" \"other-bindings\"\n"),
         "{text}"
     );
+    let found = |severity: &str, code: &str| format!("{severity}[{code}]: its SHA-256");
     let check = |file: &str| {
         let mut command = test.condense(&["check", &format!("mods/my-torch/{file}")]);
         command.env("MY_IMAGES", test.path("work")).run()
@@ -342,13 +373,13 @@ fn the_image_of_a_module_and_its_copies_are_compared() {
     fs_err::write(&copy, &bytes).unwrap();
     let said = check("1").succeeded();
     assert!(
-        said.stdout.starts_with("warning[module-copy]: its SHA-256"),
+        said.stdout.starts_with(&found("warning", "module-copy")),
         "{said:?}"
     );
     fs_err::remove_file(test.path("work/mine.sif")).unwrap();
     let said = check("1.lua");
     assert!(
-        said.stdout.starts_with("error[module-image]: its SHA-256"),
+        said.stdout.starts_with(&found("error", "module-image")),
         "{said:?}"
     );
     assert_eq!(said.status, 1);

@@ -16,7 +16,13 @@ fn with_sif() -> TestEnv {
     test.environment("tool");
     for words in [
         &["--base-image", "../base", "base.sif"][..],
-        &["--base-image", "base.sif", "--conda-env", "env.yml", "a.sif"],
+        &[
+            "--base-image",
+            "base.sif",
+            "--conda-env",
+            "env.yml",
+            "a.sif",
+        ],
     ] {
         condense(&test, &[&["cotainr", "build"], words].concat()).succeeded();
     }
@@ -57,14 +63,20 @@ fn json_of_an_installation_has_packages_and_no_internals() {
     test.build(&["env.yml"]).succeeded();
     let text = condense(&test, &["info", "--json", "installation"]).succeeded();
     for word in ["remembered", "literal", "\"before\"", "launch"] {
-        assert!(!text.stdout.contains(word), "`{word}` is in {}", text.stdout);
+        assert!(
+            !text.stdout.contains(word),
+            "`{word}` is in {}",
+            text.stdout
+        );
     }
     let found: serde_json::Value = serde_json::from_str(&text.stdout).unwrap();
     assert_eq!(found["schema"], "condense.info/1");
     assert_eq!(found["mode"], "conda");
     assert_eq!(found["packages"].as_array().unwrap().len(), 2);
     assert_eq!(found["generations"][0]["visible"], true);
-    let said = condense(&test, &["info", "installation"]).succeeded().stdout;
+    let said = condense(&test, &["info", "installation"])
+        .succeeded()
+        .stdout;
     assert!(said.contains("packages: 2 of conda, 0 of pip"), "{said}");
 }
 

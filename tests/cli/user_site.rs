@@ -56,7 +56,7 @@ fn packages_of_the_user_are_found_at_the_build_and_by_check() {
     let module = test.path("work/module").join(SITE);
     let path = [("PYTHONPATH", module.to_str().unwrap())];
     let said = check(&test, &["installation"], &path);
-    assert_eq!(codes(&said), ["user-site", "pythonpath"], "{said:?}");
+    assert_eq!(codes(&said), ["pythonpath", "user-site"], "{said:?}");
     for hidden in [("CONDENSE_NO_USER_SITE", "1"), ("PYTHONNOUSERSITE", "1")] {
         assert_eq!(
             codes(&check(&test, &["installation"], &[hidden])),

@@ -212,7 +212,11 @@ fn sifs_of_a_lock_are_the_same_bytes() {
     let base = parts().base().display().to_string();
     let build = |words: &[&str], out: &str| {
         let base_and_out = ["--base-image", &base, out];
-        condense(&test, &[&["cotainr", "build"], words, &base_and_out].concat()).succeeded();
+        condense(
+            &test,
+            &[&["cotainr", "build"], words, &base_and_out].concat(),
+        )
+        .succeeded();
         fs_err::read(test.path(out)).unwrap()
     };
     let first = build(&["--conda-env", &environment], "a.sif");
@@ -222,7 +226,10 @@ fn sifs_of_a_lock_are_the_same_bytes() {
         let said = condense(&test, &["image", "diff", "a.sif", "another name.sif"]);
         panic!("the SIFs differ: {said:?}");
     }
-    for words in [&["./a.sif"][..], &["--rebuild", "--base-image", &base, "./a.sif"]] {
+    for words in [
+        &["./a.sif"][..],
+        &["--rebuild", "--base-image", &base, "./a.sif"],
+    ] {
         condense(&test, &[&["verify"], words].concat()).succeeded();
     }
     test.left_nothing();

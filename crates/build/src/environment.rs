@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::bail;
 use condense_diagnostics::UserError;
-use condense_prefix::{CondaSettings, EnvironmentSpec, Interpreter, Kind, Lock, Solution, Target, Venv};
+use condense_prefix::{
+    CondaSettings, EnvironmentSpec, Interpreter, Kind, Lock, Solution, Target, Venv,
+};
 
 use crate::{
     check::{RequestToCheck, check_request},
@@ -16,7 +18,7 @@ use crate::{
     report::Report,
     request::{load_conda_spec, read},
     session::Session,
-    target,
+    target::{self, BaseSystem},
 };
 
 /// Environment that is asked for, with its environment file loaded.
@@ -162,14 +164,14 @@ impl Requested<'_> {
         check_request(&request, &session.settings.checks, session.report)
     }
 
-    /// Finds the target, and loads the lock for it.
+    /// Loads the lock for the target, if there is one.
     ///
     /// # Errors
     /// Returns an error if the lock cannot be read or does not fit, or if the environment needs a
     /// network and may not use it.
     pub(crate) fn resolve(
         self,
-        base: &OpenBase,
+        target: Target,
         report: &Report,
     ) -> anyhow::Result<(Environment, LoadedInputs, Option<Venv>)> {
         let Self {
@@ -178,13 +180,12 @@ impl Requested<'_> {
             venv,
             settings,
         } = self;
-        let target = find_target(base, &settings.overrides, report)?;
         let is_lock_alone = asked.spec().is_none();
         let (mut spec, lock) = asked.complete(&target, report)?;
         let of_lock = match &lock {
             Some(lock) => {
                 let is_same = is_lock_alone || lock.is_made_for(&spec);
-                inputs.check_lock(lock, is_lock_alone, report)?;
+                inputs.check_lock(lock, report)?;
                 OfLock::new(lock, is_same && inputs.has_scripts_of(lock))
             }
             None => OfLock::default(),
@@ -253,7 +254,7 @@ pub(crate) fn find_target(
     overrides: &Overrides,
     report: &Report,
 ) -> anyhow::Result<Target> {
-    target::target(&base.facts, base.view, overrides, report)
+    target::target(BaseSystem::of(&base.facts, base.view), overrides, report)
 }
 
 /// Refuses pip's index if the run is offline. pip itself does not know that it may send nothing.

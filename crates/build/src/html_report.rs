@@ -1,6 +1,6 @@
-//! Responsible for the page that shows an installation or a SIF: findings, sizes by package, changes between
-//! generations, provenance and lock. The page refers to no other file, so that it can be sent as it
-//! is; its script only sorts and filters tables.
+//! Responsible for the page that shows an installation or a SIF: findings, sizes by package, changes
+//! between generations, provenance and lock. The page refers to no other file, so that it can be
+//! sent as it is; its script only sorts and filters tables.
 
 mod changes;
 mod findings;
@@ -25,7 +25,7 @@ use crate::{
     sif_facts::SifFacts,
 };
 use changes::Step;
-use html::escape;
+use html::{each, escape};
 
 const STYLE: &str = include_str!("html_report/style.css");
 /// Script that adds buttons for sorting and a field for filtering. All content is there without it.
@@ -129,30 +129,26 @@ impl Page {
             ),
             ("packages", "Packages", packages::render_table(&parts)),
             ("changes", "Changes", changes::render(&self.history)),
-            (
-                "provenance",
-                "Provenance",
-                provenance::render(&self.origin),
-            ),
+            ("provenance", "Provenance", provenance::render(&self.origin)),
             (
                 "lock",
                 "Lock",
                 provenance::render_lock(self.lock.as_deref()),
             ),
         ];
-        let sections = sections.iter().filter(|(_, _, text)| !text.is_empty());
-        let links: String = sections
-            .clone()
-            .map(|(id, title, _)| format!("<li><a href=\"#{id}\">{title}</a></li>"))
+        let sections: Vec<_> = sections
+            .iter()
+            .filter(|(_, _, text)| !text.is_empty())
             .collect();
-        let sections: String = sections
-            .map(|(id, title, text)| {
-                format!(
-                    "<section id=\"{id}\" aria-labelledby=\"of-{id}\">\n\
-                     <h2 id=\"of-{id}\">{title}</h2>\n{text}</section>\n"
-                )
-            })
-            .collect();
+        let links = each(&sections, |(id, title, _)| {
+            format!("<li><a href=\"#{id}\">{title}</a></li>")
+        });
+        let sections = each(&sections, |(id, title, text)| {
+            format!(
+                "<section id=\"{id}\" aria-labelledby=\"of-{id}\">\n\
+                 <h2 id=\"of-{id}\">{title}</h2>\n{text}</section>\n"
+            )
+        });
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

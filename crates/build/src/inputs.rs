@@ -158,6 +158,12 @@ impl LoadedInputs {
         self.requirements.as_ref().map_or(&[], EnvironmentSpec::pip)
     }
 
+    /// Returns the parts of a step list for the scripts before and after pip.
+    pub(super) fn script_steps(&self) -> [Option<String>; 2] {
+        let scripts = [&self.scripts.pre_install, &self.scripts.post_install];
+        scripts.map(|script| Some(format!("run `{}`", script.as_ref()?.name)))
+    }
+
     /// Returns the files and directories of this machine that pip reads.
     pub(super) fn local_paths(&self) -> Vec<PathBuf> {
         let requirements = self.requirements.as_ref();
@@ -194,18 +200,11 @@ impl LoadedInputs {
         self.script_digests() == lock.scripts()
     }
 
-    /// Compares the scripts and the requirements with those of a lock, which does not hold the
-    /// changes of other ones. `is_lock_alone` says that there is no environment file.
+    /// Compares the scripts with those of a lock, which does not hold the changes of other ones.
     ///
     /// # Errors
-    /// Returns an error if a script of the lock is missing, or if requirements are given that the
-    /// lock was not made for.
-    pub(super) fn check_lock(
-        &self,
-        lock: &Lock,
-        is_lock_alone: bool,
-        report: &Report,
-    ) -> anyhow::Result<()> {
+    /// Returns an error if a script of the lock is missing.
+    pub(super) fn check_lock(&self, lock: &Lock, report: &Report) -> anyhow::Result<()> {
         let given = self.script_digests();
         let role_of = |script: &str| script.split(' ').next().unwrap_or(script).to_owned();
         for script in lock.scripts() {
@@ -214,7 +213,9 @@ impl LoadedInputs {
             let count = of_role.count();
             if count > 1 {
                 bail!(UserError::new(
-                    format!("the lock was made with {count} {role} scripts, those of a build and of updates, and a build runs one"),
+                    format!(
+                        "the lock was made with {count} {role} scripts, those of a build and of updates, and a build runs one"
+                    ),
                     "build with the lock of the first generation, and update as before",
                 ));
             }
@@ -228,19 +229,12 @@ impl LoadedInputs {
                 continue;
             }
             bail!(UserError::new(
-                format!("the lock was made with a {role} script (sha256 {digest}), and none is given"),
+                format!(
+                    "the lock was made with a {role} script (sha256 {digest}), and none is given"
+                ),
                 format!(
                     "give it again (`--{role} FILE`, or `--post` for cotainr), or remove its line below `scripts:` in the lock to build without it"
                 ),
-            ));
-        }
-        let text = self.requirements.as_ref().map(EnvironmentSpec::text);
-        if let Some(text) = text.filter(|_| is_lock_alone)
-            && lock.requirements_file() != Some(&text)
-        {
-            bail!(UserError::new(
-                "the lock was not made for these requirements, and a lock alone installs what is in it",
-                "name the environment file, too, or lock again",
             ));
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::{
     build::{Build, ImageDestination},
     claim::{claim_new, warn_of_other_installations},
     compression::{ImageCompression, ImageMount},
-    environment::{LoadedRequest, Requested},
+    environment::{LoadedRequest, Requested, find_target},
     generation::{IMAGE, NewGeneration},
     inputs::{LoadedInputs, ScriptTarget},
     interrupt::Interrupt,
@@ -46,7 +46,11 @@ pub fn build(
     requested.check(plan.input.packages.source(), &plan.base, session)?;
     let base = OpenBase::open(session, &plan.base, generation.source_date_epoch)?;
     let digest = base.start_digest()?;
-    let (environment, inputs, venv) = requested.resolve(&base, report)?;
+    let target = find_target(&base, &plan.input.settings.overrides, report)?;
+    let (environment, inputs, venv) = requested.resolve(target, report)?;
+    if let Some(venv) = &venv {
+        base.check_python(venv)?;
+    }
     let recipe = environment
         .of_lock
         .recipe(ImageKind::Installation, &plan.input.env_path);
@@ -65,7 +69,11 @@ pub fn build(
     };
     let made = build.make_prefix(&environment, &mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
-    let packed = build.pack(&made, build.pack_anew(&plan.output.generation), &claim.image_path())?;
+    let packed = build.pack(
+        &made,
+        build.pack_anew(&plan.output.generation),
+        &claim.image_path(),
+    )?;
     let base_digest = digest.wait()?;
     recipe::warn_of_others(recipe, base_digest.as_deref(), report);
 
@@ -121,7 +129,7 @@ fn new_build<'a>(
 }
 
 /// Warns of other installations on PATH, if steps of this build may start their programs.
-fn warn_of_path(plan: &InstallationPlan, session: Session) {
+pub(crate) fn warn_of_path(plan: &InstallationPlan, session: Session) {
     let extra = &plan.input.extra;
     let has_scripts = extra.pre_install.is_some() || extra.post_install.is_some();
     if plan.input.packages.venv().is_some() || has_scripts {
@@ -130,7 +138,13 @@ fn warn_of_path(plan: &InstallationPlan, session: Session) {
 }
 
 /// Loads all files that the plan names, and finds the interpreter of a virtual environment.
-fn load<'a>(plan: &'a InstallationPlan, session: Session) -> anyhow::Result<Requested<'a>> {
+///
+/// # Errors
+/// Returns an error if a file cannot be understood or the interpreter cannot be used.
+pub(crate) fn load<'a>(
+    plan: &'a InstallationPlan,
+    session: Session,
+) -> anyhow::Result<Requested<'a>> {
     let EnvironmentInput {
         packages,
         extra,

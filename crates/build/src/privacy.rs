@@ -242,7 +242,8 @@ impl BuildEnv {
     }
 }
 
-/// Binds of the files that the user's variables name, and the variables whose files cannot be bound.
+/// Binds of the files that the user's variables name, and the variables whose files cannot be
+/// bound.
 #[derive(Debug, Default)]
 pub(super) struct HostFileBinds {
     pub(super) binds: Vec<Bind>,

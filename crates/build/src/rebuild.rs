@@ -9,16 +9,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_diagnostics::UserError;
-use condense_image::{
-    DiffOptions, Difference, PackOptions, Reader, Sif, sif::PartitionRole,
-};
+use condense_image::{DiffOptions, Difference, PackOptions, Reader, Sif, sif::PartitionRole};
 use condense_installation::{FileRole, InstallationMode, Receipt};
 use condense_prefix::{ImageKind, Lock, Recipe};
 
 use crate::{
     build::{Build, ImageDestination},
     contents::{Subject, SubjectKind},
-    environment::{LoadedRequest, Requested},
+    environment::{LoadedRequest, Requested, find_target},
     generation::{IMAGE, LOCK},
     inputs::{LoadedInputs, ScriptTarget},
     interrupt::Interrupt,
@@ -139,7 +137,8 @@ fn of_installation(dir: &Path, plan: &RebuildPlan, session: Session) -> anyhow::
         settings: &plan.packages,
     };
     let base = OpenBase::open_installed(&dir.join("container.sif"), receipt.host_view)?;
-    let (environment, inputs, _) = requested.resolve(&base, session.report)?;
+    let target = find_target(&base, &plan.packages.overrides, session.report)?;
+    let (environment, inputs, _) = requested.resolve(target, session.report)?;
     let recipe = environment
         .of_lock
         .recipe(ImageKind::Installation, &env_path);
@@ -305,9 +304,9 @@ fn commands(reader: &Reader) -> anyhow::Result<Vec<String>> {
 fn layout(sif: &Sif) -> Layout {
     let mut partitions = sif.descriptors().iter();
     let has_overlay = partitions.any(|object| {
-        object.partition().is_some_and(|partition| {
-            partition.role == PartitionRole::Overlay
-        })
+        object
+            .partition()
+            .is_some_and(|partition| partition.role == PartitionRole::Overlay)
     });
     if has_overlay {
         Layout::Overlay
@@ -368,9 +367,9 @@ fn open(path: &Path) -> anyhow::Result<Reader> {
     let sif = Sif::open(path)?;
     let mut objects = sif.descriptors().iter();
     let overlay = objects.find_map(|object| {
-        object.partition().filter(|partition| {
-            partition.role == PartitionRole::Overlay
-        })
+        object
+            .partition()
+            .filter(|partition| partition.role == PartitionRole::Overlay)
     });
     Ok(match overlay {
         Some(partition) => Reader::open_at(path, partition.offset, partition.size)?,

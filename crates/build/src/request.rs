@@ -7,7 +7,7 @@ use condense_diagnostics::UserError;
 use condense_prefix::{EnvironmentSpec, Kind, SpecContext};
 use serde_yaml::{Mapping, Value};
 
-use crate::plan::PackageRequest;
+use crate::plan::{PackageRequest, PackageSettings};
 
 /// Channel of packages if none is named.
 const CHANNEL: &str = "conda-forge";
@@ -44,6 +44,29 @@ pub(crate) fn read(
         folder,
         spec_context,
     )?)
+}
+
+/// Reads channels, for questions about them; without any, the default one and those of conda's
+/// configuration.
+///
+/// # Errors
+/// Returns an error if a text is no channel.
+pub(crate) fn read_channels(
+    channels: &[String],
+    folder: &Path,
+    packages: &PackageSettings,
+) -> anyhow::Result<EnvironmentSpec> {
+    let default = [CHANNEL.to_owned()];
+    let channels = if channels.is_empty() {
+        &default
+    } else {
+        channels
+    };
+    let mut spec = EnvironmentSpec::of_channels(channels, folder, &packages.spec_context)?;
+    if let Some(condarc) = &packages.condarc {
+        condarc.apply(&mut spec)?;
+    }
+    Ok(spec)
 }
 
 /// Loads an environment file. A requirements file is refused: it does not name a Python.

@@ -5,20 +5,17 @@ use std::sync::Arc;
 use anyhow::Context;
 use condense_prefix::{Architecture, Found, Network};
 
-use crate::{
-    interrupt::Interrupt,
-    plan::{PackageRequest, PackageSettings},
-    report::Report,
-    request,
-};
+use crate::{interrupt::Interrupt, plan::PackageSettings, report::Report, request};
 
-/// Search in channels.
+/// Search in the channels of a user.
 #[derive(Debug)]
 pub struct SearchPlan<'a> {
     /// Match spec, in whose name `*` and `?` stand for other letters.
     pub spec: &'a str,
     /// Channels that are searched; without any, conda-forge and those of conda's configuration.
     pub channels: &'a [String],
+    /// Directory at which relative paths of channels start.
+    pub folder: &'a std::path::Path,
     /// Platform such as `linux-64`; without one, that of this machine.
     pub platform: Option<&'a str>,
     /// Access to the channels.
@@ -45,14 +42,7 @@ pub fn search(
             )
         })?,
     };
-    let request = PackageRequest {
-        channels: plan.channels.to_vec(),
-        ..PackageRequest::default()
-    };
-    let mut spec = request::read(&request, false, &plan.packages.spec_context)?;
-    if let Some(condarc) = &plan.packages.condarc {
-        condarc.apply(&mut spec)?;
-    }
+    let spec = request::read_channels(plan.channels, plan.folder, plan.packages)?;
     let scratch = tempfile::Builder::new()
         .prefix("cw-")
         .tempdir_in(plan.scratch_parent)

@@ -6,16 +6,15 @@ use condense_check::doctor::{Answer, Server};
 use condense_oci::Reference;
 use condense_prefix::{Reach, reach, without_secrets};
 
-use crate::{
-    plan::{PackageRequest, PackageSettings},
-    request,
-};
+use crate::{plan::PackageSettings, request};
 
 /// Servers that are asked.
 #[derive(Debug)]
 pub struct ServerPlan<'a> {
     /// Channels; without any, conda-forge and those of conda's configuration.
     pub channels: &'a [String],
+    /// Directory at which relative paths of channels start.
+    pub folder: &'a std::path::Path,
     /// Index of pip, if pip uses one.
     pub pip_index: Option<String>,
     /// Reference of the default base image.
@@ -32,14 +31,7 @@ pub struct ServerPlan<'a> {
 /// Returns an error if a channel, the index or a setting of the network is invalid.
 pub fn ask_servers(plan: &ServerPlan) -> anyhow::Result<Vec<Server>> {
     let mut asked = Vec::new();
-    let request = PackageRequest {
-        channels: plan.channels.to_vec(),
-        ..PackageRequest::default()
-    };
-    let mut spec = request::read(&request, false, &plan.packages.spec_context)?;
-    if let Some(condarc) = &plan.packages.condarc {
-        condarc.apply(&mut spec)?;
-    }
+    let spec = request::read_channels(plan.channels, plan.folder, plan.packages)?;
     let indices = spec.index_addresses().into_iter();
     asked.extend(indices.map(|url| ("channel", url)));
     if let Some(index) = &plan.pip_index {

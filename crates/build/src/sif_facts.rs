@@ -115,7 +115,10 @@ pub fn verify_sif(
             ));
             continue;
         }
-        check_partition(&Reader::open_at(path, partition.offset, partition.size)?, report)?;
+        check_partition(
+            &Reader::open_at(path, partition.offset, partition.size)?,
+            report,
+        )?;
         report.info(format!(
             "object {} ({}): whole, {}",
             object.id,

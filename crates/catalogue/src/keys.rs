@@ -15,6 +15,17 @@ pub(super) const FOLLOWED: [&str; 10] = [
     "share_container",
 ];
 
+/// Sections of a configuration in Tykky's format.
+pub(super) const SECTIONS: [&str; 4] = ["defaults", "prepends", "appends", "force"];
+
+/// Returns an unknown key with the key that was evidently meant, if there is one.
+pub(super) fn with_suggestion(key: &str, known: &[&str]) -> String {
+    match condense_diagnostics::misspelt(key, known.iter().copied()) {
+        Some(meant) => format!("{key} (did you mean `{meant}`?)"),
+        None => key.to_owned(),
+    }
+}
+
 /// Keys about the internals of Tykky. They have no effect in this program.
 pub(super) const WITHOUT_MEANING: [&str; 14] = [
     "add_ld",
@@ -82,6 +93,21 @@ pub fn is_default(key: &str, value: &serde_yaml::Value) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_told_with_the_one_that_is_meant() {
+        for (key, known, expected) in [
+            (
+                "mount_point",
+                &FOLLOWED[..],
+                "mount_point (did you mean `mount_points`?)",
+            ),
+            ("default", &SECTIONS, "default (did you mean `defaults`?)"),
+            ("odd", &FOLLOWED, "odd"),
+        ] {
+            assert_eq!(with_suggestion(key, known), expected);
+        }
+    }
 
     #[test]
     fn what_is_done_anyway_is_told_from_what_is_not() {

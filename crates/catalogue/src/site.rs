@@ -9,10 +9,10 @@ use condense_image::Compression;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::{FOLLOWED, UNUSUAL, WITHOUT_MEANING, is_default, yes_or_no},
+    keys::{FOLLOWED, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no},
+    module_rules::ModuleRules,
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
-use condense_diagnostics::misspelt;
 use condense_env_vars::EnvVars;
 
 /// Settings of a site for its users.
@@ -71,25 +71,6 @@ pub struct Site {
     /// Keys of the site's configuration in Tykky's format that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
-}
-
-/// Rules of a site for modules of images.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModuleRules {
-    /// Modules that a module of an image cannot be loaded with.
-    pub conflicts: Vec<String>,
-    /// Directories with copies of images, by the name of the file. `${NAME:-DEFAULT}` at the start
-    /// is the value of a variable where the module is loaded.
-    pub image_dirs: Vec<String>,
-    /// Whether modules set binds whose sources do not exist where the module is loaded.
-    pub keeps_missing_binds: bool,
-}
-
-impl ModuleRules {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Names that a configuration in Tykky's format may set.
@@ -315,17 +296,6 @@ fn matches(pattern: &str, text: &str) -> bool {
     glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(text))
 }
 
-/// Sections of a configuration in Tykky's format.
-const SECTIONS: [&str; 4] = ["defaults", "prepends", "appends", "force"];
-
-/// Returns an unknown key with the key that was evidently meant, if there is one.
-fn with_suggestion(key: &str, known: &[&str]) -> String {
-    match misspelt(key, known.iter().copied()) {
-        Some(meant) => format!("{key} (did you mean `{meant}`?)"),
-        None => key.to_owned(),
-    }
-}
-
 impl Site {
     /// Applies a configuration in Tykky's format: the section `force` if `force` is set, and
     /// otherwise `defaults`, `prepends` and `appends`. The caller applies the `force` sections of
@@ -534,23 +504,6 @@ mod tests {
             ..SiteEntry::default()
         };
         entry.into_site("local").unwrap()
-    }
-
-    #[test]
-    fn a_misspelt_key_is_told_with_the_one_that_is_meant() {
-        let mut site = built_in();
-        site.apply(
-            "defaults:\n  mount_point: [/b]\ndefault:\n  isolate: yes\n",
-            false,
-        )
-        .unwrap();
-        assert_eq!(
-            site.not_followed,
-            [
-                "mount_point (did you mean `mount_points`?)",
-                "default (did you mean `defaults`?)"
-            ]
-        );
     }
 
     #[test]

@@ -296,6 +296,7 @@ mod tests {
             include_str!("checks/tests/platform.rs"),
             include_str!("checks/tests/requests.rs"),
             include_str!("checks/shadows.rs"),
+            include_str!("../../../tests/cli/modules.rs"),
         );
         let machines = include_str!("doctor/tests.rs");
         for (codes, tests) in [

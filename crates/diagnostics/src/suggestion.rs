@@ -5,7 +5,8 @@
 const ENOUGH: f64 = 0.8;
 
 /// Returns the candidate that is most similar to `word`, or `None` if no candidate is similar
-/// enough. A candidate of which the word is a misspelling comes first. A candidate that begins with the word, or that the word begins with, counts as similar.
+/// enough. A candidate of which the word is a misspelling comes first. A candidate that begins with
+/// the word, or that the word begins with, counts as similar.
 ///
 /// ```
 /// use condense_diagnostics::closest;

@@ -15,7 +15,7 @@ pub struct HostFileVariable {
 /// Form of the value of such a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostFileForm {
-    /// One path.
+    /// A single path, which may have any character.
     Path,
     /// Paths with colons between them.
     List,
@@ -54,6 +54,13 @@ pub const HOST_FILE_VARIABLES: &[HostFileVariable] = &[
     path("GIT_SSL_CAPATH", "git: clones over HTTPS fail"),
     path("NODE_EXTRA_CA_CERTS", "Node.js: warns, requests fail"),
     path("CARGO_HTTP_CAINFO", "cargo: each download fails"),
+    path("DENO_CERT", "Deno: requests fail"),
+    path("npm_config_cafile", "npm: each download fails"),
+    path("NIX_SSL_CERT_FILE", "curl of Nix: each download fails"),
+    path(
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+        "Google's tools: each request fails",
+    ),
     path("HTTPLIB2_CA_CERTS", "httplib2: each request fails"),
     path(
         "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",

@@ -260,17 +260,14 @@ show_file() { # VARIABLE PATH: binds the file read-only, unless it is seen
   case $origin$place in *[:,\\\"^]* | *"$nl"*) hidden=$hidden" $1"; return 0 ;; esac
   taken=$taken$place: files=$files,$origin:$place:ro
   [ -d "$origin" ] || return 0
-  # Certificates in a directory are often links to another directory.
+  # Certificates in a directory are often links to one other directory.
   for rest in "$origin"/*; do [ ! -h "$rest" ] || break; done
   [ -h "$rest" ] || return 0
-  rest=$(PATH=$PATH:/usr/bin:/bin; cd / && readlink -- "$origin"/*)$nl
-  while [ "$rest" ]; do
-    place=${rest%%"$nl"*} rest=${rest#*"$nl"}
-    case $place in /?*/*) place=${place%/*} ;; *) continue ;; esac
-    [ -d "$place" ] && ! seen "$place" || continue
-    case $taken in *":$place:"*) continue ;; esac
-    case $place in *[:,\\\"^]*) ;; *) taken=$taken$place: files=$files,$place:$place:ro ;; esac
-  done
+  rest=$(PATH=$PATH:/usr/bin:/bin; readlink -f -- "$rest") || return 0
+  place=${rest%/*}
+  case $place in "$origin" | '' | *[:,\\\"^]* | *"$nl"*) return 0 ;; esac
+  case $taken in *":$place:"*) return 0 ;; esac
+  seen "$place" || taken=$taken$place: files=$files,$place:$place:ro
 }
 for d in $host_files; do
   eval "part=\${${d%:}-}"

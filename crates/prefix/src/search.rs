@@ -27,7 +27,7 @@ pub struct FoundPackage {
     pub name: String,
     /// Version of the package.
     pub version: String,
-    /// Build string.
+    /// Build string, which tells builds of one version apart.
     pub build: String,
     /// URL of the channel without credentials.
     pub channel: String,

@@ -301,7 +301,10 @@ impl EnvironmentSpec {
     /// Returns the requests for conda packages by name, without a `pip` that condense added.
     pub(crate) fn package_texts(&self) -> impl Iterator<Item = &str> {
         let added = self.has_added_pip().then_some("pip");
-        let texts = self.specs.iter().map(|requested| requested.written.as_str());
+        let texts = self
+            .specs
+            .iter()
+            .map(|requested| requested.written.as_str());
         texts.filter(move |text| added != Some(text))
     }
 
@@ -423,6 +426,30 @@ impl EnvironmentSpec {
     }
 
     /// Returns true if the file names no channel, so that the default channel is used.
+    /// Returns a spec without packages, for questions about channels. Relative paths start at
+    /// `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] for a text that is no channel.
+    pub fn of_channels(
+        channels: &[impl AsRef<str>],
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        let mut spec = Self::default();
+        for text in channels {
+            let text = text.as_ref();
+            let found = channel::channels(text, folder, context);
+            spec.channels.extend(found.map_err(|message| Error::Spec {
+                file: text.into(),
+                line: 0,
+                column: 0,
+                message,
+            })?);
+        }
+        Ok(spec)
+    }
+
     /// Returns the addresses of indices that each of the channels must have.
     pub fn index_addresses(&self) -> Vec<url::Url> {
         let channels = self.channels.iter();

@@ -19,7 +19,8 @@ use crate::{
     cli::{
         base::choose_base,
         build::{clean, existing},
-        build_job,
+        build_sif,
+        run_settings::default_channels,
         sif::{self, AskedSif, SifOptions},
     },
     console::Console,
@@ -59,10 +60,7 @@ pub(super) fn run(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     match plan(arguments, words, context.env_vars, context.console)? {
-        Ok(plan) => {
-            let build = condense_build::build_sif;
-            build_job(Box::new(plan), |plan| plan.dry_run, build)(context)
-        }
+        Ok(plan) => build_sif(&plan, context),
         Err(refusal) => Ok(misuse(refusal, context)),
     }
 }
@@ -85,6 +83,7 @@ fn plan(
     } = arguments;
     let beside = Beside {
         channels: more.channel,
+        default_channels: default_channels(env_vars),
         requirements: match &requirement {
             Some(path) => Some(existing(path, "Requirements file", env_vars)?),
             None => None,

@@ -4,7 +4,6 @@ mod module_check;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::Args;
 
 use crate::cli::run_settings::{host_python, spec_context};
@@ -15,7 +14,7 @@ use super::{Context, subject::existing};
 use crate::cli::{build::rules, site::SiteArguments};
 use crate::console::Console;
 use condense_build::CheckTarget;
-use condense_diagnostics::{UserError, did_you_mean};
+use condense_diagnostics::{Hint, UserError, did_you_mean};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Exit status of a check that has found errors.
@@ -69,7 +68,10 @@ pub(crate) fn allowed_by_environment(env_vars: &EnvVars) -> anyhow::Result<Vec<&
     let words = text.split([',', ' ']).filter(|word| !word.is_empty());
     words
         .map(|word| {
-            known(word).with_context(|| format!("{} is not valid", env_vars::CONDENSE_ALLOW))
+            known(word).map_err(|error| {
+                let message = format!("{}: {error}", env_vars::CONDENSE_ALLOW);
+                UserError::new(message, error.hint().unwrap_or_default()).into()
+            })
         })
         .collect()
 }

@@ -108,6 +108,7 @@ fn ask(
         .ok();
     let servers = condense_build::ask_servers(&ServerPlan {
         channels: &run_settings::default_channels(env_vars),
+        folder: &env_vars.cwd,
         pip_index: pip_index(env_vars),
         base: base.map(|(reference, _)| reference),
         plain_http: settings.registries.access.plain_http,

@@ -82,7 +82,10 @@ mod tests {
         for (given, expected) in [
             ("sif --json list x.sif", "sif list --json x.sif"),
             ("image --threads 2 diff a b", "image diff --threads 2 a b"),
-            ("image --threads=2 --json diff a b", "image diff --threads=2 --json a b"),
+            (
+                "image --threads=2 --json diff a b",
+                "image diff --threads=2 --json a b",
+            ),
             ("cache --json info", "cache info --json"),
             // Nothing is moved that the sub-command does not have.
             ("image --threads 2 info a", "image --threads 2 info a"),

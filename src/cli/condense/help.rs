@@ -7,9 +7,13 @@ use condense_diagnostics::closest;
 use super::overview;
 use crate::cli::{Command, DIALECTS};
 
+/// Word for the page about exit statuses.
+const EXIT_CODES: &str = "exit-codes";
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Words of a command, or the code of a finding; without them, all commands are listed
+    /// Words of a command, the code of a finding, or `exit-codes`; without them, all commands are
+    /// listed
     #[arg(value_name = "COMMAND|CODE")]
     words: Vec<String>,
 }
@@ -19,6 +23,13 @@ pub(super) fn command(arguments: &Arguments) -> Command {
     let Some(first) = arguments.words.first() else {
         return Command::Print(overview());
     };
+    if arguments.words == [EXIT_CODES] {
+        return Command::Print(
+            include_str!("../../../docs/exit-codes.md")
+                .trim_end()
+                .to_owned(),
+        );
+    }
     if let Some(code) = find_code(first.trim_matches(['[', ']']))
         && arguments.words.len() == 1
     {
@@ -43,6 +54,7 @@ fn unknown(word: &str, name: &str, command: &clap::Command) -> String {
     let verbs = command.get_subcommands().map(clap::Command::get_name);
     let mut known: Vec<&str> = verbs.collect();
     if is_first {
+        known.push(EXIT_CODES);
         known.extend(DIALECTS);
         known.extend(CODES.iter().map(|code| code.name));
     }

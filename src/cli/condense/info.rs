@@ -230,11 +230,7 @@ fn describe_sif(facts: &SifFacts, subject: &Subject) -> anyhow::Result<Vec<Strin
         ("base", "condense.base"),
         ("base digest", "condense.base.digest"),
     ] {
-        lines.extend(
-            facts
-                .label(label)
-                .map(|value| format!("{title}: {value}")),
-        );
+        lines.extend(facts.label(label).map(|value| format!("{title}: {value}")));
     }
     lines.extend(packages(subject)?);
     if let Some(lock) = &facts.lock {

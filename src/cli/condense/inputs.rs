@@ -73,6 +73,8 @@ pub(in crate::cli) struct Additions {
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     pub(super) channels: Vec<String>,
+    /// Channels for packages without a file if no option names a channel.
+    pub(super) default_channels: Vec<String>,
     /// File of `-r`.
     pub(super) requirements: Option<PathBuf>,
     pub(super) lock: Option<Lock>,
@@ -126,7 +128,8 @@ impl Inputs {
     /// Returns an error for what cannot be combined.
     pub(super) fn request(self, beside: Beside) -> anyhow::Result<Option<Requested>> {
         let Beside {
-            channels,
+            mut channels,
+            default_channels,
             mut requirements,
             mut lock,
             has_pip,
@@ -149,6 +152,9 @@ impl Inputs {
             }
         }
         let has_pip = has_pip || requirements.is_some();
+        if file.is_none() && channels.is_empty() {
+            channels = default_channels;
+        }
         let request = PackageRequest {
             file,
             packages: self.packages,

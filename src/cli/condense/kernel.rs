@@ -1,5 +1,5 @@
-//! Responsible for the verb `condense kernel`, which registers the Python of an installation or of a
-//! SIF as a kernel of Jupyter.
+//! Responsible for the verb `condense kernel`, which registers the Python of an installation or of
+//! a SIF as a kernel of Jupyter.
 
 use std::{
     path::{Path, PathBuf},
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// Write the kernel for this user; this is the default
     #[arg(long)]
     user: bool,
-    /// Remove the kernel
+    /// Remove the kernel of this name instead of writing it
     #[arg(long)]
     remove: bool,
     /// Replace or remove a kernel that is not of this installation

@@ -23,6 +23,9 @@ use source::{Source, Wishes};
 /// Maximum size of a module file in bytes.
 const MODULE_MOST: u64 = 1 << 20;
 
+/// Characters by which Environment Modules takes the name of a directory for a pattern or a list.
+const SPECIAL_IN_TCL: [char; 8] = ['"', '$', '[', ']', '{', '}', '\\', '*'];
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without --to, modules go into modules/container below $EBU_USER_PREFIX (~/EasyBuild), if that directory\nexists. CONTAINERROOT is then SW/container/NAME/VERSION below it, and otherwise software/NAME/VERSION beside MODDIR."
@@ -100,6 +103,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     let module = ModuleName::new(&name, &version)?;
     let places = places(arguments, &module, &source, env_vars)?;
+    let dir = places.module_dir.to_string_lossy();
+    if arguments.format != Format::Lua && dir.contains(SPECIAL_IN_TCL) {
+        context.report.warning(format!(
+            "Environment Modules finds no modules in `{dir}`, for signs that are special in Tcl"
+        ));
+    }
     let wishes = Wishes {
         module: &module,
         root: &places.root,
@@ -201,6 +210,15 @@ fn places(
             "name one with `--to MODDIR`; on LUMI, EBU_USER_PREFIX names the usual one",
         )),
     };
+    if module_dir.to_string_lossy().contains([':', '\n']) {
+        bail!(UserError::new(
+            format!(
+                "`{}` cannot be a directory of modules",
+                module_dir.display()
+            ),
+            "MODULEPATH is split at `:`: name another directory with `--to MODDIR`",
+        ));
+    }
     let below = Path::new(module.name()).join(module.version());
     let root = match (source, &arguments.root) {
         (Source::Installation(_), Some(_)) => bail!(UserError::new(

@@ -18,8 +18,9 @@ use super::{
 use crate::{
     cli::{
         build::{self, BuildOptions, CommandOptions, PackagesOption, existing},
-        build_job,
+        build_installation,
         conda_containerize::{CondaOptions, ENVIRONMENT},
+        run_settings::default_channels,
     },
     console::Console,
 };
@@ -61,7 +62,7 @@ pub(super) fn run(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     match plan(arguments, words, context.env_vars, context.console)? {
-        Ok(plan) => build_job(Box::new(plan), |plan| plan.dry_run, condense_build::build)(context),
+        Ok(plan) => build_installation(&plan, context),
         Err(refusal) => Ok(misuse(refusal, context)),
     }
 }
@@ -89,6 +90,7 @@ fn plan(
     };
     let beside = Beside {
         channels: more.channel,
+        default_channels: default_channels(env_vars),
         requirements,
         lock: conda.lock(),
         has_pip: !more.pip.is_empty(),

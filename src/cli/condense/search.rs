@@ -72,6 +72,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let plan = SearchPlan {
         spec: &arguments.spec,
         channels: &channels,
+        folder: &env_vars.cwd,
         platform: arguments.platform.as_deref(),
         packages: &packages,
         scratch_parent: &settings.scratch_parent,

@@ -82,7 +82,9 @@ pub(super) fn refuse_kind(subject: &Subject, wanted: &str) -> anyhow::Result<()>
     bail!(UserError::new(
         format!("`{path}` is {kind}, and this command takes {wanted}"),
         match subject.kind() {
-            SubjectKind::Image => format!("`condense image` has commands for images, such as `condense image info {path}`"),
+            SubjectKind::Image => format!(
+                "`condense image` has commands for images, such as `condense image info {path}`"
+            ),
             _ => format!("`condense packages {path}` lists its packages"),
         },
     ))
@@ -118,10 +120,16 @@ pub(super) fn missing(name: &Path, what: &str, path: &Path, env_vars: &EnvVars) 
             let meant = name.with_file_name(similar);
             format!("did you mean `{}`?", meant.display())
         }
+        None if word.contains('/') => "check the path".to_owned(),
         None => "`condense list` shows the installations in TYKKY_PATH; give a path for others"
             .to_owned(),
     };
-    UserError::new(format!("there is no {what} `{word}`"), hint)
+    let message = if word.contains('/') {
+        format!("`{word}` does not exist")
+    } else {
+        format!("there is no {what} `{word}`")
+    };
+    UserError::new(message, hint)
 }
 
 /// Returns the index of the package with this name.

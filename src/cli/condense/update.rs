@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     cli::{
-        build_job,
         update::{self, Asked, UpdateOptions},
+        update_installation,
     },
     console::Console,
 };
@@ -56,7 +56,7 @@ pub(super) fn run(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let plan = plan(arguments, words, context.env_vars, context.console)?;
-    build_job(Box::new(plan), |plan| plan.dry_run, condense_build::update)(context)
+    update_installation(&plan, context)
 }
 
 fn plan(

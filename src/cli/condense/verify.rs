@@ -99,11 +99,7 @@ fn verify_sif(subject: &Subject, arguments: &Arguments, context: &Context) -> an
     condense_build::verify_sif(subject, start, context.report)
 }
 
-fn rebuild(
-    subject: &Subject,
-    arguments: &Arguments,
-    context: &Context,
-) -> anyhow::Result<Rebuilt> {
+fn rebuild(subject: &Subject, arguments: &Arguments, context: &Context) -> anyhow::Result<Rebuilt> {
     let (env_vars, console) = (context.env_vars, context.console);
     let (catalogue, site) = arguments.site.load(env_vars, console)?;
     let named = arguments.base_image.clone();
@@ -137,9 +133,9 @@ fn rebuild(
 fn report(rebuilt: &Rebuilt, context: &Context) -> anyhow::Result<()> {
     if rebuilt.has_same_bytes() {
         let digest = &rebuilt.sha256;
-        context
-            .report
-            .info(format!("built again from its lock: the same bytes, sha256 {digest}"));
+        context.report.info(format!(
+            "built again from its lock: the same bytes, sha256 {digest}"
+        ));
         return Ok(());
     }
     if rebuilt.is_as_promised() {

@@ -7,7 +7,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::{
     Origin,
-    html::{counted, escape, framed},
+    html::{counted, each, escape, framed},
 };
 
 /// Renders what the receipt or the labels say.
@@ -20,16 +20,13 @@ pub(super) fn render(origin: &Origin) -> String {
             .map(|(name, value)| (name.as_str(), value.clone()))
             .collect(),
     };
-    let rows: String = facts
-        .iter()
-        .map(|(name, value)| {
-            format!(
-                "<tr><th scope=\"row\">{}</th><td><code>{}</code></td></tr>\n",
-                escape(name),
-                escape(value)
-            )
-        })
-        .collect();
+    let rows = each(&facts, |(name, value)| {
+        format!(
+            "<tr><th scope=\"row\">{}</th><td><code>{}</code></td></tr>\n",
+            escape(name),
+            escape(value)
+        )
+    });
     format!("<table class=\"facts\">\n<tbody>\n{rows}</tbody>\n</table>\n")
 }
 
@@ -95,18 +92,15 @@ pub(super) fn render_lock(text: Option<&str>) -> String {
         return String::new();
     }
     let count = counted(rows.len(), "archive", "archives");
-    let rows: String = rows
-        .iter()
-        .map(|[name, kind, from, digest]| {
-            format!(
-                "<tr><th scope=\"row\">{} <span class=\"badge {kind}\">{kind}</span></th>\
-                 <td><code>{}</code></td><td><code>{}</code></td></tr>\n",
-                escape(name),
-                escape(from),
-                escape(digest)
-            )
-        })
-        .collect();
+    let rows = each(&rows, |[name, kind, from, digest]| {
+        format!(
+            "<tr><th scope=\"row\">{} <span class=\"badge {kind}\">{kind}</span></th>\
+             <td><code>{}</code></td><td><code>{}</code></td></tr>\n",
+            escape(name),
+            escape(from),
+            escape(digest)
+        )
+    });
     let table = format!(
         "<table class=\"facts lock\">\n<thead><tr><th scope=\"col\">Package</th>\
          <th scope=\"col\">From</th><th scope=\"col\">SHA-256</th></tr></thead>\n\

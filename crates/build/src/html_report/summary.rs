@@ -6,7 +6,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::{
     Origin, Page,
-    html::{counted, escape},
+    html::{counted, each, escape},
 };
 use crate::contents::PackageKind;
 
@@ -51,16 +51,13 @@ pub(super) fn render(page: &Page) -> String {
             facts.push(("Base", [base.to_owned(), format!("made {made}")]));
         }
     }
-    let facts: String = facts
-        .iter()
-        .map(|(name, [value, more])| {
-            format!(
-                "<div><dt>{name}</dt><dd><b>{}</b> <span>{}</span></dd></div>\n",
-                escape(value),
-                escape(more)
-            )
-        })
-        .collect();
+    let facts = each(&facts, |(name, [value, more])| {
+        format!(
+            "<div><dt>{name}</dt><dd><b>{}</b> <span>{}</span></dd></div>\n",
+            escape(value),
+            escape(more)
+        )
+    });
     format!("<dl class=\"summary\">\n{facts}</dl>\n")
 }
 

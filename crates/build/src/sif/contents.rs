@@ -194,8 +194,8 @@ fn labels(
     labels
 }
 
-/// Returns a command that makes the same image, with the lock that is in the image. The command line
-/// of this build may differ in names of files and in the order of options, which decide no byte.
+/// Returns a command that makes the same image, with the lock that is in the image. The command
+/// line of this build may differ in names of files and in the order of options.
 fn command(plan: &SifPlan, has_lock: bool, reference: &str) -> String {
     let (input, output) = (&plan.input, &plan.output);
     let mut words = vec![

@@ -14,7 +14,7 @@ use condense_prefix::{
 use crate::{
     build::{Build, ImageDestination},
     check::{RequestToCheck, check_request},
-    environment::{Environment, LoadedRequest, Requested, refuse_index},
+    environment::{Environment, LoadedRequest, Requested, find_target, refuse_index},
     inputs::{LoadedInputs, ScriptTarget},
     open_base::OpenBase,
     plan::{CondaInput, MountPoint, SifContent, SifPlan},
@@ -75,11 +75,12 @@ impl LockFacts {
 
 /// Inputs of a SIF with their files read.
 pub(super) struct Loaded<'a> {
-    environment: LoadedContent<'a>,
-    inputs: LoadedInputs,
+    pub(super) environment: LoadedContent<'a>,
+    pub(super) inputs: LoadedInputs,
 }
 
-enum LoadedContent<'a> {
+/// Environment of a SIF with its files read.
+pub(super) enum LoadedContent<'a> {
     Conda(&'a CondaInput, Box<LoadedRequest<'a>>),
     OnTop,
     Nothing,
@@ -242,16 +243,15 @@ fn install_conda<'a>(
         venv: None,
         settings: &plan.input.settings,
     };
-    let (environment, inputs, _) = requested.resolve(&opened.base, session.report)?;
+    let overrides = &plan.input.settings.overrides;
+    let target = find_target(&opened.base, overrides, session.report)?;
+    let (environment, inputs, _) = requested.resolve(target, session.report)?;
     let runtime = session.find_runtime(&environment.container_steps(&inputs, None))?;
     let recipe = environment
         .of_lock
         .recipe(ImageKind::Sif, &plan.input.env_path);
     let build = Build {
-        source_date_epoch: plan
-            .output
-            .source_date_epoch
-            .or_else(|| recipe?.time),
+        source_date_epoch: plan.output.source_date_epoch.or_else(|| recipe?.time),
         conda_settings: environment.conda_settings(&plan.input.settings),
         ..opened.build(inputs, runtime)
     };
@@ -321,7 +321,8 @@ impl Build<'_> {
         })
     }
 
-    /// Returns the scripts that were given. Requirements come from the request, which a lock repeats.
+    /// Returns the scripts that were given. Requirements come from the request, which a lock
+    /// repeats.
     fn kept_scripts(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let taken = Path::new(KEPT).join(INPUT);
         let kept = self.inputs.kept(Path::new(KEPT), &taken).into_iter();

@@ -23,7 +23,7 @@ pub struct HostPython {
     /// Directory of packages that `pip install --user` has installed: `PYTHONUSERBASE`, else
     /// `~/.local`. `None` if programs do not see it.
     pub user_base: Option<PathBuf>,
-    /// Directories of `PYTHONPATH`.
+    /// Directories of the variable `PYTHONPATH`.
     pub python_path: Vec<PathBuf>,
 }
 

@@ -1,7 +1,7 @@
 //! Responsible for the errors about packages that the channels do not have: names that were
 //! probably meant, and versions that exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use condense_diagnostics::closest;
 use rattler_conda_types::{
@@ -158,7 +158,7 @@ pub(super) fn existing_versions(explanation: &str, usable: &[Vec<&RepoDataRecord
     /// Words of the solver before which the name and the versions are.
     const NO_CANDIDATES: &str = ", for which no candidates were found";
     let mut text = String::new();
-    let mut said: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut said: BTreeSet<&str> = BTreeSet::new();
     for line in explanation.lines() {
         let Some((before, _)) = line.split_once(NO_CANDIDATES) else {
             continue;
@@ -173,7 +173,7 @@ pub(super) fn existing_versions(explanation: &str, usable: &[Vec<&RepoDataRecord
             .filter(|record| record.package_record.name.as_normalized() == name)
             .map(|record| record.package_record.version.version().clone())
             .collect();
-        if !versions.is_empty() && said.insert(name, ()).is_none() {
+        if !versions.is_empty() && said.insert(name) {
             text.push_str(&format!("\nthe channels have {name} {}", range(&versions)));
         }
     }

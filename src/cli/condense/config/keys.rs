@@ -1,15 +1,13 @@
 //! Responsible for the keys of the configuration file: their names, their variables and the values
 //! that they take.
 
-use std::path::Path;
-
 use anyhow::bail;
 use condense_catalogue::{Machine, Site};
 use condense_diagnostics::{UserError, closest};
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_image::Compression;
 use condense_oci::Reference;
-use condense_prefix::{EnvironmentSpec, NetworkSettings};
+use condense_prefix::{EnvironmentSpec, NetworkSettings, SpecContext};
 use toml_edit::{Array, Value};
 
 use super::Settings;
@@ -225,9 +223,8 @@ impl Key {
                 bail!(self.refuse(first, "it is not a size", hint));
             }
             Kind::Channels => {
-                let text = serde_json::json!({ "channels": values, "dependencies": [] });
-                let file = Path::new("channels");
-                EnvironmentSpec::parse(&text.to_string(), file, &env_vars.cwd)?;
+                let context = SpecContext::default();
+                EnvironmentSpec::of_channels(values, &env_vars.cwd, &context)?;
             }
             Kind::Compression => {
                 if let Err(problem) = first.parse::<Compression>() {
@@ -303,6 +300,11 @@ fn base_image(words: &str, settings: &Settings, env_vars: &EnvVars) -> anyhow::R
     }
     let path = env_vars.cwd.join(words);
     if path.exists() {
+        // The name itself may be a link that a site moves to newer images, so it stays.
+        let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
+        let path = dir
+            .zip(path.file_name())
+            .map_or(path.clone(), |(dir, name)| dir.join(name));
         return Ok(path.display().to_string());
     }
     if words.contains('/') {

@@ -218,7 +218,7 @@ fn of_image(
 ) -> anyhow::Result<Prepared> {
     let facts = image.facts()?;
     let contents = Contents::load(&Subject::open(image.path(), None)?)?;
-    let python = find_python(image, &facts)?;
+    let python = find_python(image, &facts, &contents)?;
     let packages = distributions(&contents, python.as_ref().map(|it| it.prefix.as_path()));
     let digest = image.digest()?.context("a SIF is a file")?;
     let settings = settings(
@@ -262,7 +262,13 @@ fn of_image(
         root: utf8(wishes.root)?,
         facts: facts_for_users(&facts, &container.settings.image, &digest),
         packages: shown,
-        commands: commands(image, &facts, python.as_ref(), has_pip, wishes)?,
+        commands: commands(
+            image,
+            environments(&facts, &contents),
+            python.as_ref(),
+            has_pip,
+            wishes,
+        )?,
         conflicts: site.module.conflicts.clone(),
         container: Some(container.settings.clone()),
     };
@@ -354,7 +360,7 @@ fn settings(
 
 /// Returns the environments of the image, each with a name: first the one that the image activates,
 /// then a virtual environment, those of conda, and the distribution.
-fn environments(facts: &BaseFacts) -> Vec<(PathBuf, String)> {
+fn environments(facts: &BaseFacts, contents: &Contents) -> Vec<(PathBuf, String)> {
     let mut found: Vec<(PathBuf, String)> = Vec::new();
     let named = facts.with_conda.as_deref().and_then(|command| {
         let (script, name) = command.strip_prefix("source ")?.rsplit_once(' ')?;
@@ -365,6 +371,17 @@ fn environments(facts: &BaseFacts) -> Vec<(PathBuf, String)> {
     });
     found.extend(named);
     found.push((VENV.into(), "venv".to_owned()));
+    // Environments without a conda of their own, as condense makes them.
+    let packages = contents.packages.iter();
+    for package in packages.filter(|package| package.kind == PackageKind::Conda) {
+        let prefix = &package.environment;
+        if prefix.parent().is_some_and(|dir| dir.ends_with("envs"))
+            && !found.iter().any(|(known, _)| known == prefix)
+        {
+            let name = prefix.file_name().unwrap_or_default().to_string_lossy();
+            found.push((prefix.clone(), name.into_owned()));
+        }
+    }
     if let Some(conda) = &facts.conda {
         let root = conda.prefix.strip_prefix("/").unwrap_or(&conda.prefix);
         let environments = conda.environments.iter().filter(|name| *name != "base");
@@ -389,8 +406,12 @@ fn programs(image: &BaseImage, dir: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Finds the Python that users of the image mean: that of the first environment which has one.
-fn find_python(image: &BaseImage, facts: &BaseFacts) -> anyhow::Result<Option<Python>> {
-    for (prefix, name) in environments(facts) {
+fn find_python(
+    image: &BaseImage,
+    facts: &BaseFacts,
+    contents: &Contents,
+) -> anyhow::Result<Option<Python>> {
+    for (prefix, name) in environments(facts, contents) {
         let programs = programs(image, &prefix.join("bin"))?;
         let version = programs.iter().find_map(|name| {
             let version = name.strip_prefix("python3.")?;
@@ -412,7 +433,7 @@ fn find_python(image: &BaseImage, facts: &BaseFacts) -> anyhow::Result<Option<Py
 /// Returns the names in `bin`.
 fn commands(
     image: &BaseImage,
-    facts: &BaseFacts,
+    environments: Vec<(PathBuf, String)>,
     python: Option<&Python>,
     has_pip: bool,
     wishes: &Wishes,
@@ -430,7 +451,7 @@ fn commands(
         names.extend(usual.filter(|name| python.programs.contains(name)));
     }
     let mut known = Vec::new();
-    let environments = environments(facts).into_iter().map(|(prefix, _)| prefix);
+    let environments = environments.into_iter().map(|(prefix, _)| prefix);
     let prefixes = environments.chain(["usr/local", "usr", ""].map(PathBuf::from));
     for prefix in prefixes.filter(|_| !wishes.wrappers.is_empty()) {
         known.extend(programs(image, &prefix.join("bin"))?);

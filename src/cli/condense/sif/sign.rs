@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         let value = serde_json::json!({
             "path": path.to_string_lossy(),
             "ids": ids,
-            "fingerprint": key.fingerprint().to_string(),
+            "fingerprint": key.fingerprint(),
         });
         context.console.json("sif-sign", value);
     } else {
