@@ -1,7 +1,7 @@
 //! Responsible for what a build takes over from its lock, so that it makes the bytes of the image
 //! that wrote the lock, and for what it writes into its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use condense_image::BlockSize;
 use condense_oci::Reference;
@@ -85,7 +85,7 @@ pub(crate) fn warn_of_others(recipe: Option<&Recipe>, base_digest: Option<&str>,
 /// other machines do not have and which may be private.
 pub(crate) fn base_name(reference: &str) -> String {
     match Reference::parse(reference) {
-        Ok(Reference::File(path)) => match PathBuf::from(path).file_name() {
+        Ok(Reference::File(path)) => match path.file_name() {
             Some(name) => name.to_string_lossy().into_owned(),
             None => reference.to_owned(),
         },

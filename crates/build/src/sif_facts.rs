@@ -139,7 +139,7 @@ pub fn verify_sif(
         base.check_architecture()?;
         let runtime = Runtime::find(runtime, search_path)?;
         start_once(&runtime, path, base.facts()?.has_sh)?;
-        report.info("it starts".to_owned());
+        report.info("it starts");
     }
     Ok(())
 }
