@@ -48,7 +48,7 @@ fn packages_alone_make_an_installation_that_list_finds() {
     assert!(listed.stdout.contains("first"), "{listed:?}");
     let info = run(&test, "info --json first").succeeded();
     let info: serde_json::Value = serde_json::from_str(&info.stdout).unwrap();
-    assert_eq!(info["receipt"]["arguments"][1], "new", "{info}");
+    assert_eq!(info["command"][1], "new", "{info}");
 
     // A directory is named with a slash, and TYKKY_PATH has the first place for names.
     run(&test, "new ./here library -c CHANNEL --base-image BASE").succeeded();
@@ -213,7 +213,7 @@ fn an_existing_installation_is_replaced_by_force_only() {
     assert_eq!(packages(&test, "mine"), ["library=2.0", "tool=1.0"]);
     let info = run(&test, "info --json mine").succeeded();
     let info: serde_json::Value = serde_json::from_str(&info.stdout).unwrap();
-    assert_eq!(info["receipt"]["generation"], 2);
+    assert_eq!(info["subject"]["generation"], 2);
 }
 
 /// Usability row A3: a run without a base image takes the site's, else one like this machine, and

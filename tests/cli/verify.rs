@@ -85,7 +85,7 @@ fn wrappers_without_a_program_and_no_wrappers_are_found() {
 fn what_is_no_installation_is_refused_by_name() {
     let test = built();
     for (dir, words) in [
-        (test.path("nowhere"), "there is no installation or .sif"),
+        (test.path("nowhere"), "does not exist"),
         (test.path("work"), "is not an installation"),
     ] {
         let said = verify(&test, &dir);
