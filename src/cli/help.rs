@@ -442,7 +442,11 @@ mod tests {
     }
 
     /// Commands of `condense` without `--json`, each with the reason.
-    const WITHOUT_JSON: [(&str, &str); 5] = [
+    const WITHOUT_JSON: [(&str, &str); 9] = [
+        ("condense config set", "it prints no result"),
+        ("condense config unset", "it prints no result"),
+        ("condense user-software pack", "it prints no result"),
+        ("condense user-software unpack", "it prints no result"),
         ("condense help", "its result is a text for people"),
         ("condense report", "its result is a page for people"),
         ("condense run", "its output is that of the program"),

@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
 };
 
-use condense_build::{Interrupt, Report};
+use condense_build::{Interrupt, Preview, Report};
 use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
@@ -78,10 +78,8 @@ impl Command {
             Self::Build(plan) => Box::new(move |context| build_installation(&plan, context)),
             Self::Update(plan) => Box::new(move |context| update_installation(&plan, context)),
             Self::Wrap(plan) => Box::new(move |context| {
-                if plan.dry_run {
-                    return dry_run::show(&*plan, condense_build::preview_wrap, context);
-                }
-                build(&*plan, condense_build::wrap, context)
+                let (preview, wrap) = (condense_build::preview_wrap, condense_build::wrap);
+                build(&*plan, plan.dry_run, preview, wrap, context)
             }),
         };
         context.interrupt.listen()?;
@@ -100,13 +98,20 @@ pub(crate) fn build_installation(
     plan: &InstallationPlan,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    if plan.dry_run {
-        return dry_run::show(plan, condense_build::preview_build, context);
-    }
-    build(plan, condense_build::build, context)
+    let (preview, run) = (condense_build::preview_build, condense_build::build);
+    build(plan, plan.dry_run, preview, run, context)
 }
 
-/// Updates an installation, or shows what the update would do.
+/// Makes a SIF, or shows what a build would do.
+///
+/// # Errors
+/// Returns the error of the build.
+pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
+    let (preview, run) = (condense_build::preview_sif, condense_build::build_sif);
+    build(plan, plan.dry_run, preview, run, context)
+}
+
+/// Changes an installation, or shows what an update would do.
 ///
 /// # Errors
 /// Returns the error of the update.
@@ -114,25 +119,21 @@ pub(crate) fn update_installation(
     plan: &UpdatePlan,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    if plan.dry_run {
-        return dry_run::show(plan, condense_build::preview_update, context);
-    }
-    build(plan, condense_build::update, context)
+    let (preview, run) = (condense_build::preview_update, condense_build::update);
+    build(plan, plan.dry_run, preview, run, context)
 }
 
-/// Builds a SIF, or shows what the build would do.
-///
-/// # Errors
-/// Returns the error of the build.
-pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
-    if plan.dry_run {
-        return dry_run::show(plan, condense_build::preview_sif, context);
+/// Carries out a plan, or shows what that would do.
+fn build<P>(
+    plan: &P,
+    is_dry_run: bool,
+    preview: Run<P, Preview>,
+    run: Run<P, ()>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    if is_dry_run {
+        return dry_run::show(plan, preview, context);
     }
-    build(plan, condense_build::build_sif, context)
-}
-
-/// Carries out a plan.
-fn build<P>(plan: &P, run: Run<P, ()>, context: &Context) -> anyhow::Result<ExitCode> {
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     run(
         plan,

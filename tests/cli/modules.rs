@@ -125,6 +125,15 @@ fn a_dry_run_prints_the_file_and_writes_nothing() {
         &[&WORDS[..], &["--dry-run", "--format", "tcl"]].concat(),
     );
     assert!(said.stdout.starts_with("#%Module\n"), "{said:?}");
+    assert_eq!(said.stderr, "", "{said:?}");
+    let odd = ["mine.sif", "--name", "a+b", "--to", "m[x]", "--dry-run"];
+    let said = module(&test, &odd).succeeded();
+    for words in [
+        "finds no modules in",
+        "takes what follows `+` for a variant",
+    ] {
+        assert!(said.stderr.contains(words), "{said:?}");
+    }
     assert!(!test.path("work/mods").exists() && !test.path("work/software").exists());
     let said = module(&test, &[&WORDS[..], &["--json"]].concat()).succeeded();
     let value: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
@@ -346,10 +355,8 @@ fn the_image_of_a_module_and_its_copies_are_compared() {
     fs_err::create_dir(&copies).unwrap();
     test.write(
         "catalogue.toml",
-        &format!(
-            "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\n[site.here.module]\n\
-             conflicts = [\"other-bindings\"]\nimage_dirs = [\"${{MY_IMAGES:-/nowhere}}/copies\"]\n"
-        ),
+        "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\n[site.here.module]\n\
+             conflicts = [\"other-bindings\"]\nimage_dirs = [\"${MY_IMAGES:-/nowhere}/copies\"]\n",
     );
     let site = ["--site", "here", "--catalogue", "catalogue.toml"];
     module(&test, &[&WORDS[..], &site].concat()).succeeded();

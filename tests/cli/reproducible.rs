@@ -1,5 +1,5 @@
-//! Tests of A1: what is built from a lock has the bytes of what wrote the lock. The packages need no
-//! container, so that the tests run without one.
+//! Tests of A1: what is built from a lock has the bytes of what wrote the lock. The packages need
+//! no container, so that the tests run without one.
 
 use std::path::Path;
 
@@ -213,6 +213,16 @@ fn a_lock_with_a_script_is_refused_without_it() {
     let output = test.build(&["--lock", "my.lock"]);
     output.failed(1, &["2 post-install scripts"]);
     test.left_nothing();
+}
+
+#[test]
+fn requirements_that_are_not_in_a_lock_are_refused_beside_it() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    install(&test, "one", &["env.yml"]);
+    test.write("more.txt", "rich\n");
+    let output = test.build(&["--lock", "one/share/condense.lock", "-r", "more.txt"]);
+    output.failed(1, &["was not made for these requirements"]);
 }
 
 fn condense(test: &TestEnv, words: &[&str]) -> CommandOutput {

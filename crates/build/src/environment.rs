@@ -77,27 +77,13 @@ impl<'a> LoadedRequest<'a> {
     }
 
     /// Adds the requirements, and reports the warnings of all files.
-    ///
-    /// # Errors
-    /// Returns an error if there are requirements and nothing but a lock, which has exactly its
-    /// packages.
-    pub(crate) fn require(&mut self, inputs: &LoadedInputs, report: &Report) -> anyhow::Result<()> {
-        if let (Self::Lock(lock), false) = (&self, inputs.pip_lines().is_empty()) {
-            bail!(UserError::new(
-                format!(
-                    "`{}` has exactly its packages: no requirements for pip are added to them",
-                    lock.path.display()
-                ),
-                "name the environment file, too, or add them afterwards with `update`",
-            ));
-        }
+    pub(crate) fn require(&mut self, inputs: &LoadedInputs, report: &Report) {
         if let Some(spec) = self.spec_mut() {
             inputs.require(spec);
             for warning in spec.warnings() {
                 report.warn_of(warning);
             }
         }
-        Ok(())
     }
 
     fn complete(
@@ -185,7 +171,7 @@ impl Requested<'_> {
         let of_lock = match &lock {
             Some(lock) => {
                 let is_same = is_lock_alone || lock.is_made_for(&spec);
-                inputs.check_lock(lock, report)?;
+                inputs.check_lock(lock, is_lock_alone, report)?;
                 OfLock::new(lock, is_same && inputs.has_scripts_of(lock))
             }
             None => OfLock::default(),

@@ -1,6 +1,6 @@
-//! Responsible for the page that shows an installation or a SIF: findings, sizes by package, changes
-//! between generations, provenance and lock. The page refers to no other file, so that it can be
-//! sent as it is; its script only sorts and filters tables.
+//! Responsible for the page that shows an installation or a SIF: findings, sizes by package,
+//! changes between generations, provenance and lock. The page refers to no other file, so that it
+//! can be sent as it is; its script only sorts and filters tables.
 
 mod changes;
 mod findings;

@@ -200,11 +200,18 @@ impl LoadedInputs {
         self.script_digests() == lock.scripts()
     }
 
-    /// Compares the scripts with those of a lock, which does not hold the changes of other ones.
+    /// Compares the scripts and the requirements with those of a lock, which does not hold the
+    /// changes of other ones. `is_lock_alone` says that there is no environment file.
     ///
     /// # Errors
-    /// Returns an error if a script of the lock is missing.
-    pub(super) fn check_lock(&self, lock: &Lock, report: &Report) -> anyhow::Result<()> {
+    /// Returns an error if a script of the lock is missing, or if requirements are given that the
+    /// lock was not made for.
+    pub(super) fn check_lock(
+        &self,
+        lock: &Lock,
+        is_lock_alone: bool,
+        report: &Report,
+    ) -> anyhow::Result<()> {
         let given = self.script_digests();
         let role_of = |script: &str| script.split(' ').next().unwrap_or(script).to_owned();
         for script in lock.scripts() {
@@ -235,6 +242,15 @@ impl LoadedInputs {
                 format!(
                     "give it again (`--{role} FILE`, or `--post` for cotainr), or remove its line below `scripts:` in the lock to build without it"
                 ),
+            ));
+        }
+        let text = self.requirements.as_ref().map(EnvironmentSpec::text);
+        if let Some(text) = text.filter(|_| is_lock_alone)
+            && lock.requirements_file() != Some(&text)
+        {
+            bail!(UserError::new(
+                "the lock has exactly its packages, and was not made for these requirements",
+                "name the environment file, too, or lock again",
             ));
         }
         Ok(())

@@ -175,7 +175,7 @@ pub(crate) fn load<'a>(
         env_path,
     };
     let inputs = LoadedInputs::load(extra, settings, target)?;
-    asked.require(&inputs, session.report)?;
+    asked.require(&inputs, session.report);
     Ok(Requested {
         asked,
         inputs,

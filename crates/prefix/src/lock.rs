@@ -155,6 +155,11 @@ impl Lock {
     pub fn conda_settings(&self) -> &CondaSettings {
         &self.extra.conda
     }
+
+    /// Returns the text of the requirements file that the lock was made for.
+    pub fn requirements_file(&self) -> Option<&str> {
+        self.extra.request.requirements_file.as_deref()
+    }
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
 }
 
 /// Returns the directory of an installation's wrappers. The visible generation has the path that
-/// users know, so that it becomes the program's argv[0].
+/// users know, so that it becomes the program's `argv[0]`.
 pub(super) fn bin_dir(subject: &Subject) -> Option<PathBuf> {
     let dir = subject.dir()?;
     let same = |path: &Path| path.canonicalize().ok();

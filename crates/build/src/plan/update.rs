@@ -50,7 +50,7 @@ pub enum UpdatedKind {
     Conda,
     /// A virtual environment of `pip-containerize`.
     Venv,
-    /// Either of them.
+    /// Packages of conda or of pip, whichever the installation has.
     Any,
 }
 

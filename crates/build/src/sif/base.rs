@@ -91,15 +91,12 @@ impl Beginning {
     /// # Errors
     /// Returns an error if the base cannot be read.
     pub(super) fn find(&self, path: &Path) -> anyhow::Result<Option<Found>> {
-        let is_directory = match &self.blocks {
-            BaseBlocks::BelowOverlay(donor) => {
-                let found = donor.reader().lookup(path)?;
-                found.map(|node| node.is_directory())
-            }
-            _ => {
-                let found = self.tree.entry_at(path);
-                found.map(|entry| entry.kind.is_directory())
-            }
+        let is_directory = if let BaseBlocks::BelowOverlay(donor) = &self.blocks {
+            let found = donor.reader().lookup(path)?;
+            found.map(|node| node.is_directory())
+        } else {
+            let found = self.tree.entry_at(path);
+            found.map(|entry| entry.kind.is_directory())
         };
         Ok(is_directory.map(|is_directory| {
             if is_directory {

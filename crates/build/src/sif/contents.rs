@@ -195,7 +195,8 @@ fn labels(
 }
 
 /// Returns a command that makes the same image, with the lock that is in the image. The command
-/// line of this build may differ in names of files and in the order of options.
+/// line of this build may differ in names of files and in the order of options, which decide no
+/// byte.
 fn command(plan: &SifPlan, has_lock: bool, reference: &str) -> String {
     let (input, output) = (&plan.input, &plan.output);
     let mut words = vec![

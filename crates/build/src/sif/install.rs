@@ -112,7 +112,7 @@ impl<'a> Loaded<'a> {
                 let with_pip = input.extra.has_requirements();
                 let mut asked = LoadedRequest::load(conda, with_pip, &input.settings)?;
                 asked.apply_condarc(&input.settings)?;
-                asked.require(&inputs, report)?;
+                asked.require(&inputs, report);
                 LoadedContent::Conda(conda, Box::new(asked))
             }
             SifContent::OnTop => LoadedContent::OnTop,

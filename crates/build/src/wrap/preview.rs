@@ -19,7 +19,7 @@ use crate::{
     session::Session,
 };
 
-/// Finds out what [`super::wrap`] would do for `plan`; `search_path` is the user's PATH.
+/// Finds out what [`super::wrap()`] would do for `plan`; `search_path` is the user's PATH.
 ///
 /// # Errors
 /// Returns the error of a build, as far as it can be known before anything is downloaded.

@@ -3,7 +3,8 @@
 # All names in bin/ lead here. The settings are in settings.sh beside this file.
 
 # settings.sh sets and reads some of the variables. PATH in a $(…) is set for that command only.
-# shellcheck disable=SC2030,SC2031,SC2034,SC2154
+# A bind list is quoted for the runtime, and find_image is given arguments by some calls only.
+# shellcheck disable=SC2030,SC2031,SC2034,SC2089,SC2090,SC2119,SC2120,SC2123,SC2154
 
 name=${0##*/}
 die() { printf '%s: %s\n' "$name" "$1" >&2; exit 125; }

@@ -124,9 +124,9 @@ fn requested(pip: &[LockedPip]) -> Option<Vec<String>> {
 /// before the change, if it has one.
 ///
 /// The report in `contents` is that of the packages which pip installed in this change. `installed`
-/// has all of pip's packages, old and new; those that neither the lock nor the report has are listed
-/// as installed by the scripts. Without a report, the `requirements` that pip got in this change are
-/// listed as not locked.
+/// has all of pip's packages, old and new; those that neither the lock nor the report has are
+/// listed as installed by the scripts. Without a report, the `requirements` that pip got in this
+/// change are listed as not locked.
 ///
 /// # Errors
 /// Returns the errors of [`LockContents::render`].
