@@ -39,7 +39,7 @@ fn lacks_numpy(test: &TestDir) -> bool {
 fn generation(test: &TestDir, name: &str) -> u64 {
     let said = run(test, &format!("info --json {name}")).succeeded();
     let info: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
-    info["receipt"]["generation"].as_u64().unwrap()
+    info["subject"]["generation"].as_u64().unwrap()
 }
 
 /// Packages alone, packages of a file with more, and an update that adds, removes, and has nothing
