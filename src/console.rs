@@ -245,6 +245,11 @@ impl Console {
         self.answer.is_wanted()
     }
 
+    /// Returns whether the result was written as JSON.
+    pub(crate) fn has_given_json(&self) -> bool {
+        self.answer.is_given()
+    }
+
     /// Writes the result of the command `name`, for example `image-ls`, as an object whose first
     /// field is its schema.
     pub(crate) fn json(&self, name: &str, result: serde_json::Value) {

@@ -30,9 +30,12 @@ fn main() -> ExitCode {
         interrupt.flag(),
     ));
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let env_vars = env_vars.map_err(|error| {
+        let mut env_vars = env_vars.map_err(|error| {
             anyhow::Error::new(error).context("failed to find the current directory")
         })?;
+        // Commands that need the network refuse an invalid file; all others, such as `condense
+        // help`, go on without it.
+        let _ = cli::network::config::set_defaults(&mut env_vars);
         run(
             &argv,
             &Context {

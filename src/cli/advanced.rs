@@ -26,6 +26,10 @@ pub(super) struct AdvancedArguments {
     /// replace an existing installation
     #[arg(long)]
     force: bool,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
@@ -112,6 +116,7 @@ pub(super) fn read(
     for (flag, is_set) in [
         ("--force", arguments.force),
         ("--dry-run", arguments.dry_run),
+        ("--no-user-site", arguments.no_user_site),
     ] {
         if is_set {
             options.push(flag.into());

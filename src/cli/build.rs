@@ -11,9 +11,10 @@ use clap::Args;
 use condense_image::{BlockSize, Compression};
 
 use super::{
+    base::choose_base,
     network::NetworkArguments,
-    run_settings::run_settings,
-    site::{SiteArguments, choose_base, environment_path, other_names},
+    run_settings::{self, run_settings},
+    site::{SiteArguments, environment_path, other_names},
     wrap,
 };
 use crate::console::Console;
@@ -30,8 +31,16 @@ pub(super) struct BuildArguments {
     /// directory of the installation; default: the current directory
     #[arg(long, value_name = "DIR")]
     pub(super) prefix: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) options: BuildOptions,
+}
+
+/// Options of all commands that build environments with wrappers.
+#[derive(Debug, Args)]
+pub(super) struct BuildOptions {
     /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive,
-    /// or an image of the catalogue (`condense base ls`)
+    /// or an image of the catalogue (`condense base ls`); default: the site's, else one like this
+    /// machine
     #[arg(long, value_name = "REF")]
     pub(super) base_image: Option<String>,
     #[command(flatten)]
@@ -49,7 +58,7 @@ pub(super) struct BuildArguments {
     block_size: BlockSize,
     /// replace an existing installation
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
@@ -73,6 +82,10 @@ pub(super) struct BuildArguments {
     /// the container or relative to the mount point
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     #[command(flatten)]
     network: NetworkArguments,
     /// Texts that are given instead of files.
@@ -91,9 +104,13 @@ pub(super) struct InlineScripts {
 /// Options that only one of the two commands has, and the values in which they differ.
 pub(super) struct CommandOptions {
     pub(super) program: &'static str,
+    /// Directory of the installation, absolute.
+    pub(super) dir: PathBuf,
     pub(super) packages: PackagesOption,
     pub(super) keep_editable: bool,
     pub(super) requirement: Option<PathBuf>,
+    /// Requirements for pip that are named without a file.
+    pub(super) pip: Vec<String>,
     pub(super) uv: bool,
     /// Usual path of the environment below the mount point.
     pub(super) environment: &'static str,
@@ -157,19 +174,26 @@ pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
     }
 }
 
+impl BuildArguments {
+    /// Returns the directory of the installation, and all other options.
+    pub(super) fn split(self, env_vars: &EnvVars) -> (PathBuf, BuildOptions) {
+        let dir = env_vars.cwd.join(self.prefix.unwrap_or_default());
+        (dir, self.options)
+    }
+}
+
 /// Makes the plan of a build.
 ///
 /// # Errors
 /// Returns an error if an argument, a variable or a file is invalid, or if no base image is known.
 pub(super) fn plan(
-    arguments: BuildArguments,
+    options: BuildOptions,
     asked: CommandOptions,
     words: &[OsString],
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<InstallationPlan> {
-    let BuildArguments {
-        prefix,
+    let BuildOptions {
         base_image,
         site,
         tmpdir,
@@ -183,15 +207,17 @@ pub(super) fn plan(
         pre_install,
         environ,
         wrapper_paths,
+        no_user_site,
         network,
         given,
-    } = arguments;
+    } = options;
     let read = |path, what| given_text(path, what, env_vars);
     let inputs = ExtraInputs {
         requirements: match asked.requirement {
             Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
         },
+        pip: asked.pip,
         pre_install: given
             .pre_install
             .or(read(pre_install, "Pre-install script")?),
@@ -207,7 +233,9 @@ pub(super) fn plan(
     };
     let (catalogue, site) = site.load(env_vars, console)?;
     let base = choose_base(base_image, &catalogue, &site, env_vars, console)?;
-    let (settings, package_settings) = run_settings(&network, tmpdir, env_vars, &site, console)?;
+    let (mut settings, package_settings) =
+        run_settings(&network, tmpdir, env_vars, &site, console)?;
+    settings.rules.no_user_site = no_user_site;
     let packages = match asked.packages {
         PackagesOption::Conda(conda) => Packages::Conda(conda),
         PackagesOption::Requirements(file, wish) => {
@@ -217,14 +245,14 @@ pub(super) fn plan(
     let other_names = other_names(&site, env_vars)?;
     let env_path = environment_path(asked.environment, &site, env_vars)?;
     let generation = Generation {
-        dir: clean(&env_vars.cwd.join(prefix.unwrap_or_default())),
+        dir: clean(&asked.dir),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),
         },
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
         other_names,
-        compression: compression.or_else(|| site.compressions().next()),
+        compression: run_settings::compression(compression, env_vars, &site)?,
         block_size,
         source_date_epoch: env_vars.source_date_epoch()?,
         command_line: std::iter::once(asked.program.to_owned())

@@ -1,12 +1,15 @@
 //! Responsible for the arguments about the environment variables and the home directory of build
 //! steps.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::bail;
 use clap::Args;
 
 use condense_build::plan::BuildEnv;
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
+use condense_installation::{HOST_FILE_VARIABLES, HostFileForm};
 
 /// Arguments of all verbs that run build steps in a container.
 #[derive(Debug, Default, Clone, Args)]
@@ -44,6 +47,28 @@ impl BuildEnvArguments {
             config_dir: env_vars.config_dir(),
             home,
             installers: env_vars.beginning_with(&["PIP_", "UV_"]),
+            host_files: host_files(env_vars),
         })
     }
+}
+
+/// Returns the files and directories that the user's variables name and that exist, each with the
+/// variable.
+pub(crate) fn host_files(env_vars: &EnvVars) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    for variable in HOST_FILE_VARIABLES {
+        let Some(value) = env_vars.get(variable.name) else {
+            continue;
+        };
+        let paths = match variable.form {
+            HostFileForm::Path => vec![value],
+            HostFileForm::List => value.split(':').collect(),
+        };
+        for path in paths.into_iter().map(Path::new) {
+            if path.is_absolute() && path.exists() {
+                found.push((variable.name.to_owned(), path.to_owned()));
+            }
+        }
+    }
+    found
 }

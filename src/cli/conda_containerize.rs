@@ -12,13 +12,19 @@ use super::{
     Command,
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption},
-    condense::Logging,
+    condense::{
+        Logging,
+        inputs::{FileKind, Inputs, kind_of},
+    },
     help,
-    update::{self, UpdateArguments},
+    update::{self, Asked, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{CondaInput, InstallationPlan, Lock, PackageRequest, UpdatedKind};
+use condense_build::plan::{
+    CondaInput, InstallationPlan, Lock, PackageChange, PackageRequest, UpdatedKind,
+};
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "conda-containerize";
@@ -68,30 +74,47 @@ struct New {
     /// accepted; the built-in solver is always used
     #[arg(long)]
     mamba: bool,
-    /// install pip requirements with uv: the uv of the environment, the uv on PATH, or the newest
-    /// uv of pip's index
-    #[arg(long)]
-    uv: bool,
-    /// requirements file for pip, installed together with what the environment file lists under
-    /// `pip:`
-    #[arg(short = 'r', long, value_name = "FILE")]
-    requirement: Option<PathBuf>,
-    /// install exactly the packages of this lock file: a condense.lock, a pixi.lock or a
-    /// conda-lock.yml
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// environment of the lock file; for a conda-lock.yml, a category besides `main`
-    #[arg(long, value_name = "NAME", requires = "lock")]
-    lock_environment: Option<String>,
-    /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever
-    /// the environment is used
-    #[arg(long)]
-    keep_editable: bool,
+    #[command(flatten)]
+    conda: CondaOptions,
     /// environment.yml, `@EXPLICIT` file or list of packages; with --lock it may be left out
     #[arg(value_name = "env_file", required_unless_present = "lock")]
     env_file: Option<PathBuf>,
     #[command(flatten)]
     common: BuildArguments,
+}
+
+/// Options of all commands that make conda environments.
+#[derive(Debug, Args)]
+pub(super) struct CondaOptions {
+    /// install pip requirements with uv: the uv of the environment, the uv on PATH, or the newest
+    /// uv of pip's index
+    #[arg(long)]
+    pub(super) uv: bool,
+    /// requirements file for pip, installed together with what the environment file lists under
+    /// `pip:`
+    #[arg(short = 'r', long, value_name = "FILE")]
+    pub(super) requirement: Option<PathBuf>,
+    /// install exactly the packages of this lock file: a condense.lock, a pixi.lock or a
+    /// conda-lock.yml
+    #[arg(long, value_name = "FILE")]
+    pub(super) lock: Option<PathBuf>,
+    /// environment of the lock file; for a conda-lock.yml, a category besides `main`
+    #[arg(long, value_name = "NAME", requires = "lock")]
+    pub(super) lock_environment: Option<String>,
+    /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever
+    /// the environment is used
+    #[arg(long)]
+    pub(super) keep_editable: bool,
+}
+
+impl CondaOptions {
+    /// Returns the lock that the options name, if they name one.
+    pub(super) fn lock(&self) -> Option<Lock> {
+        Some(Lock {
+            path: self.lock.clone()?,
+            environment: self.lock_environment.clone(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +124,16 @@ struct Update {
     /// requirements file for pip
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
+    /// environment file whose packages are added; and packages that are added or get another
+    /// version, such as numpy=2
+    #[arg(value_name = "spec")]
+    inputs: Vec<OsString>,
+    /// conda package that is removed, with what only it needed; may be given several times
+    #[arg(long, value_name = "PKG")]
+    remove: Vec<String>,
+    /// channel, which comes after those of the environment; may be given several times
+    #[arg(short, long, value_name = "CHANNEL")]
+    channel: Vec<String>,
 }
 
 /// Returns clap's definition of the command line, for completion.
@@ -133,15 +166,26 @@ pub(crate) fn parse(
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
             *new, arguments, env_vars, console,
         )?))),
-        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
-            found.common,
-            found.requirement,
-            UpdatedKind::Conda,
-            PROGRAM,
-            arguments,
-            env_vars,
-            console,
-        )?))),
+        Verb::Update(found) => {
+            let added = Inputs::read(&found.inputs, env_vars, console)?;
+            let added = added.additions(found.requirement)?;
+            let asked = Asked {
+                program: PROGRAM,
+                kind: UpdatedKind::Conda,
+                dir: found.common.dir,
+                requirements: added.requirements,
+                pip: Vec::new(),
+                change: PackageChange {
+                    file: added.file,
+                    add: added.packages,
+                    channels: found.channel,
+                    remove: found.remove,
+                },
+            };
+            let options = found.common.options;
+            let plan = update::plan(options, asked, arguments, env_vars, console)?;
+            Ok(Command::Update(Box::new(plan)))
+        }
         Verb::Advanced(found) => {
             let advanced = advanced::read(&found, TargetCommand::Conda, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
@@ -155,8 +199,8 @@ pub(crate) fn parse(
                     return Ok(DIALECT.command(&command(), words, &error));
                 }
             };
-            new.common.site.configuration = Some(advanced.configuration);
-            new.common.given = advanced.given;
+            new.common.options.site.configuration = Some(advanced.configuration);
+            new.common.options.given = advanced.given;
             let plan = plan(new, arguments, env_vars, console)?;
             Ok(Command::Build(Box::new(plan)))
         }
@@ -172,31 +216,35 @@ fn plan(
     let New {
         common,
         mamba: _,
-        uv,
-        requirement,
-        lock,
-        lock_environment,
-        keep_editable,
+        conda,
         env_file,
     } = new;
-    let lock = lock.map(|path| Lock {
-        path,
-        environment: lock_environment,
-    });
-    let packages = CondaInput::new(env_file.map(PackageRequest::from_file), lock)
+    let packages = CondaInput::new(env_file.map(PackageRequest::from_file), conda.lock())
         .expect("clap asks for one of the two");
     if let Some(file) = packages.source() {
         build::existing(file, "Env file", env_vars)?;
     }
+    if let Some(file) = packages.file()
+        && kind_of(file, env_vars).is_ok_and(|kind| kind == FileKind::Lock)
+    {
+        let file = file.display();
+        anyhow::bail!(UserError::new(
+            format!("{file}: this is a lock file, not an environment file"),
+            format!("`--lock {file}` installs exactly its packages"),
+        ));
+    }
+    let (dir, options) = common.split(env_vars);
     let asked = CommandOptions {
         program: PROGRAM,
+        dir,
         packages: PackagesOption::Conda(packages),
-        keep_editable,
-        requirement,
-        uv,
+        keep_editable: conda.keep_editable,
+        requirement: conda.requirement,
+        pip: Vec::new(),
+        uv: conda.uv,
         environment: ENVIRONMENT,
     };
-    build::plan(common, asked, arguments, env_vars, console)
+    build::plan(options, asked, arguments, env_vars, console)
 }
 
 #[cfg(test)]

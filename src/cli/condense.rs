@@ -2,8 +2,10 @@
 //! the function that runs it.
 
 mod base;
+mod build;
 mod cache;
 mod check;
+mod config;
 mod diff;
 mod doctor;
 mod explain;
@@ -11,13 +13,19 @@ mod export;
 mod generations;
 mod help;
 mod image;
+pub(super) mod inputs;
 mod installations;
+mod kernel;
 mod lock;
+mod made;
+mod module;
+mod new;
 mod packages;
 mod pages;
 mod pull;
 mod report;
 mod run;
+mod search;
 mod shell;
 mod sif;
 mod size;
@@ -25,6 +33,8 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod update;
+mod user_software;
 mod verify;
 mod why;
 
@@ -40,6 +50,7 @@ use super::{Command, DIALECTS, Job, help::complete, mistake};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 use crate::console::{Console, OutputStyle};
@@ -107,10 +118,14 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images and show their facts
     Base(base::Arguments),
+    /// Make a SIF of an environment file, of packages, or of both
+    Build(Box<build::Arguments>),
     /// Show what the cache holds, and remove files from it
     Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
+    /// Show and change the user's configuration
+    Config(config::Arguments),
     /// Compare the packages of two installations, generations, .sif files or locks
     Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
@@ -125,10 +140,16 @@ enum Verb {
     Help(help::Arguments),
     /// Show an installation: its inputs, its base and its generations
     Info(generations::InfoArguments),
+    /// Register an installation or a .sif as a kernel of Jupyter
+    Kernel(kernel::Arguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// Write an environment module of a .sif or an installation, with commands and user-software
+    Module(module::Arguments),
+    /// Make an installation of an environment file, of packages, or of both
+    New(Box<new::Arguments>),
     /// List the packages of an installation, a .sif or a lock, with versions and sizes
     Packages(packages::Arguments),
     /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
@@ -136,12 +157,15 @@ enum Verb {
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
-    /// Write an HTML page about an installation: sizes by package, the lock, findings, provenance
+    /// Write an HTML page about an installation: findings, packages and their sizes, changes
+    /// between generations, provenance, the lock
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
     /// Run a program of an installation or of a .sif
     Run(run::Arguments),
+    /// Look for packages in channels
+    Search(search::Arguments),
     /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
     /// Inspect, change, sign and check SIF files
@@ -152,6 +176,10 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Add packages to an installation and remove packages from it, in a new generation
+    Update(Box<update::Arguments>),
+    /// Pack, unpack and list what users have installed on top of a module's image
+    UserSoftware(user_software::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
     /// Show for which requested packages a package was installed
@@ -185,20 +213,16 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
             });
         }
         Err(error) => {
-            let mut text = mistake::render(&error);
-            let first = arguments.first().and_then(|word| word.to_str());
-            if error.kind() == clap::error::ErrorKind::InvalidSubcommand
-                && let Some(commands) = first.and_then(of_a_dialect)
-            {
-                text = mistake::with_hint(&text, commands);
-            }
-            return Command::Usage(text);
+            let is_command = error.kind() == clap::error::ErrorKind::InvalidSubcommand;
+            let instead = is_command.then(|| instead_of(arguments)).flatten();
+            return Command::Usage(mistake::render(&error, instead));
         }
     };
     cli.logging.apply(console);
     // The program that takes the place of this process gets all signals, so none is handled here.
     let is_replaced = matches!(cli.verb, Verb::Run(_));
-    let job: Job = Box::new(move |context| dispatch(cli.verb, context));
+    let words = arguments.to_vec();
+    let job: Job = Box::new(move |context| dispatch(cli.verb, &words, context));
     if is_replaced {
         Command::Replace(job)
     } else {
@@ -213,32 +237,43 @@ fn is_flag_set(matches: &clap::ArgMatches, id: &str) -> bool {
     is_set.is_some_and(|set| *set) || below.is_some_and(|(_, below)| is_flag_set(below, id))
 }
 
-/// Returns the commands that have a verb which `condense` itself does not have.
-fn of_a_dialect(verb: &str) -> Option<&'static str> {
-    Some(match verb {
-        "new" | "create" | "install" => {
-            "`condense conda-containerize new` or `condense pip-containerize new`"
+/// Returns the command that does what a word of another program asks for.
+fn instead_of(words: &[OsString]) -> Option<&'static str> {
+    let word = |index: usize| words.get(index).and_then(|word| word.to_str());
+    Some(match word(0)? {
+        "create" | "init" => "`condense new NAME FILE` or `condense new NAME SPEC…`",
+        "env" => match word(1) {
+            Some("update") => "`condense update NAME FILE`",
+            Some("remove") => "`condense remove NAME`",
+            Some("export") => "`condense export NAME`",
+            Some("list") => "`condense list`",
+            _ => "`condense new NAME environment.yml`",
+        },
+        "install" | "add" => {
+            "`condense new NAME SPEC…` makes an installation, `condense update NAME SPEC…` adds to one"
         }
-        "update" | "upgrade" => {
-            "`condense conda-containerize update` or `condense pip-containerize update`"
+        "upgrade" => "`condense update NAME SPEC…`",
+        "uninstall" | "remove-package" | "rm" | "delete" => {
+            "`condense update NAME --remove PKG` removes a package, `condense remove NAME` an installation"
         }
+        "exec" | "activate" => "`condense run NAME COMMAND`; `condense shell` has `tykky activate`",
         "advanced" => {
             "`condense conda-containerize advanced` or `condense pip-containerize advanced`"
-        }
-        "build" => {
-            "`condense cotainr build` for a SIF, `condense conda-containerize new` for a directory with wrappers"
         }
         "wrap" => "`condense wrap-container` or `condense wrap-install`",
         _ => return None,
     })
 }
 
-fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+/// Runs a verb. `words` are the arguments that follow `condense`.
+fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Build(arguments) => build::run(*arguments, words, context),
         Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Config(arguments) => config::run(&arguments, context),
         Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
@@ -246,22 +281,34 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => generations::info(&arguments, context),
+        Verb::Kernel(arguments) => kernel::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::Module(arguments) => module::run(&arguments, context),
+        Verb::New(arguments) => new::run(*arguments, words, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
         Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
         Verb::Run(arguments) => run::run(&arguments, context),
+        Verb::Search(arguments) => search::run(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::Update(arguments) => update::run(*arguments, words, context),
+        Verb::UserSoftware(arguments) => user_software::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),
     }
+}
+
+/// Prints an error about the command line itself, and returns the exit status for it.
+fn misuse(refusal: UserError, context: &Context) -> ExitCode {
+    context.console.error(&anyhow::Error::new(refusal));
+    ExitCode::from(crate::USAGE)
 }
 
 /// Returns clap's definition of the command line, for completion.

@@ -20,9 +20,7 @@ use std::{
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{
-    Command, condense::Context, help, network::NetworkArguments, site::SiteArguments, usage,
-};
+use super::{Command, condense::Context, help, sif::SifOptions, usage};
 use crate::console::{self, Console, OutputStyle, cotainr::CotainrRenderer};
 use condense_env_vars::{self as env_vars, EnvVars};
 use systems::Systems;
@@ -115,7 +113,8 @@ struct Build {
     /// an image of the catalogue (`condense base ls`)
     #[arg(long, value_name = "BASE_IMAGE")]
     base_image: Option<String>,
-    /// system whose base image in systems.json is used
+    /// system whose base image in systems.json is used; without such a file, an image of the
+    /// catalogue (`condense base ls`)
     #[arg(long, value_name = "SYSTEM")]
     system: Option<String>,
     /// file with the conda environment that is installed in the image
@@ -154,46 +153,11 @@ struct ExtraOptions {
     /// channel of `--packages`; default: conda-forge; may be given several times
     #[arg(long, value_name = "CHANNEL", action = ArgAction::Append)]
     channel: Vec<String>,
-    /// install exactly the packages of this lock file: a condense.lock, a pixi.lock or a
-    /// conda-lock.yml
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// environment of the lock file; for a conda-lock.yml, a category besides `main`
-    #[arg(long, value_name = "NAME", requires = "lock")]
-    lock_environment: Option<String>,
-    /// command that changes the installed environment, run in the container; may be given several
-    /// times
-    #[arg(long, value_name = "COMMAND", action = ArgAction::Append)]
-    post: Vec<String>,
-    /// file or directory that is copied into the image; may be given several times
-    #[arg(long, value_name = "SRC:DST", action = ArgAction::Append)]
-    copy: Vec<String>,
-    /// parent of the scratch directory
-    #[arg(long, value_name = "DIR")]
-    tmpdir: Option<PathBuf>,
-    /// directory in the image instead of /opt/cotainr/conda; the environment is at
-    /// `envs/conda_container_env` below it
-    #[arg(long, value_name = "DIR")]
-    mount_point: Option<PathBuf>,
+    #[command(flatten)]
+    sif: SifOptions,
     /// replace an existing image without asking
     #[arg(short, long, visible_alias = "force")]
     yes: bool,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
-    /// flat: one root file system with everything in it, which reuses the compressed blocks of the
-    /// base; overlay: a copy of the base's file with an overlay partition, which some runtimes and
-    /// options do not mount
-    #[arg(long, value_name = "LAYOUT", value_parser = ["flat", "overlay"], default_value = "flat")]
-    layout: String,
-    /// install `--requirements` into a virtual environment that extends the image's own Python,
-    /// without conda; with `--mount-point DIR`, it is at DIR/venvs/on_top
-    #[arg(long)]
-    on_top: bool,
-    #[command(flatten)]
-    site: SiteArguments,
-    #[command(flatten)]
-    network: NetworkArguments,
 }
 
 /// Returns clap's definition of the command line, for completion.
@@ -238,7 +202,7 @@ pub(crate) fn parse(
         Some(Verb::Info(_)) => {
             console.set_style(OutputStyle::Cotainr(CotainrRenderer::new(0, true, None)?));
             Ok(Command::Run(Box::new(|context| {
-                let systems = Systems::load(context.env_vars)?;
+                let systems = Systems::load(context.env_vars, None)?;
                 let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
                 let colour = context.env_vars.get(env_vars::NO_COLOR).is_none();
                 let text = info::render(search_path.as_ref(), &systems, colour);
@@ -349,7 +313,7 @@ fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Resu
     let started = Instant::now();
     let out = build.image_path.clone().unwrap_or_default();
     let out = lexical(&env_vars.cwd.join(out));
-    if out.exists() && !build.more.yes && !build.more.dry_run {
+    if out.exists() && !build.more.yes && !build.more.sif.dry_run {
         let dir = out.is_dir();
         if !dir && !question::may_overwrite(&out, console)? {
             console.usage(&format!(

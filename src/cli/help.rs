@@ -15,7 +15,9 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "mamba",
             "on-top",
             "packages",
+            "pip",
             "pyver",
+            "remove",
             "requirement",
             "requirements",
             "requirements-file",
@@ -44,6 +46,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "layout",
             "mask",
             "mount-point",
+            "no-user-site",
         ],
     ),
     (
@@ -62,6 +65,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         &[
             "dry-run",
             "force",
+            "json",
             "prefix",
             "tmpdir",
             "wrapper-paths",
@@ -69,6 +73,9 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
 ];
+
+/// Verbs of condense whose options have the headings of the builders.
+const BUILDERS: [&str; 3] = ["build", "new", "update"];
 
 /// Examples of each command without commands below it.
 const EXAMPLES: &[(&str, [&str; 2])] = &[
@@ -81,7 +88,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     (
         "conda-containerize update",
-        ["-r more.txt DIR", "--post-install post.sh --dry-run DIR"],
+        [
+            "-r more.txt DIR numpy=2",
+            "--post-install post.sh --dry-run DIR",
+        ],
     ),
     (
         "conda-containerize advanced",
@@ -121,6 +131,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         [
             "image.sif --base-image=base.sif --conda-env=env.yml",
             "image.sif --system=lumi-g --conda-env=env.yml --accept-licenses",
+        ],
+    ),
+    (
+        "condense build",
+        [
+            "image.sif environment.yml",
+            "image.sif python=3.12 numpy --pip rich --base-image docker://debian:12",
         ],
     ),
     ("condense base facts", ["base.sif", "--json base.sif"]),
@@ -185,6 +202,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["image.sif", "--key public.asc image.sif"],
     ),
     ("condense spec", ["env.yml", "--json env.yml"]),
+    (
+        "condense update",
+        ["myenv numpy=2 --pip rich", "myenv --remove scipy"],
+    ),
     ("condense verify", ["NAME", "--no-start DIR"]),
     ("condense cache info", ["", "--json"]),
     (
@@ -203,6 +224,38 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ],
     ),
     ("condense help", ["image pack", "mpi-abi"]),
+    ("condense config list", ["", "--json"]),
+    ("condense config get", ["base-image", "--json channels"]),
+    (
+        "condense config set",
+        [
+            "base-image docker://debian:12",
+            "channels conda-forge bioconda",
+        ],
+    ),
+    ("condense config unset", ["site", "network.retries"]),
+    (
+        "condense kernel",
+        ["myenv", "--display-name Analysis --dry-run image.sif"],
+    ),
+    (
+        "condense search",
+        ["numpy>=2", "--channel bioconda *torch*"],
+    ),
+    (
+        "condense module",
+        [
+            "image.sif --name my-torch --to modules",
+            "--dry-run --format tcl --to modules image.sif",
+        ],
+    ),
+    (
+        "condense new",
+        [
+            "myenv environment.yml",
+            "myenv python=3.12 numpy --pip rich",
+        ],
+    ),
     (
         "condense packages",
         ["myenv", "--requested --sort size image.sif"],
@@ -220,6 +273,18 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["--depth 2 myenv", "--invert image.sif openssl"],
     ),
     (
+        "condense user-software list",
+        ["$CONTAINERROOT", "--json $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software pack",
+        ["$CONTAINERROOT", "--remove $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software unpack",
+        ["$CONTAINERROOT", "--edit $CONTAINERROOT"],
+    ),
+    (
         "condense why",
         ["myenv openssl", "image.sif typing-extensions"],
     ),
@@ -234,10 +299,29 @@ pub(super) fn complete(
 ) -> clap::Command {
     let command = with_examples(command, program);
     if program == "condense" {
-        command
+        command.mut_subcommands(|verb| {
+            if BUILDERS.contains(&verb.get_name()) {
+                with_capitals(with_groups(verb, ungrouped))
+            } else {
+                verb
+            }
+        })
     } else {
         with_groups(command, ungrouped)
     }
+}
+
+/// Begins the help of each option with a capital letter, as in all verbs of condense. Options that
+/// the dialects share have small letters, as in Tykky.
+fn with_capitals(command: clap::Command) -> clap::Command {
+    command.mut_args(|option| {
+        let Some(help) = option.get_help().map(ToString::to_string) else {
+            return option;
+        };
+        let mut letters = help.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        option.help(first.into_iter().chain(letters).collect::<String>())
+    })
 }
 
 /// Puts the options of the command, and of the commands below it, below their headings.
@@ -311,8 +395,14 @@ mod tests {
             "version",
         ];
         let mut seen = BTreeSet::new();
-        for name in DIALECTS {
-            visit(&definition_of(name), name, &mut |command, words| {
+        let house = definition_of("condense");
+        let house = house
+            .get_subcommands()
+            .filter(|verb| BUILDERS.contains(&verb.get_name()));
+        let builders = house.cloned().map(|verb| (verb, "condense"));
+        let dialects = DIALECTS.map(|name| (definition_of(name), name));
+        for (builder, name) in builders.chain(dialects) {
+            visit(&builder, name, &mut |command, words| {
                 for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                     let known = group(option).is_some() || others.contains(&option);
                     assert!(known, "{words}: --{option} has no group");
@@ -352,7 +442,11 @@ mod tests {
     }
 
     /// Commands of `condense` without `--json`, each with the reason.
-    const WITHOUT_JSON: [(&str, &str); 5] = [
+    const WITHOUT_JSON: [(&str, &str); 9] = [
+        ("condense user-software pack", "commands of a module call it"),
+        ("condense user-software unpack", "commands of a module call it"),
+        ("condense config unset", "it has no result"),
+        ("condense config set", "it has no result"),
         ("condense help", "its result is a text for people"),
         ("condense report", "its result is a page for people"),
         ("condense run", "its output is that of the program"),

@@ -2,6 +2,7 @@
 //! a [`Command`] with a validated plan.
 
 mod advanced;
+pub(crate) mod base;
 mod build;
 mod build_env;
 #[cfg(test)]
@@ -11,10 +12,11 @@ pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod help;
 mod mistake;
-mod network;
+pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;
+mod sif;
 pub(crate) mod site;
 mod update;
 mod usage;
@@ -81,15 +83,18 @@ impl Command {
     }
 }
 
-/// Makes a job that prints the plan if `is_dry_run` returns true for it, and builds the plan
-/// otherwise.
+/// Makes a job that prints the plan, as text or as JSON, if `is_dry_run` returns true for it, and
+/// builds the plan otherwise.
 fn build_job<P: std::fmt::Display + 'static>(
     plan: Box<P>,
     is_dry_run: fn(&P) -> bool,
     build: fn(&P, &OsStr, &Arc<Report>, &Interrupt) -> anyhow::Result<()>,
 ) -> Job {
     Box::new(move |context| {
-        if is_dry_run(&plan) {
+        if is_dry_run(&plan) && context.console.wants_json() {
+            let plan = serde_json::json!({"plan": plan.to_string()});
+            context.console.json("plan", plan);
+        } else if is_dry_run(&plan) {
             context.console.data(&plan.to_string());
         } else {
             let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();

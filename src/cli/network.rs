@@ -5,7 +5,7 @@
 //! `$XDG_CONFIG_HOME/condense/config.toml`, else `~/.config/condense/config.toml`. The tables
 //! `[mirrors]` and `[concurrency]` have the same format as in pixi.
 
-mod config;
+pub(crate) mod config;
 
 use std::path::{Path, PathBuf};
 

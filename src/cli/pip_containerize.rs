@@ -1,7 +1,10 @@
 //! Responsible for `pip-containerize`: Tykky's command line for packages of pip in a virtual
 //! environment, whose Python is not part of the image unless uv provides it.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -9,13 +12,17 @@ use super::{
     Command,
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption, VenvOptions},
-    condense::Logging,
+    condense::{
+        Logging,
+        inputs::{FileKind, kind_of},
+    },
     help,
-    update::{self, UpdateArguments},
+    update::{self, Asked, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{InstallationPlan, UpdatedKind};
+use condense_build::plan::{InstallationPlan, PackageChange, UpdatedKind};
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "pip-containerize";
@@ -130,15 +137,19 @@ pub(crate) fn parse(
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
             *new, arguments, env_vars, console,
         )?))),
-        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
-            found.common,
-            found.requirements_file,
-            UpdatedKind::Venv,
-            PROGRAM,
-            arguments,
-            env_vars,
-            console,
-        )?))),
+        Verb::Update(found) => {
+            let asked = Asked {
+                program: PROGRAM,
+                kind: UpdatedKind::Venv,
+                dir: found.common.dir,
+                requirements: found.requirements_file,
+                pip: Vec::new(),
+                change: PackageChange::default(),
+            };
+            let options = found.common.options;
+            let plan = update::plan(options, asked, arguments, env_vars, console)?;
+            Ok(Command::Update(Box::new(plan)))
+        }
         Verb::Advanced(found) => {
             let advanced = advanced::read(&found, TargetCommand::Pip, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
@@ -152,12 +163,32 @@ pub(crate) fn parse(
                     return Ok(DIALECT.command(&command(), words, &error));
                 }
             };
-            new.common.site.configuration = Some(advanced.configuration);
-            new.common.given = advanced.given;
+            new.common.options.site.configuration = Some(advanced.configuration);
+            new.common.options.given = advanced.given;
             let plan = plan(new, arguments, env_vars, console)?;
             Ok(Command::Build(Box::new(plan)))
         }
     }
+}
+
+/// Refuses an environment file and a lock, which other commands take.
+fn refuse_other_kinds(path: &Path, env_vars: &EnvVars) -> anyhow::Result<()> {
+    let file = path.display();
+    let (what, option) = match kind_of(path, env_vars) {
+        Ok(FileKind::Lock) => ("a lock file", "--lock "),
+        // Lists of names are read by pip as well.
+        Ok(FileKind::Environment) if is_yaml(path) => ("an environment file for conda", ""),
+        _ => return Ok(()),
+    };
+    anyhow::bail!(UserError::new(
+        format!("`{file}` is {what}, not a requirements file"),
+        format!("`conda-containerize new --prefix DIR {option}{file}` takes it"),
+    ));
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|end| end == "yml" || end == "yaml")
 }
 
 fn plan(
@@ -177,13 +208,14 @@ fn plan(
         requirements_file,
     } = new;
     build::existing(&requirements_file, "Requirements file", env_vars)?;
+    refuse_other_kinds(&requirements_file, env_vars)?;
     if slim {
         let tag = match &pyver {
             None => "slim".to_owned(),
             Some(version) if version.contains("slim") => version.clone(),
             Some(version) => format!("{version}-slim"),
         };
-        common.base_image = Some(format!("docker://python:{tag}"));
+        common.options.base_image = Some(format!("docker://python:{tag}"));
     }
     let venv = VenvOptions {
         python: interpreter.map(|path| match path.components().count() {
@@ -195,15 +227,18 @@ fn plan(
         managed: uv,
         system_site_packages,
     };
+    let (dir, options) = common.split(env_vars);
     let asked = CommandOptions {
         program: PROGRAM,
+        dir,
         packages: PackagesOption::Requirements(requirements_file, venv),
         keep_editable,
         requirement: None,
+        pip: Vec::new(),
         uv,
         environment: ENVIRONMENT,
     };
-    build::plan(common, asked, arguments, env_vars, console)
+    build::plan(options, asked, arguments, env_vars, console)
 }
 
 #[cfg(test)]

@@ -169,20 +169,24 @@ fn cache_size(env_vars: &EnvVars) -> anyhow::Result<u64> {
     let Some(text) = env_vars.get(env_vars::CONDENSE_CACHE_SIZE) else {
         return Ok(CACHE_SIZE_BYTES);
     };
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 1_u64 << 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 1 << 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
-    };
-    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-    match size {
+    match size(text) {
         Some(size) => Ok(size),
         None => bail!(UserError::new(
             format!("CONDENSE_CACHE_SIZE `{text}` is not a size"),
             "write bytes, or a number with K, M or G: `20G`",
         )),
     }
+}
+
+/// Returns the number of bytes of a size such as `20G`.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 1_u64 << 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use condense_check::Gpu;
+use condense_check::{Gpu, HostPython};
+use condense_diagnostics::UserError;
+use condense_image::Compression;
 
 use super::{
     build::rules,
@@ -62,6 +64,43 @@ pub(super) fn run_settings(
     Ok((settings, packages))
 }
 
+/// Returns the channels of packages that are named without a channel; none for conda-forge.
+pub(super) fn default_channels(env_vars: &EnvVars) -> Vec<String> {
+    let text = env_vars
+        .get(env_vars::CONDENSE_CHANNELS)
+        .unwrap_or_default();
+    let words = text.split(',').map(str::trim);
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the compression of images: that of the option, else that of the user's configuration,
+/// else that of the site.
+///
+/// # Errors
+/// Returns an error if the configured compression is invalid.
+pub(super) fn compression(
+    option: Option<Compression>,
+    env_vars: &EnvVars,
+    site: &Site,
+) -> anyhow::Result<Option<Compression>> {
+    if option.is_some() {
+        return Ok(option);
+    }
+    let Some(text) = env_vars.get(env_vars::CONDENSE_COMPRESSION) else {
+        return Ok(site.compressions().next());
+    };
+    let parsed = text.parse::<Compression>();
+    parsed.map(Some).map_err(|problem| {
+        anyhow::Error::new(UserError::new(
+            format!("{} `{text}`: {problem}", env_vars::CONDENSE_COMPRESSION),
+            "write a codec with a level: zstd:3, gzip:6, xz, lz4 or none",
+        ))
+    })
+}
+
 /// Checks whether the scratch directory stays after the run.
 pub(super) fn keeps_scratch(env_vars: &EnvVars) -> bool {
     env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some()
@@ -106,7 +145,26 @@ pub(super) fn checks(env_vars: &EnvVars, site: &Site) -> anyhow::Result<Checks> 
     Ok(Checks {
         machine: site.machine(),
         allowed: allowed_by_environment(env_vars)?,
+        host_python: host_python(env_vars),
     })
+}
+
+/// Returns the directories of Python packages of the user's account and shell.
+pub(super) fn host_python(env_vars: &EnvVars) -> HostPython {
+    let is_hidden = env_vars.get(env_vars::PYTHONNOUSERSITE).is_some()
+        || env_vars
+            .get(env_vars::CONDENSE_NO_USER_SITE)
+            .is_some_and(|value| value != "0");
+    let user_base = env_vars.get(env_vars::PYTHONUSERBASE).map(PathBuf::from);
+    let user_base = user_base.or_else(|| Some(env_vars.home()?.join(".local")));
+    let python_path = env_vars.get(env_vars::PYTHONPATH).unwrap_or_default();
+    HostPython {
+        user_base: user_base.filter(|_| !is_hidden),
+        python_path: std::env::split_paths(python_path)
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .map(|dir| env_vars.cwd.join(dir))
+            .collect(),
+    }
 }
 
 /// Returns the parent of the scratch directory: `--tmpdir`, else `CW_BUILD_TMPDIR`, else `TMPDIR`,

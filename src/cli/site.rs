@@ -1,17 +1,14 @@
-//! Responsible for the arguments about sites that all dialects have, and for choosing the site, the
-//! base image and the names of files in an installation.
+//! Responsible for the arguments about sites that all dialects have, and for choosing the site and
+//! the names of files in an installation.
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use condense_base::Distribution;
 use condense_installation::{AliasedFile, FileAlias};
 
 use crate::console::Console;
-use condense_build::plan::BaseChoice;
 use condense_catalogue::{Catalogue, Machine, Site, expand};
-use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
 #[derive(Debug, Default, Clone, Args)]
@@ -52,59 +49,6 @@ impl SiteArguments {
         }
         Ok((catalogue, site))
     }
-}
-
-/// Chooses the base image: `--base-image`, else `CONDENSE_BASE_IMAGE`, else the site's default.
-///
-/// # Errors
-/// Returns an error if there is none of the three, or if an image of the catalogue is not on this
-/// machine.
-pub(crate) fn choose_base(
-    flag: Option<String>,
-    catalogue: &Catalogue,
-    site: &Site,
-    env_vars: &EnvVars,
-    console: &Console,
-) -> anyhow::Result<BaseChoice> {
-    let look = |name: &str| env_vars.get(name).map(str::to_owned);
-    let (words, named) = match flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
-        Some(words) => (words, true),
-        None => match &site.container_src {
-            Some(words) if words == "auto" => (like_host(&Distribution::from_host())?, false),
-            Some(words) => (expand(words, look), false),
-            None => bail!(UserError::new(
-                "there is no base image to run the environment in",
-                "name a local .sif file with `--base-image FILE` or CONDENSE_BASE_IMAGE",
-            )),
-        },
-    };
-    let (reference, note) = catalogue.resolve_image(&words, site, env_vars)?;
-    if let Some(note) = note {
-        console.warning(note);
-    }
-    Ok(if named || site.isolate {
-        BaseChoice::Named(reference)
-    } else {
-        BaseChoice::Site(reference)
-    })
-}
-
-/// Returns the image for Tykky's `auto`: the image of the distribution that the machine runs.
-fn like_host(host: &Distribution) -> anyhow::Result<String> {
-    let (Some(id), Some(version)) = (&host.id, &host.version_id) else {
-        bail!(UserError::new(
-            "this machine does not say which distribution it runs, so `container_src: auto` has no meaning",
-            "name a base image with `--base-image REF` or CONDENSE_BASE_IMAGE",
-        ));
-    };
-    let major = version.split('.').next().unwrap_or(version);
-    let repository = match id.as_str() {
-        "sles" => "registry.suse.com/bci/bci-base".to_owned(),
-        "rhel" => format!("redhat/ubi{major}"),
-        "rocky" => "rockylinux/rockylinux".to_owned(),
-        other => other.to_owned(),
-    };
-    Ok(format!("docker://{repository}:{version}"))
 }
 
 /// Returns a path of the site with its variables expanded, or `None` if the path is not absolute
@@ -172,30 +116,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use condense_catalogue::Names;
-
-    #[test]
-    fn auto_is_the_distribution_of_the_machine() {
-        for (text, expected) in [
-            (
-                "ID=sles\nVERSION_ID=\"15.5\"\n",
-                "docker://registry.suse.com/bci/bci-base:15.5",
-            ),
-            (
-                "ID=\"rhel\"\nVERSION_ID=\"8.10\"\n",
-                "docker://redhat/ubi8:8.10",
-            ),
-            (
-                "ID=rocky\nVERSION_ID=9.4\n",
-                "docker://rockylinux/rockylinux:9.4",
-            ),
-            ("ID=almalinux\nVERSION_ID=9.4\n", "docker://almalinux:9.4"),
-            ("ID=ubuntu\nVERSION_ID=24.04\n", "docker://ubuntu:24.04"),
-            ("ID=debian\nVERSION_ID=12\n", "docker://debian:12"),
-        ] {
-            assert_eq!(like_host(&Distribution::parse(text)).unwrap(), expected);
-        }
-        assert!(like_host(&Distribution::parse("ID=arch\n")).is_err());
-    }
 
     #[test]
     fn a_site_names_what_lies_beside_bin() {

@@ -14,12 +14,12 @@ use super::{
     wrap,
 };
 use crate::console::Console;
-use condense_build::plan::{ExtraInputs, UpdatePlan, UpdatedKind};
+use condense_build::plan::{ExtraInputs, PackageChange, UpdatePlan, UpdatedKind};
 use condense_env_vars::EnvVars;
 
-/// Arguments of both `update` verbs.
+/// Options of all commands that change an installation.
 #[derive(Debug, Args)]
-pub(super) struct UpdateArguments {
+pub(super) struct UpdateOptions {
     #[command(flatten)]
     site: SiteArguments,
     /// parent of the scratch directory
@@ -49,34 +49,55 @@ pub(super) struct UpdateArguments {
     /// further programs that get a wrapper, as for `new`; they replace the previous list
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
+    /// programs do not see the user's own Python packages in ~/.local, in this and later
+    /// generations; CONDENSE_NO_USER_SITE=0 at a start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     #[command(flatten)]
     network: NetworkArguments,
+}
+
+/// Arguments of both `update` verbs of Tykky's commands.
+#[derive(Debug, Args)]
+pub(super) struct UpdateArguments {
+    #[command(flatten)]
+    pub(super) options: UpdateOptions,
     /// directory of the installation; options of the previous build that are not given again stay
     /// in effect
     #[arg(value_name = "dir")]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
-/// Makes the plan of an update. `venv` is true for `pip-containerize` and false for
-/// `conda-containerize`.
+/// Change of an installation that a command line asks for, besides the options of all commands.
+pub(super) struct Asked {
+    pub(super) program: &'static str,
+    pub(super) kind: UpdatedKind,
+    pub(super) dir: PathBuf,
+    /// Requirements file as it was named.
+    pub(super) requirements: Option<PathBuf>,
+    /// Requirements for pip that are named without a file.
+    pub(super) pip: Vec<String>,
+    pub(super) change: PackageChange,
+}
+
+/// Makes the plan of an update.
 ///
 /// # Errors
 /// Returns an error if an argument, a variable or a file is invalid.
 pub(super) fn plan(
-    arguments: UpdateArguments,
-    requirements: Option<PathBuf>,
-    kind: UpdatedKind,
-    program: &'static str,
+    arguments: UpdateOptions,
+    asked: Asked,
     words: &[OsString],
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<UpdatePlan> {
     let read = |path, what| given_text(path, what, env_vars);
     let inputs = ExtraInputs {
-        requirements: match requirements {
+        requirements: match asked.requirements {
             Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
         },
+        pip: asked.pip,
         pre_install: read(arguments.pre_install, "Pre-install script")?,
         post_install: read(arguments.post_install, "Post-install script")?,
         environ: read(arguments.environ, "Environ file")?,
@@ -87,18 +108,20 @@ pub(super) fn plan(
         work_dir: env_vars.cwd.clone(),
     };
     let (_, site) = arguments.site.load(env_vars, console)?;
-    let (settings, packages) = run_settings(
+    let (mut settings, packages) = run_settings(
         &arguments.network,
         arguments.tmpdir,
         env_vars,
         &site,
         console,
     )?;
+    settings.rules.no_user_site = arguments.no_user_site;
     Ok(UpdatePlan {
         settings,
         packages,
-        dir: clean(&env_vars.cwd.join(arguments.dir)),
-        kind,
+        dir: clean(&env_vars.cwd.join(asked.dir)),
+        kind: asked.kind,
+        change: asked.change,
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
         extra: inputs,
         wrapper_paths: match arguments.wrapper_paths {
@@ -108,7 +131,7 @@ pub(super) fn plan(
         compression: arguments.compression,
         source_date_epoch: env_vars.source_date_epoch()?,
         dry_run: arguments.dry_run,
-        command_line: std::iter::once(program.to_owned())
+        command_line: std::iter::once(asked.program.to_owned())
             .chain(words.iter().map(|word| word.to_string_lossy().into_owned()))
             .collect(),
     })

@@ -9,19 +9,21 @@ use condense_image::{BlockSize, Compression};
 
 use super::{
     Command,
+    base::choose_base,
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
     help,
     registries::{self, RegistryOptions},
-    run_settings::{checks, keeps_scratch, runtime, scratch_parent},
-    site::{SiteArguments, choose_base, other_names, site_path},
+    run_settings::{checks, compression, keeps_scratch, runtime, scratch_parent},
+    site::{SiteArguments, other_names, site_path},
     usage,
 };
 use crate::console::{Console, OutputStyle};
 use condense_build::plan::{
     BaseChoice, Generation, Installation, MountPoint, RunSettings, WrapInput, WrapPlan, Wrapped,
 };
+use condense_catalogue::SiteRules;
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
@@ -56,6 +58,10 @@ struct Common {
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
@@ -265,7 +271,10 @@ fn plan(
         registries,
         runtime: runtime(env_vars, &site),
         build_env: asked.build_env.read(env_vars)?,
-        rules: rules(env_vars, &site),
+        rules: SiteRules {
+            no_user_site: common.no_user_site,
+            ..rules(env_vars, &site)
+        },
         checks: checks(env_vars, &site)?,
     };
     let generation = Generation {
@@ -273,7 +282,7 @@ fn plan(
         wrapper_paths,
         extra_text,
         other_names,
-        compression: asked.compression.or_else(|| site.compressions().next()),
+        compression: compression(asked.compression, env_vars, &site)?,
         block_size: BlockSize::default(),
         source_date_epoch: env_vars.source_date_epoch()?,
         command_line,

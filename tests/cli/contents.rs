@@ -150,6 +150,47 @@ fn the_size_names_packages_kinds_and_ways_to_shrink() {
     assert!(said.stdout.contains(" others)"), "{said:?}");
 }
 
+/// The report compares each generation with the one before it, with the engine of `diff`.
+#[test]
+fn the_report_says_what_changed_between_generations() {
+    let test = prepared();
+    let page = look(&test, "report mine").succeeded().stdout;
+    let section = |number: u32| {
+        let begin = format!("id=\"generation-{number}\">");
+        let text = page
+            .split(&begin)
+            .nth(1)
+            .unwrap_or_else(|| panic!("{page}"));
+        text.split("</article>").next().unwrap()
+    };
+    let difference = look(&test, "diff mine@1 mine").succeeded();
+    let rows = table(&difference);
+    let summary = "2 added, 0 removed, 0 changed; image ";
+    assert!(difference.stderr.contains(summary), "{difference:?}");
+    assert!(section(2).contains("Since generation 1: 2 added, 0 removed, 0 changed; image "));
+    assert_eq!(section(2).matches("</b> added</span></td>").count(), 2);
+    // The first row has the names of the columns.
+    for row in &rows[1..] {
+        let name = format!("<span class=\"name\">{}</span>", row[1]);
+        let version = format!("<td class=\"middle version\">{}</td>", row[4]);
+        for words in [name, version] {
+            assert!(
+                section(2).contains(&words),
+                "`{words}` is not in {}",
+                section(2)
+            );
+        }
+    }
+    assert!(section(1).contains("The oldest generation that is kept: "));
+    // A generation that is damaged hides no other one.
+    look(&test, "rollback mine").succeeded();
+    fs_err::remove_file(test.path("work/envs/mine/.condense/2/img.sqfs")).unwrap();
+    fs_err::write(test.path("work/envs/mine/.condense/2/img.sqfs"), "hsqs").unwrap();
+    let page = look(&test, "report mine").succeeded().stdout;
+    assert!(page.contains("Generation 2 cannot be read: "), "{page}");
+    assert!(page.contains("<b>1 of 2</b>"), "{page}");
+}
+
 #[test]
 fn differences_are_named_and_counted() {
     let test = prepared();

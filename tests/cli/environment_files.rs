@@ -153,7 +153,7 @@ fn requirements_are_refused_with_the_way_out() {
         1,
         &[
             "`requirements.txt` is a requirements file for pip",
-            "`-r requirements.txt` under `pip:`",
+            "`pip-containerize new --prefix DIR requirements.txt`",
         ],
     );
     test.left_nothing();

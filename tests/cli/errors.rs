@@ -152,7 +152,6 @@ fn base_images_and_sites() {
         ("base-bad-reference", "--base-image docker://No_Image"),
         ("base-of-a-library", "--base-image library://image:1"),
         ("base-offline", "--offline --base-image docker://debian:12"),
-        ("base-not-named", ""),
         ("site-unknown", "--site atlantis --base-image ../base"),
         (
             "catalogue-bad",
@@ -355,7 +354,7 @@ fn names_and_packages_that_are_not_there() {
             ("run-nothing", "run installation"),
             ("cache-bad-time", "cache clean --older-than soon"),
             ("help-misspelt", "help pakages"),
-            ("command-of-a-dialect", "new env.yml"),
+            ("command-of-another-program", "install numpy"),
         ],
     );
 }

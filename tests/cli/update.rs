@@ -35,11 +35,15 @@ fn what_wrappers_know_changes_and_all_else_stays() {
     let image = fs_err::read(test.installation().join("img.sqfs")).unwrap();
 
     // The update keeps the options of the first build.
-    update(&test, &[]).succeeded();
+    update(&test, &["-w", "miniforge/envs/env1/bin,/bin/sh"]).succeeded();
     let receipt = info(&test)["receipt"].clone();
     assert_eq!(receipt["generation"], 2);
-    for key in ["mount_point", "base", "env_prefix", "remembered", "inputs"] {
+    for key in ["mount_point", "base", "env_prefix", "inputs"] {
         assert_eq!(receipt[key], before[key], "{key}");
+    }
+    for key in ["uv", "no-cache", "compression", "launch"] {
+        let (after, before) = (&receipt["remembered"][key], &before["remembered"][key]);
+        assert_eq!(after, before, "{key}");
     }
     assert!(common().contains("WHO=one"));
     // The new image differs from the old one only in the file that lists packages and in the times
@@ -65,6 +69,50 @@ fn what_wrappers_know_changes_and_all_else_stays() {
         "{said:?}"
     );
     assert!(bin.join("sh").exists());
+}
+
+/// Usability row B12: an update that would change nothing makes no generation.
+#[test]
+fn an_update_with_nothing_to_do_says_so() {
+    let test = TestEnv::new();
+    let file = test.environment("tool, library");
+    test.write("one.sh", "export WHO=one\n");
+    test.build(&["--environ", "one.sh", file.to_str().unwrap()])
+        .succeeded();
+    for words in [
+        &[][..],
+        &["tool"],
+        &["library>=2", "tool=1"],
+        &["--environ", "one.sh"],
+    ] {
+        let said = update(&test, words).succeeded();
+        let line = format!(
+            "[ INFO ] nothing to do: {} has everything already that is asked for\n",
+            test.installation().display()
+        );
+        assert_eq!(said.stdout, line, "{words:?}");
+        assert_eq!(info(&test)["receipt"]["generation"], 1, "{words:?}");
+    }
+    test.left_nothing();
+}
+
+/// Usability row B9: conda packages are named on the command line, also to remove them.
+#[test]
+fn conda_packages_are_added_and_removed() {
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    let said = update(&test, &["no-programs", "wants-two"]).succeeded();
+    assert!(
+        said.stdout
+            .contains("Added: no-programs-1.0-0, wants-two-1.0-0"),
+        "{said:?}"
+    );
+    let said = update(&test, &["--remove", "tool"]).succeeded();
+    // `wants-two` needs the library as well, so it stays.
+    assert!(said.stdout.contains("Removed: tool-1.0-0\n"), "{said:?}");
+    assert!(!test.installation().join("bin/tool").exists());
+    test.left_nothing();
 }
 
 #[test]

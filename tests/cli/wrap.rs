@@ -198,7 +198,6 @@ fn what_cannot_be_wrapped_is_refused_by_name() {
             &["-w", "bin/data", "--base-image", base, "software"],
             "no program at `bin/data`",
         ),
-        ("wrap-install", &["-w", "bin", "software"], "no base image"),
         (
             "wrap-install",
             &[

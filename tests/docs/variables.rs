@@ -32,6 +32,10 @@ pub(crate) const WRAPPERS: &[(&[&str], &str)] = &[
         "Other installations whose `bin` is on PATH are not shown in the container when set.",
     ),
     (
+        &["CONDENSE_NO_USER_SITE"],
+        "The user's own Python packages in `~/.local` are not visible when set, except to `0`.",
+    ),
+    (
         &["CW_KEEP_PYTHONPATH"],
         "PYTHONPATH of loaded modules is not removed when set (`pip-containerize`).",
     ),

@@ -29,14 +29,14 @@ fn a_base_that_is_missing() {
         output,
         &[&format!("the base `{}` does not exist", base.display())],
     );
-    let mut command = test.program(["new", "--prefix", "installation"]);
+    let mut command = test.program(["new", "--offline", "--prefix", "installation"]);
     let output = command.arg(test.environment("edge-argv")).run();
     test.refused(
         output,
         &[
-            "there is no base image",
+            "cannot get the default base image `docker://",
             "--base-image",
-            "CONDENSE_BASE_IMAGE",
+            "condense pull",
         ],
     );
 }

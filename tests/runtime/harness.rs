@@ -5,6 +5,7 @@
 mod account;
 mod parts;
 mod registry;
+mod slurm;
 mod test_dir;
 mod tykky;
 
@@ -15,5 +16,6 @@ pub(crate) use crate::support::{
 pub(crate) use account::{Account, as_both};
 pub(crate) use parts::{Tmpfs, need, parts};
 pub(crate) use registry::Registry;
+pub(crate) use slurm::Slurm;
 pub(crate) use test_dir::{Installation, TestDir, said_by_shared_build, shared};
 pub(crate) use tykky::{Tykky, about_own_lines};

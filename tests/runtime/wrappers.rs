@@ -4,6 +4,7 @@
 mod arguments;
 mod binds;
 mod debug;
+mod host_files;
 mod nested;
 mod places;
 mod signals;

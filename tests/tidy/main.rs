@@ -51,6 +51,8 @@ fn arrows_between_crates_are_those_of_the_design() {
                 "image",
                 "input",
                 "installation",
+                "jobs",
+                "modules",
                 "oci",
                 "prefix",
                 "publish",
@@ -77,9 +79,14 @@ fn arrows_between_crates_are_those_of_the_design() {
         ("fuzz", &[]),
         ("image", &["diagnostics", "input", "publish", "threads"]),
         ("input", &[]),
+        ("jobs", &[]),
         (
             "installation",
             &["activation", "diagnostics", "input", "publish"],
+        ),
+        (
+            "modules",
+            &["diagnostics", "image", "input", "installation", "publish"],
         ),
         (
             "oci",

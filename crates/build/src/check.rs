@@ -2,6 +2,7 @@
 //! or a directory) and the system around it, and for reporting the findings.
 
 mod base_context;
+mod host_python;
 
 use std::{
     path::{Path, PathBuf},
@@ -11,8 +12,8 @@ use std::{
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
-    CondaPackage, Finding, Inventory, Machine, PipPackage, Request, RuntimeContext, Severity,
-    Verdict,
+    CondaPackage, Finding, HostPython, Inventory, Machine, PipPackage, Request, RuntimeContext,
+    Severity, Verdict,
 };
 use condense_image::Reader;
 use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
@@ -22,6 +23,7 @@ use crate::{generation::IMAGE, plan::Checks, report::Report};
 use base_context::{BaseContext, destinations, moves};
 use condense_catalogue::SiteRules;
 use condense_diagnostics::UserError;
+use host_python::hides_user_site;
 
 /// Kind of the file or directory that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct CheckTarget<'a> {
     pub rules: &'a SiteRules,
     /// Variables and files that an environment file may refer to.
     pub spec_context: &'a condense_prefix::SpecContext,
+    /// Python packages of the user.
+    pub host_python: &'a HostPython,
 }
 
 /// Checks `path` for a machine. `base` is the base of a subject that brings none itself.
@@ -105,14 +109,19 @@ pub fn check(
                 }
             }
         }
-        Subject::Installation => of_installation(path, machine, rules)?,
+        Subject::Installation => of_installation(path, target)?,
         Subject::Image => {
             refuse_base(base, path)?;
             let image = BaseImage::open(path)?;
             let image = BaseContext::of_image(Arc::new(image))?.following(rules)?;
             let reader = Reader::open(path)?;
             let inventory = Inventory::from_image(&reader, Path::new("/"), true)?;
-            condense_check::check_environment(&inventory, &image.runtime_context(), machine)
+            let context = image.runtime_context();
+            let mut found = condense_check::check_environment(&inventory, &context, machine);
+            let hides = hides_user_site(&reader)?;
+            let host = host_python::seen(target.host_python, HostView::Base, hides);
+            found.extend(condense_check::check_host_python(&inventory, &host));
+            found
         }
         Subject::Directory => {
             let base = BaseContext::of_reference(base.unwrap_or("/"))?.following(rules)?;
@@ -133,11 +142,8 @@ fn refuse_base(base: Option<&str>, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn of_installation(
-    dir: &Path,
-    machine: &Machine,
-    rules: &SiteRules,
-) -> anyhow::Result<Vec<Finding>> {
+fn of_installation(dir: &Path, target: CheckTarget) -> anyhow::Result<Vec<Finding>> {
+    let CheckTarget { machine, rules, .. } = target;
     let receipt = Receipt::load(dir)?;
     let container = dir.join("container.sif");
     let base = Arc::new(BaseImage::open(container)?);
@@ -170,9 +176,16 @@ fn of_installation(
     if receipt.base.placement == Placement::Symlink {
         context.linked_base = Some(receipt.base.path.display().to_string());
     }
-    Ok(condense_check::check_environment(
-        &inventory, &context, machine,
-    ))
+    let mut found = condense_check::check_environment(&inventory, &context, machine);
+    let launch = receipt.update_state.launch.as_deref();
+    let hides = launch.is_some_and(host_python::is_hidden_by);
+    let mut host = host_python::seen(target.host_python, receipt.host_view, hides);
+    if launch.is_some_and(|launch| launch.interpreter.is_some()) {
+        // The wrappers remove the variable for a Python of the host.
+        host.python_path.clear();
+    }
+    found.extend(condense_check::check_host_python(&inventory, &host));
+    Ok(found)
 }
 
 /// A request for packages, before anything is fetched.
@@ -320,6 +333,9 @@ impl CheckContext<'_> {
             &around.runtime_context(),
             &self.checks.machine,
         );
+        let hides = self.rules.no_user_site;
+        let host = host_python::seen(&self.checks.host_python, self.view, hides);
+        findings.extend(condense_check::check_host_python(inventory, &host));
         // Findings of the base were reported before.
         findings.retain(|finding| !of_base.contains(finding));
         self.report.debug(format!(

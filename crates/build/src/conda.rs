@@ -200,7 +200,7 @@ impl<'a> Conda<'a> {
         self.render()?;
         Ok(Answer {
             stdout: describe(&extended),
-            post_link: extended.post_link.concat(),
+            post_link: extended.post_link_lines().concat(),
             pip: String::new(),
         })
     }
@@ -268,14 +268,7 @@ impl<'a> Conda<'a> {
 
     /// Returns the URLs of channels, by the user's conda configuration if it is followed.
     fn urls(&self, channels: &[String]) -> anyhow::Result<Vec<String>> {
-        let Some(condarc) = &self.build.packages.condarc else {
-            return Ok(channels.to_vec());
-        };
-        let mut urls = Vec::new();
-        for channel in channels {
-            urls.extend(condarc.urls(channel)?);
-        }
-        Ok(urls)
+        self.build.packages.channel_urls(channels)
     }
 
     /// Writes the files from which the command answers. pip's packages are known when everything is

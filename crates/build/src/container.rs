@@ -53,6 +53,15 @@ impl Container<'_> {
         binds.extend(binds_of(self.view, &self.shown)?);
         let shows = |top: &OsStr| self.view.shows(top);
         binds.extend(self.build_env.binds(home, shows, &self.shown)?);
+        let shows = |top: &OsStr| self.view.shows(top);
+        let named = self.build_env.host_file_binds(home.is_none(), shows);
+        let is_new = |bind: &Bind| {
+            !binds
+                .iter()
+                .any(|other| other.destination() == bind.destination())
+        };
+        let named: Vec<Bind> = named.binds.into_iter().filter(is_new).collect();
+        binds.extend(named);
         binds.push(match self.mounted {
             Mounted::Directory(root) => Bind::path(root, self.mount_point)?,
             Mounted::Image(image) => Bind::image(image, self.mount_point)?,

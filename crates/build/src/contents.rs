@@ -5,6 +5,7 @@
 //! conda's records in `conda-meta`, and the metadata directories of wheels.
 
 mod categories;
+mod changes;
 mod dependencies;
 mod packages;
 mod scan;
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 use condense_image::Reader;
 
 pub use categories::{Category, CategoryUse};
+pub(crate) use changes::signed;
+pub use changes::{Change, ChangeCounts, ChangeKind, size_difference};
 pub use subject::{Subject, SubjectKind};
 
 /// Everything that is known of the packages of a subject.

@@ -73,14 +73,28 @@ impl<'a> LoadedRequest<'a> {
         Ok(())
     }
 
-    /// Adds the requirements file, and reports the warnings of all files.
-    pub(crate) fn require(&mut self, inputs: &LoadedInputs, report: &Report) {
+    /// Adds the requirements, and reports the warnings of all files.
+    ///
+    /// # Errors
+    /// Returns an error if there are requirements and nothing but a lock, which has exactly its
+    /// packages.
+    pub(crate) fn require(&mut self, inputs: &LoadedInputs, report: &Report) -> anyhow::Result<()> {
+        if let (Self::Lock(lock), false) = (&self, inputs.pip_lines().is_empty()) {
+            bail!(UserError::new(
+                format!(
+                    "`{}` has exactly its packages: no requirements for pip are added to them",
+                    lock.path.display()
+                ),
+                "name the environment file, too, or add them afterwards with `update`",
+            ));
+        }
         if let Some(spec) = self.spec_mut() {
             inputs.require(spec);
             for warning in spec.warnings() {
                 report.warn_of(warning);
             }
         }
+        Ok(())
     }
 
     fn complete(

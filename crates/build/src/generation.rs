@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     build::Build,
     container, inputs, launch,
-    pack::{LAUNCHER, Packed},
+    pack::{LAUNCHER, Packed, RUN_SCRIPTS},
     plan::{Generation, InstallationPlan},
     prefix::FinishedPrefix,
     programs,
@@ -47,7 +47,7 @@ impl Build<'_> {
     }
 
     /// Returns the programs that get a wrapper: the environment's own, those at `further` paths,
-    /// and `list-packages`.
+    /// `list-packages`, and the run scripts if there is a Python.
     ///
     /// # Errors
     /// Returns an error if there is no program at a path, or if two programs have one name.
@@ -94,6 +94,19 @@ impl Build<'_> {
             "list-packages".into(),
             place.mounted_env().join("bin/list-packages"),
         ));
+        if found
+            .iter()
+            .any(|(name, _)| name == "python" || name == "python3")
+        {
+            // A program of the environment keeps its name.
+            for (name, target) in
+                programs::programs_below(tree, mount_point, Path::new(RUN_SCRIPTS))
+            {
+                if !found.iter().any(|(known, _)| *known == name) {
+                    found.push((name, target));
+                }
+            }
+        }
         found.sort();
         found.dedup_by(|one, other| one.0 == other.0);
         Ok(found
@@ -151,6 +164,7 @@ impl Build<'_> {
                 .map(|_| place.mount_point.join(LAUNCHER)),
             extra_text: extra_text.map(str::to_owned),
             hand_written: None,
+            no_user_site: rules.no_user_site,
             shell: shell_of(extra_text),
         })
     }

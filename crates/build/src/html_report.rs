@@ -1,24 +1,44 @@
-//! Responsible for the page that shows an installation: sizes by package, the lock, findings,
-//! provenance. The page refers to no other file.
+//! Responsible for the page that shows an installation: findings, sizes by package, changes between
+//! generations, provenance and lock. The page refers to no other file, so that it can be sent as it
+//! is; its script only sorts and filters tables.
 
+mod changes;
+mod findings;
+mod html;
+mod packages;
+mod provenance;
+mod summary;
 mod tiles;
 
 use std::path::Path;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use condense_check::Finding;
-use condense_image::Reader;
-use condense_installation::{Receipt, render_time};
-use indicatif::HumanBytes;
+use condense_installation::{Destination, History, Receipt, State};
+use sha2::{Digest, Sha256};
 
 use crate::{
     check::{CheckTarget, check},
-    contents::Contents,
-    generation::IMAGE,
+    contents::{Contents, Subject},
 };
+use changes::Step;
+use html::escape;
 
 const STYLE: &str = include_str!("html_report/style.css");
-/// Policy of the page: a browser fetches nothing, even if a name contains markup.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+/// Script that adds buttons for sorting and a field for filtering. All content is there without it.
+const SCRIPT: &str = include_str!("html_report/sort.js");
+
+/// Everything that the page shows.
+struct Page {
+    /// Path by which the user named the installation.
+    path: String,
+    receipt: Receipt,
+    contents: Contents,
+    findings: Vec<Finding>,
+    lock: Option<String>,
+    /// Generations, the oldest first. Empty if the directory is that of one generation.
+    history: Vec<Step>,
+}
 
 /// Returns the page of the installation in `dir`.
 ///
@@ -27,12 +47,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
     let receipt = Receipt::load(dir)?;
     let (_, findings) = check(dir, None, target)?;
-    let image = dir.join(IMAGE);
-    let sizes = if image.exists() {
-        sizes(&Reader::open_raw(&image)?)?
-    } else {
-        Vec::new()
-    };
+    let contents = Contents::load(&Subject::open(dir, None)?)?;
     let lock = match &receipt.lock {
         Some(record) => Some(condense_input::read_to_string(
             dir.join("share").join(&record.path),
@@ -40,181 +55,91 @@ pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
         )?),
         None => None,
     };
-    Ok(render(dir, &receipt, &sizes, lock.as_deref(), &findings))
-}
-
-/// Returns the bytes of each package before compression, the largest first. Byte code counts to the
-/// package of its source.
-fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
-    let contents = Contents::of_image(reader)?;
-    let packages = contents.packages.iter().map(|package| {
-        let space = package.space.unwrap_or_default();
-        (format!("{} {}", package.name, package.version), space.bytes)
-    });
-    let others = [
-        ("files of no package".to_owned(), contents.other.bytes),
-        (
-            "files outside of environments".to_owned(),
-            contents.outside.bytes,
-        ),
-    ];
-    let mut sizes: Vec<(String, u64)> = packages.chain(others).collect();
-    sizes.retain(|(_, size)| *size > 0);
-    sizes.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
-    Ok(sizes)
-}
-
-fn render(
-    dir: &Path,
-    receipt: &Receipt,
-    sizes: &[(String, u64)],
-    lock: Option<&str>,
-    findings: &[Finding],
-) -> String {
-    let title = escape(&dir.display().to_string());
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-        <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
-    );
-    let total: u64 = sizes.iter().map(|(_, size)| size).sum();
-    page.push_str(&format!(
-        "<h2>Sizes by package</h2>\n<p>{} before compression</p>\n{}{}",
-        HumanBytes(total),
-        tiles::render(sizes),
-        render_sizes(sizes)
-    ));
-    page.push_str("<h2>Findings</h2>\n");
-    if findings.is_empty() {
-        page.push_str("<p>none</p>\n");
-    }
-    for finding in findings {
-        let severity = finding.code.severity;
-        page.push_str(&format!(
-            "<p><b class=\"{severity}\">{severity}: {}</b><br>{}<br>seen: {}<br>why: {}<br>fix: {}</p>\n",
-            finding.code.name,
-            escape(&finding.what),
-            escape(&finding.location),
-            escape(finding.code.why),
-            escape(&finding.fix)
-        ));
-    }
-    page.push_str("<h2>Provenance</h2>\n<table class=\"facts\">\n");
-    for (name, value) in provenance(receipt) {
-        page.push_str(&format!(
-            "<tr><th>{name}</th><td><code>{}</code></td></tr>\n",
-            escape(&value)
-        ));
-    }
-    page.push_str("</table>\n<h2>Lock</h2>\n<table id=\"lock\">\n<tr><th>package</th><th>from</th><th>sha256</th></tr>\n");
-    for [name, from, digest] in lock.map(locked).unwrap_or_default() {
-        page.push_str(&format!(
-            "<tr><td>{}</td><td><code>{}</code></td><td><code>{}</code></td></tr>\n",
-            escape(&name),
-            escape(&from),
-            escape(&digest)
-        ));
-    }
-    page.push_str("</table>\n</body>\n</html>\n");
-    page
-}
-
-/// Renders the table of all sizes. In the treemap, small packages have no names.
-fn render_sizes(sizes: &[(String, u64)]) -> String {
-    let mut table = format!(
-        "<details><summary>All {} parts</summary>\n<table id=\"sizes\">\n",
-        sizes.len()
-    );
-    for (name, size) in sizes {
-        table.push_str(&format!(
-            "<tr><td><code>{}</code></td><td class=\"size\">{}</td></tr>\n",
-            escape(name),
-            HumanBytes(*size)
-        ));
-    }
-    table + "</table>\n</details>\n"
-}
-
-fn provenance(receipt: &Receipt) -> Vec<(&'static str, String)> {
-    let mut rows = vec![
-        ("command", receipt.arguments.join(" ")),
-        (
-            "built",
-            format!(
-                "{} by condense {}",
-                render_time(receipt.created),
-                receipt.tool_version
-            ),
-        ),
-        ("base", receipt.base.reference.clone()),
-    ];
-    rows.extend(
-        receipt
-            .base
-            .sha256
-            .clone()
-            .map(|digest| ("base sha256", digest)),
-    );
-    if let Some(image) = &receipt.image {
-        rows.push((
-            "image",
-            format!(
-                "{} ({}), {} entries",
-                HumanBytes(image.size_bytes),
-                image.compression,
-                image.entries
-            ),
-        ));
-        rows.push(("image sha256", image.sha256.clone()));
-    }
-    rows.push(("mount point", receipt.mount_point.display().to_string()));
-    rows.push(("generation", receipt.generation.to_string()));
-    for input in &receipt.inputs {
-        rows.push((
-            "input",
-            format!("{} {}", input.path.display(), input.sha256),
-        ));
-    }
-    if let Some(lock) = &receipt.lock {
-        rows.push(("lock sha256", lock.sha256.clone()));
-    }
-    rows
-}
-
-/// Returns the name, URL and digest of each package in a lock.
-fn locked(text: &str) -> Vec<[String; 3]> {
-    let Ok(lock) = serde_yaml::from_str::<serde_yaml::Value>(text) else {
-        return Vec::new();
+    let history = match Destination::inspect(dir)?.state() {
+        State::Condense { .. } => changes::steps(dir, History::open(dir)?.generations()?),
+        _ => Vec::new(),
     };
-    let packages = lock.get("packages").and_then(|list| list.as_sequence());
-    let mut rows: Vec<[String; 3]> = packages
-        .into_iter()
-        .flatten()
-        .filter_map(|package| {
-            let word = |key: &str| package.get(key).and_then(|value| value.as_str());
-            let url = word("conda").or_else(|| word("pypi"))?;
-            let file = url.rsplit('/').next().unwrap_or(url);
-            Some([
-                word("name").unwrap_or(file).to_owned(),
-                url.to_owned(),
-                word("sha256").unwrap_or_default().to_owned(),
-            ])
-        })
-        .collect();
-    rows.sort();
-    rows
+    let page = Page {
+        path: dir.display().to_string(),
+        receipt,
+        contents,
+        findings,
+        lock,
+        history,
+    };
+    Ok(page.render())
 }
 
-/// Escapes text for elements and for attributes in quotes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+/// Returns the policy of the page: a browser fetches nothing and runs no other script, even if a
+/// name contains markup.
+fn policy() -> String {
+    let digest = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; \
+         base-uri 'none'; form-action 'none'"
+    )
 }
+
+impl Page {
+    fn render(&self) -> String {
+        let name = Path::new(&self.path)
+            .file_name()
+            .map_or_else(|| self.path.clone(), |name| name.display().to_string());
+        let parts = packages::parts(&self.contents);
+        let sections = [
+            ("findings", "Findings", findings::render(&self.findings)),
+            (
+                "space",
+                "Space",
+                packages::render_space(&self.contents, &parts),
+            ),
+            ("packages", "Packages", packages::render_table(&parts)),
+            ("changes", "Changes", changes::render(&self.history)),
+            (
+                "provenance",
+                "Provenance",
+                provenance::render(&self.receipt),
+            ),
+            (
+                "lock",
+                "Lock",
+                provenance::render_lock(self.lock.as_deref()),
+            ),
+        ];
+        let sections = sections.iter().filter(|(_, _, text)| !text.is_empty());
+        let links: String = sections
+            .clone()
+            .map(|(id, title, _)| format!("<li><a href=\"#{id}\">{title}</a></li>"))
+            .collect();
+        let sections: String = sections
+            .map(|(id, title, text)| {
+                format!(
+                    "<section id=\"{id}\" aria-labelledby=\"of-{id}\">\n\
+                     <h2 id=\"of-{id}\">{title}</h2>\n{text}</section>\n"
+                )
+            })
+            .collect();
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <meta name=\"referrer\" content=\"no-referrer\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
+             <title>{name} - condense report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+             <header>\n<h1>{name}</h1>\n<p class=\"path\"><code>{path}</code></p>\n{summary}\
+             <nav aria-label=\"Sections\"><ul>{links}</ul></nav>\n</header>\n\
+             <main>\n{sections}</main>\n\
+             <footer><p>Written by <code>condense report</code> {version}. \
+             This page refers to no other file.</p></footer>\n\
+             <script>{SCRIPT}</script>\n</body>\n</html>\n",
+            policy = policy(),
+            name = escape(&name),
+            path = escape(&self.path),
+            summary = summary::render(self),
+            version = env!("CARGO_PKG_VERSION"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,12 @@ use condense_prefix::{BuildSteps, EnvironmentSpec, Lock, Scripts, Solution, User
 use sha2::{Digest, Sha256};
 
 use crate::{
-    plan::{ExtraInputs, GivenText, PackageSettings},
+    plan::{ExtraInputs, GivenText, INLINE, PackageSettings},
     report::Report,
 };
+
+/// Name of the kept file with the requirements of the command line.
+const INLINE_NAME: &str = "requirements-of-command-line.txt";
 
 /// Inputs besides the environment file, with their files read.
 #[derive(Debug, Default)]
@@ -44,7 +47,7 @@ impl LoadedInputs {
         target: ScriptTarget,
     ) -> anyhow::Result<Self> {
         let mut kept = Vec::new();
-        let requirements = match &wanted.requirements {
+        let mut requirements = match &wanted.requirements {
             None => None,
             Some(path) => {
                 let requirements =
@@ -57,6 +60,17 @@ impl LoadedInputs {
                 Some(requirements)
             }
         };
+        if let Some(inline) = inline_requirements(wanted, settings)? {
+            kept.push((
+                FileRole::Requirements,
+                INLINE_NAME.to_owned(),
+                inline.text().into_owned(),
+            ));
+            match &mut requirements {
+                Some(requirements) => requirements.add_requirements(&inline),
+                None => requirements = Some(inline),
+            }
+        }
         let mut script = |role, given: &Option<GivenText>| {
             let GivenText { path, text } = given.as_ref()?;
             let kept_text = condense_prefix::without_secrets(text).into_owned();
@@ -266,6 +280,24 @@ impl ScriptTarget<'_> {
         .map(|(name, value)| (name.to_owned(), value))
         .into()
     }
+}
+
+/// Reads the requirements that the command line has, without a file.
+fn inline_requirements(
+    wanted: &ExtraInputs,
+    settings: &PackageSettings,
+) -> anyhow::Result<Option<EnvironmentSpec>> {
+    if wanted.pip.is_empty() {
+        return Ok(None);
+    }
+    let mut text = wanted.pip.join("\n");
+    text.push('\n');
+    Ok(Some(EnvironmentSpec::parse_requirements(
+        &text,
+        Path::new(INLINE),
+        &wanted.work_dir,
+        &settings.spec_context,
+    )?))
 }
 
 /// Returns the name of a user's file among the files that are kept. `<(…)` has a number only.

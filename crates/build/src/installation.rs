@@ -113,11 +113,20 @@ fn load<'a>(plan: &'a InstallationPlan, session: Session) -> anyhow::Result<Requ
         settings,
     } = &plan.input;
     let (mut asked, venv) = match packages {
-        Packages::Conda(conda) => (LoadedRequest::load(conda, false, settings)?, None),
+        Packages::Conda(conda) => (
+            LoadedRequest::load(conda, extra.has_requirements(), settings)?,
+            None,
+        ),
         Packages::Requirements(wanted) => {
             let file = &wanted.requirements;
             let spec = EnvironmentSpec::load_requirements(file, &settings.spec_context)?;
-            let venv = venv::choose(wanted, extra, session.search_path, session.report)?;
+            let venv = venv::choose(
+                wanted,
+                &plan.base,
+                extra,
+                session.search_path,
+                session.report,
+            )?;
             (LoadedRequest::Spec(spec), Some(venv))
         }
     };
@@ -127,7 +136,7 @@ fn load<'a>(plan: &'a InstallationPlan, session: Session) -> anyhow::Result<Requ
         env_path,
     };
     let inputs = LoadedInputs::load(extra, settings, target)?;
-    asked.require(&inputs, session.report);
+    asked.require(&inputs, session.report)?;
     Ok(Requested {
         asked,
         inputs,

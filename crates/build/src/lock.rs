@@ -155,7 +155,7 @@ fn warn_of_open_lines(spec: &EnvironmentSpec, reason: &str, report: &Report) {
     }
 }
 
-fn architecture(platform: &str) -> anyhow::Result<Architecture> {
+pub(crate) fn architecture(platform: &str) -> anyhow::Result<Architecture> {
     Architecture::from_platform(platform).ok_or_else(|| {
         UserError::new(
             format!("`{platform}` is not a platform that is built for"),

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, thread::JoinHandle};
 
 use condense_base::{BaseFacts, BaseImage};
 use condense_catalogue::BaseView;
+use condense_diagnostics::Hint;
 use condense_installation::{BaseMode, Bind, HostView};
 
 use crate::{
@@ -39,7 +40,16 @@ impl OpenBase {
         let located = locate(session, choice, epoch)?;
         let image = BaseImage::open(&located.path)?;
         image.check_architecture()?;
-        Self::new(image, located, view_of(choice))
+        let base = Self::new(image, located, view_of(choice))?;
+        let build_env = &session.settings.build_env;
+        let named = build_env.host_file_binds(true, |top| base.view.shows(top));
+        if !named.odd.is_empty() {
+            session.report.warning(format!(
+                "a container cannot show the files of {}, for special characters in their paths",
+                named.odd.join(", ")
+            ));
+        }
+        Ok(base)
     }
 
     /// Finds or fetches a base for any architecture.
@@ -153,7 +163,35 @@ impl OpenBase {
 fn locate(session: Session, choice: &BaseChoice, epoch: Option<u32>) -> anyhow::Result<Located> {
     let settings = session.settings;
     let pull = Pull::for_a_base(&settings.registries, &settings.scratch_parent, epoch);
-    pull::locate(choice.reference(), &pull, session.report)
+    let located = pull::locate(choice.reference(), &pull, session.report);
+    located.map_err(|error| match choice {
+        BaseChoice::Named(_) => error,
+        BaseChoice::Site(reference) => anyhow::Error::new(DefaultBaseError {
+            reference: reference.clone(),
+            hint: crate::hints::hint(&error),
+            source: error.into(),
+        }),
+    })
+}
+
+/// Failure to get a base image that the user has not named.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot get the default base image `{reference}`")]
+pub(crate) struct DefaultBaseError {
+    reference: String,
+    /// Hint of the cause.
+    hint: Option<String>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Hint for DefaultBaseError {
+    fn hint(&self) -> Option<String> {
+        let other = "name another one with `--base-image`: a .sif, which `condense pull` makes where there is a network, or an image of `condense base ls`";
+        Some(match &self.hint {
+            Some(hint) => format!("{hint}; or {other}"),
+            None => other.to_owned(),
+        })
+    }
 }
 
 /// Returns the base's own view for a named base, and the host's view for a site's base.

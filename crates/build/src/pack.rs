@@ -13,6 +13,8 @@ use crate::{
 
 /// Path below the image's root of the program that sources scripts at every start.
 pub(crate) const LAUNCHER: &str = ".condense-launcher";
+/// Path below the image's root of the run scripts.
+pub(crate) const RUN_SCRIPTS: &str = "runscripts";
 /// Tykky's older name of `miniforge`, which scripts still use.
 const OLDER_NAME: (&str, &str) = ("miniconda", "miniforge");
 
@@ -69,6 +71,7 @@ impl Build<'_> {
             .solution
             .listing(&made.finished.pip_packages, &made.finished.replaced_by_pip);
         add_list_packages(&mut tree, &made.place.environment, &listing)?;
+        add_run_scripts(&mut tree)?;
         tree.omit(LAUNCHER);
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
@@ -115,6 +118,16 @@ pub(crate) fn repack_options(donor: Donor, asked: Option<Compression>) -> PackOp
         compression: asked.unwrap_or(bound),
         ..PackOptions::repack(donor)
     }
+}
+
+/// Adds the run scripts. They replace those of an older version. Other files beside them stay.
+pub(crate) fn add_run_scripts(tree: &mut Tree) -> Result<(), condense_image::Error> {
+    for script in condense_jobs::run_scripts() {
+        let path = Path::new(RUN_SCRIPTS).join(script.name);
+        tree.omit(&path);
+        tree.add_bytes(path, script.text.into_bytes(), script.mode)?;
+    }
+    Ok(())
 }
 
 /// Adds the program `list-packages`, which prints the output of `conda list` at the time of the

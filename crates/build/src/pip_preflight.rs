@@ -198,6 +198,7 @@ mod tests {
                 .iter()
                 .filter_map(|name| condense_check::find_code(name))
                 .collect(),
+            host_python: condense_check::HostPython::default(),
         }
     }
 

@@ -14,6 +14,7 @@ mod wrap;
 
 pub use base::{BaseChoice, BaseFile};
 pub use build_env::BuildEnv;
+pub(crate) use input::INLINE;
 pub use input::{
     CondaInput, EnvironmentInput, ExtraInputs, GivenText, Lock, PackageRequest, Packages,
     PythonChoice, VenvInput,
@@ -23,7 +24,7 @@ pub use lock::LockPlan;
 pub use mount_point::MountPoint;
 pub use run_settings::{CacheLimit, Checks, Overrides, PackageSettings, Registries, RunSettings};
 pub use sif::{Copy, Layout, Sif, SifContent, SifInput};
-pub use update::{NextGeneration, UpdatePlan, UpdatedKind};
+pub use update::{NextGeneration, PackageChange, UpdatePlan, UpdatedKind};
 pub use wrap::{WrapInput, Wrapped};
 
 /// One validated run that makes an output of type `O` from an input of type `I` and a base image.

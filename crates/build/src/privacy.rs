@@ -76,6 +76,8 @@ const TELLING_NAMES: [&str; 14] = [
     "XDG_RUNTIME_DIR",
     "XDG_STATE_HOME",
 ];
+/// Top-level directories that every container has from the host.
+const OF_EACH_CONTAINER: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 /// Prefixes of variables that the runtimes set inside of a container, without the prefix.
 const OF_RUNTIMES: [&str; 2] = ["APPTAINERENV_", "SINGULARITYENV_"];
 
@@ -240,6 +242,79 @@ impl BuildEnv {
     }
 }
 
+/// Binds of the files that the user's variables name, and the variables whose files cannot be
+/// bound.
+#[derive(Debug, Default)]
+pub(super) struct HostFileBinds {
+    pub(super) binds: Vec<Bind>,
+    /// Names of variables whose paths the runtime cannot express.
+    pub(super) odd: Vec<String>,
+}
+
+impl BuildEnv {
+    /// Returns read-only binds of files that variables name and that the container would not show.
+    /// Files of variables that steps do not see are left out.
+    pub(super) fn host_file_binds(
+        &self,
+        has_own_home: bool,
+        is_shown: impl Fn(&std::ffi::OsStr) -> bool,
+    ) -> HostFileBinds {
+        let home = self.home.as_ref().filter(|_| !has_own_home);
+        let home = home.and_then(|home| std::fs::canonicalize(home).ok());
+        let is_hidden = |path: &Path| {
+            let top = path.components().find_map(|part| match part {
+                Component::Normal(name) => Some(name),
+                _ => None,
+            });
+            let in_view = top.is_some_and(|top| {
+                OF_EACH_CONTAINER.iter().any(|name| top == *name) || is_shown(top)
+            });
+            !in_view || home.as_ref().is_some_and(|home| path.starts_with(home))
+        };
+        let mut found = HostFileBinds::default();
+        for (name, path) in &self.host_files {
+            if is_private(name) && !self.lets_in(name) {
+                continue;
+            }
+            let Ok(real) = std::fs::canonicalize(path) else {
+                continue;
+            };
+            let mut pairs = vec![(real.clone(), path.clone()), (real.clone(), real.clone())];
+            pairs.extend(
+                linked_directories(&real)
+                    .into_iter()
+                    .map(|dir| (dir.clone(), dir)),
+            );
+            for (source, destination) in pairs {
+                let is_there = |bind: &Bind| bind.destination() == destination;
+                if !is_hidden(&destination) || found.binds.iter().any(is_there) {
+                    continue;
+                }
+                match Bind::path(&source, &destination) {
+                    Ok(bind) => found.binds.push(bind.read_only()),
+                    Err(_) => found.odd.push(name.clone()),
+                }
+            }
+        }
+        found.odd.dedup();
+        found
+    }
+}
+
+/// Returns the directories to which links in a directory of certificates lead.
+fn linked_directories(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let mut found: Vec<PathBuf> = targets
+        .filter(|target| target.is_absolute())
+        .filter_map(|target| Some(target.parent()?.to_owned()))
+        .filter(|parent| parent.is_dir() && parent != Path::new("/"))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// Returns the entries of a netrc file whose hosts are named in a text.
 fn passwords_for(netrc: &str, named: &str) -> String {
     let mut kept = String::new();
@@ -320,6 +395,44 @@ mod tests {
         }
     }
 
+    /// Usability row A7: certificates that the container would not show are bound read-only.
+    #[test]
+    fn files_that_variables_name_are_bound_where_they_are_hidden() {
+        let room = tempfile::tempdir_in("/var/tmp").unwrap();
+        let at = |name: &str| room.path().join(name);
+        for dir in ["certs", "store", "odd"] {
+            fs_err::create_dir(at(dir)).unwrap();
+        }
+        fs_err::write(at("store/a.pem"), "a").unwrap();
+        fs_err::write(at("odd/b,c.pem"), "b").unwrap();
+        std::os::unix::fs::symlink(at("store/a.pem"), at("certs/a.pem")).unwrap();
+        let named = |name: &str, path: PathBuf| (name.to_owned(), path);
+        let build_env = BuildEnv {
+            host_files: vec![
+                named("SSL_CERT_FILE", at("certs/a.pem")),
+                named("SSL_CERT_DIR", at("certs")),
+                named("PIP_CERT", at("odd/b,c.pem")),
+                named("NETRC", at("store/a.pem")),
+            ],
+            ..BuildEnv::default()
+        };
+        let found = build_env.host_file_binds(false, |_| false);
+        let shown = |bind: &Bind| (bind.source().to_owned(), bind.destination().to_owned());
+        let binds: Vec<_> = found.binds.iter().map(shown).collect();
+        let same = |name: &str| (at(name), at(name));
+        assert_eq!(
+            binds,
+            [
+                (at("store/a.pem"), at("certs/a.pem")),
+                same("store/a.pem"),
+                same("certs"),
+                same("store"),
+            ]
+        );
+        assert_eq!(found.odd, ["PIP_CERT"]);
+        assert!(build_env.host_file_binds(false, |_| true).binds.is_empty());
+    }
+
     #[test]
     fn only_passwords_of_named_indices_stay() {
         let netrc = "machine index.site login me password a\n# x\nmachine github.com login me password b\n\
@@ -360,6 +473,7 @@ mod tests {
             home: Some(at("me")),
             config_dir: Some(at("me/.config")),
             netrc: Some(at("me/.netrc")),
+            host_files: Vec::new(),
             installers: vec![(
                 "PIP_CACHE_DIR".to_owned(),
                 at("me/.ssh").display().to_string(),

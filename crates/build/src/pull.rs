@@ -152,6 +152,20 @@ pub(super) struct Located {
     pub(super) digest: Option<String>,
 }
 
+/// Returns the error for a base that is neither on this machine nor a reference with a scheme.
+pub fn missing(reference: &str) -> UserError {
+    let file = "name a .sif file, as `condense pull` or `apptainer build` makes it, a sandbox directory, or an image of `condense base ls`";
+    UserError::new(
+        format!("the base `{reference}` does not exist"),
+        match oci::suggest_scheme(reference) {
+            Some(with_scheme) => {
+                format!("`{with_scheme}` if it is an image in a registry; else {file}")
+            }
+            None => file.to_owned(),
+        },
+    )
+}
+
 /// Finds a base, or makes one in the cache.
 pub(super) fn locate(
     reference: &str,
@@ -159,6 +173,9 @@ pub(super) fn locate(
     report: &Arc<Report>,
 ) -> anyhow::Result<Located> {
     Ok(match Reference::parse(reference)? {
+        Reference::File(path) if path.symlink_metadata().is_err() => {
+            bail!(missing(reference))
+        }
         Reference::File(_) => Located {
             path: reference.to_owned(),
             is_cached: false,

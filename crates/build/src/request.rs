@@ -7,7 +7,7 @@ use condense_diagnostics::UserError;
 use condense_prefix::{EnvironmentSpec, Kind, SpecContext};
 use serde_yaml::{Mapping, Value};
 
-use crate::plan::PackageRequest;
+use crate::plan::{PackageRequest, PackageSettings};
 
 /// Channel of packages if none is named.
 const CHANNEL: &str = "conda-forge";
@@ -28,8 +28,10 @@ pub(crate) fn read(
         channels,
     } = request;
     let (mut document, name) = match file {
-        Some(file) if packages.is_empty() => return load_conda_spec(file, spec_context),
-        Some(file) => (load_yaml(file)?, file.as_path()),
+        Some(file) if packages.is_empty() && channels.is_empty() => {
+            return load_conda_spec(file, spec_context);
+        }
+        Some(file) => (load_document(file, channels, spec_context)?, file.as_path()),
         None => (with_channels(channels), Path::new("environment.yml")),
     };
     add(&mut document, packages, with_pip && file.is_none())?;
@@ -44,6 +46,29 @@ pub(crate) fn read(
     )?)
 }
 
+/// Reads channels, for questions about them; without any, the default one and those of conda's
+/// configuration.
+///
+/// # Errors
+/// Returns an error if a text is no channel.
+pub(crate) fn read_channels(
+    channels: &[String],
+    folder: &Path,
+    packages: &PackageSettings,
+) -> anyhow::Result<EnvironmentSpec> {
+    let default = [CHANNEL.to_owned()];
+    let channels = if channels.is_empty() {
+        &default
+    } else {
+        channels
+    };
+    let mut spec = EnvironmentSpec::of_channels(channels, folder, &packages.spec_context)?;
+    if let Some(condarc) = &packages.condarc {
+        condarc.apply(&mut spec)?;
+    }
+    Ok(spec)
+}
+
 /// Loads an environment file. A requirements file is refused: it does not name a Python.
 ///
 /// # Errors
@@ -54,15 +79,19 @@ pub(crate) fn load_conda_spec(
 ) -> anyhow::Result<EnvironmentSpec> {
     let spec = EnvironmentSpec::load(file, spec_context)?;
     if spec.kind() == Kind::Requirements {
-        let name = file.display();
-        bail!(UserError::new(
-            format!("`{name}` is a requirements file for pip, not a list of conda packages"),
-            format!(
-                "write an environment.yml with `python` and `pip` under `dependencies:`, and `-r {name}` under `pip:`"
-            ),
-        ));
+        bail!(refuse_requirements(file));
     }
     Ok(spec)
+}
+
+fn refuse_requirements(file: &Path) -> UserError {
+    let name = file.display();
+    UserError::new(
+        format!("`{name}` is a requirements file for pip, not a list of conda packages"),
+        format!(
+            "`condense new NAME {name}` installs it with a Python of conda's, `pip-containerize new --prefix DIR {name}` on a Python of this machine"
+        ),
+    )
 }
 
 fn with_channels(channels: &[String]) -> Mapping {
@@ -75,18 +104,58 @@ fn with_channels(channels: &[String]) -> Mapping {
     document
 }
 
-fn load_yaml(file: &Path) -> anyhow::Result<Mapping> {
+/// Loads an environment file or a list of packages as a document to which packages can be added.
+/// `channels` come before those of the file.
+fn load_document(
+    file: &Path,
+    channels: &[String],
+    spec_context: &SpecContext,
+) -> anyhow::Result<Mapping> {
     let text = condense_input::read_named_to_string(file, condense_input::TEXT_MOST)?;
-    match serde_yaml::from_str(&text) {
-        Ok(Value::Mapping(document)) => Ok(document),
-        _ => bail!(UserError::new(
-            format!(
-                "nothing can be added to `{}`: it is not an environment.yml",
-                file.display()
-            ),
-            "leave out `--packages`, or write an environment.yml",
-        )),
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let spec = EnvironmentSpec::parse_in(&text, file, folder, spec_context)?;
+    let mut document = match spec.kind() {
+        Kind::Environment => match serde_yaml::from_str(&text) {
+            Ok(Value::Mapping(document)) => document,
+            _ => bail!(refuse_additions(file, "it is not an environment.yml")),
+        },
+        Kind::List => of_list(&spec),
+        Kind::Explicit => bail!(refuse_additions(file, "an `@EXPLICIT` file is exact")),
+        Kind::Requirements => bail!(refuse_requirements(file)),
+    };
+    if !channels.is_empty() {
+        let known = document.remove("channels");
+        let known = match known {
+            Some(Value::Sequence(known)) => known,
+            _ => Vec::new(),
+        };
+        let given = channels.iter().map(|channel| channel.as_str().into());
+        let mut all: Vec<Value> = given.collect();
+        all.extend(known);
+        document.insert("channels".into(), all.into());
     }
+    Ok(document)
+}
+
+/// Returns the packages of a list as the document of an environment file.
+fn of_list(spec: &EnvironmentSpec) -> Mapping {
+    let mut document = Mapping::new();
+    let packages = spec.conda_specs().map(Value::from);
+    let mut dependencies: Vec<Value> = packages.collect();
+    if !spec.pip().is_empty() {
+        let lines: Vec<Value> = spec.pip().iter().map(|line| line.as_str().into()).collect();
+        let pip = Mapping::from_iter([(Value::from("pip"), Value::from(lines))]);
+        dependencies.push(pip.into());
+    }
+    document.insert("dependencies".into(), dependencies.into());
+    document
+}
+
+fn refuse_additions(file: &Path, reason: &str) -> UserError {
+    UserError::new(
+        format!("nothing can be added to `{}`: {reason}", file.display()),
+        "write an environment.yml, or leave out the further packages and channels",
+    )
 }
 
 fn add(document: &mut Mapping, packages: &[String], with_pip: bool) -> anyhow::Result<()> {
@@ -157,13 +226,30 @@ mod tests {
         };
         let conda = ["x::python=3.11", "pip", "python-dateutil"];
         check(&file, true, &conda, &["flask"]);
+        let with_channel = PackageRequest {
+            channels: names(&["https://first.org/y"]),
+            ..file.clone()
+        };
+        let spec = read(&with_channel, false, &SpecContext::default()).unwrap();
+        assert_eq!(
+            spec.channels()[0].trim_end_matches('/'),
+            "https://first.org/y"
+        );
         let list = PackageRequest {
             file: write("list.txt", "numpy\n"),
             packages: names(&["h5py"]),
-            ..PackageRequest::default()
+            channels: names(&["y"]),
         };
-        let error = read(&list, false, &SpecContext::default()).unwrap_err();
-        assert!(error.to_string().contains("list.txt"), "{error}");
+        check(&list, false, &["numpy", "h5py"], &[]);
+        let exact = "@EXPLICIT\nhttps://c.org/noarch/a-1-0.conda\n";
+        for (name, text) in [("exact.txt", exact), ("requirements.txt", "a==1 ; b\n")] {
+            let refused = PackageRequest {
+                file: write(name, text),
+                ..packages.clone()
+            };
+            let error = read(&refused, false, &SpecContext::default()).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
         assert!(PackageRequest::default().is_empty());
         assert!(!file.is_empty() && !packages.is_empty());
     }

@@ -58,7 +58,7 @@ pub fn build_sif(
 
     report.info("Adding metadata to container");
     let contents = Contents::new(&build, plan, &beginning, installed.as_ref(), base_digest)?;
-    contents.graft(&mut beginning.tree)?;
+    contents.graft(&mut beginning)?;
 
     report.info("Building container image");
     // Beside its place, so that one rename puts it there.

@@ -3,14 +3,15 @@
 
 mod change;
 mod grafted;
+mod packages;
 mod previous;
 mod stage;
 mod user_hooks;
 mod whole;
 
-use std::{ffi::OsStr, sync::Arc};
+use std::{ffi::OsStr, path::PathBuf, sync::Arc};
 
-use condense_prefix::EnvironmentSpec;
+use condense_prefix::{EnvironmentSpec, Lock};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
     session::Session,
 };
 use change::{Change, PackageFacts, Update, compression};
+use packages::CondaChange;
 use previous::PreviousGeneration;
 
 /// Makes and publishes the generation that `plan` describes; `search_path` is the user's PATH.
@@ -45,7 +47,13 @@ pub fn update(
     let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
     let next = plan.next_generation(&before.receipt, own_lines.given);
     let session = Session::new(&next.settings, search_path, report, interrupt);
-    let (build, facts) = prepare(plan, &before, &next, session)?;
+    let Some((build, facts)) = prepare(plan, &before, &next, session)? else {
+        report.info(format!(
+            "nothing to do: {} has everything already that is asked for",
+            plan.dir.display()
+        ));
+        return Ok(());
+    };
     let (anew, unmountable) = compression(&build, plan, &next.generation, &before)?;
     let change = Change {
         before: &before,
@@ -78,27 +86,51 @@ pub fn update(
     Ok(())
 }
 
-/// Reads the inputs and the packages of the generation before, and prepares the run.
+/// Reads the inputs and the packages of the generation before, and prepares the run. Returns `None`
+/// if the next generation would be the same.
 fn prepare<'a>(
     plan: &'a UpdatePlan,
     before: &PreviousGeneration,
     next: &'a NextGeneration,
     session: Session<'a>,
-) -> anyhow::Result<(Build<'a>, PackageFacts)> {
+) -> anyhow::Result<Option<(Build<'a>, PackageFacts)>> {
     let target = ScriptTarget {
         destination: &plan.dir,
         env_path: &next.env_path,
     };
     let inputs = LoadedInputs::load(&next.extra, &plan.packages, target)?;
-    let requirements = inputs.requirements();
+    let conda = CondaChange::load(plan, before)?;
+    let mut requirements = inputs.requirements();
+    if let Some(asked) = &conda.file {
+        requirements.add_requirements(asked);
+    }
     check_requirements(plan, &requirements, session)?;
     refuse_index(!requirements.pip().is_empty(), &plan.packages)?;
     let base = OpenBase::open_installed(before.base_path(), before.receipt.host_view)?;
     let target = find_target(&base, &plan.packages.overrides, session.report)?;
     let lock = before.lock(&target)?;
     let spec = before.spec(lock.as_ref(), &inputs, &plan.packages.spec_context);
+    let is_conda_idle = conda.is_idle(&spec, lock.as_ref())?;
+    if let Some(lock) = &lock {
+        conda.check_removal(&spec, lock.solution(), &before.pip_packages())?;
+    }
     let venv = before.venv(&inputs)?;
-    let mut needs = inputs.needs_container(&requirements, None);
+    let mut facts = PackageFacts {
+        spec,
+        requirements,
+        conda,
+        is_conda_idle,
+        target,
+        lock,
+    };
+    if facts.is_pip_idle(before) {
+        facts.requirements = EnvironmentSpec::default();
+    }
+    if facts.is_idle(plan, before) && before.is_mountable(session)? {
+        return Ok(None);
+    }
+    let requirements = &facts.requirements;
+    let mut needs = inputs.needs_container(requirements, None);
     if venv.is_some() && !requirements.pip().is_empty() {
         needs.push("pip of a virtual environment".to_owned());
     }
@@ -115,13 +147,7 @@ fn prepare<'a>(
         has_wrappers: true,
         source_date_epoch: plan.source_date_epoch,
     };
-    let facts = PackageFacts {
-        spec,
-        requirements,
-        target,
-        lock,
-    };
-    Ok((build, facts))
+    Ok(Some((build, facts)))
 }
 
 /// Reports the warnings of the requirements, and checks them before anything is fetched.
@@ -133,7 +159,8 @@ fn check_requirements(
     for warning in requirements.warnings() {
         session.report.warn_of(warning);
     }
-    let Some(path) = &plan.extra.requirements else {
+    let of_file = plan.change.file.as_deref();
+    let Some(path) = plan.extra.requirements_path().or(of_file) else {
         return Ok(());
     };
     let request = RequestToCheck {
@@ -143,6 +170,39 @@ fn check_requirements(
         base: "",
     };
     check_request(&request, &session.settings.checks, session.report)
+}
+
+impl PackageFacts {
+    /// Returns whether all requirements for pip are installed already.
+    fn is_pip_idle(&self, before: &PreviousGeneration) -> bool {
+        let nothing = self.lock.as_ref().map(Lock::solution);
+        nothing.is_some_and(|solution| {
+            self.requirements
+                .is_pip_satisfied(solution, &before.pip_packages())
+        })
+    }
+
+    /// Returns whether the next generation would be the same as the one before.
+    fn is_idle(&self, plan: &UpdatePlan, before: &PreviousGeneration) -> bool {
+        let remembered = &before.receipt.update_state;
+        let extra = &plan.extra;
+        let has_scripts = extra.pre_install.is_some() || extra.post_install.is_some();
+        let same_paths = plan.wrapper_paths.as_ref().is_none_or(|paths| {
+            let remembered = remembered.wrapper_paths.iter().map(PathBuf::from);
+            remembered.eq(paths.iter().cloned())
+        });
+        let launch = remembered.launch.as_deref();
+        let given = launch.and_then(|launch| launch.extra_text.as_deref());
+        let text = plan.extra_text.as_deref();
+        self.is_conda_idle
+            && self.requirements.pip().is_empty()
+            && !has_scripts
+            && same_paths
+            && (text.is_none() || text == given)
+            && plan.compression.is_none()
+            && (!extra.no_cache || remembered.no_cache)
+            && launch.is_some()
+    }
 }
 
 fn report_image(packed: &Packed, report: &Report) {

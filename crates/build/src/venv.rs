@@ -6,14 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use condense_diagnostics::UserError;
 use condense_installation::{InterpreterOrigin, InterpreterRecord};
 use condense_prefix::{HostPython, Interpreter, Place, Prefix, Solution, Uv, Venv};
 
 use crate::{
     build::Build,
     environment::Environment,
-    plan::{ExtraInputs, MountPoint, PythonChoice, VenvInput},
+    plan::{BaseChoice, ExtraInputs, MountPoint, PythonChoice, VenvInput},
     prefix::Installed,
     report::Report,
 };
@@ -24,6 +25,7 @@ use crate::{
 /// Returns an error if the interpreter is not there or cannot carry an environment.
 pub(super) fn choose(
     wanted: &VenvInput,
+    base: &BaseChoice,
     inputs: &ExtraInputs,
     search_path: &OsStr,
     report: &Report,
@@ -31,6 +33,7 @@ pub(super) fn choose(
     let interpreter = match &wanted.python {
         PythonChoice::Host(named) => {
             let python = HostPython::find(named.as_deref(), search_path)?;
+            refuse_hidden(&python, base)?;
             report.info(format!(
                 "Python {} of this machine stays where it is: {}",
                 python.version,
@@ -48,6 +51,31 @@ pub(super) fn choose(
         interpreter,
         system_site_packages: wanted.system_site_packages,
     })
+}
+
+/// Refuses an interpreter in the system directories of this machine if programs see those of the
+/// base.
+fn refuse_hidden(python: &HostPython, base: &BaseChoice) -> anyhow::Result<()> {
+    let BaseChoice::Named(reference) = base else {
+        return Ok(());
+    };
+    if !is_of_system(python) {
+        return Ok(());
+    }
+    bail!(UserError::new(
+        format!(
+            "`{}` of this machine is not there in the container, which has the system directories of `{reference}`",
+            python.program.display()
+        ),
+        "leave out the base image, so that the container has those of this machine, or leave out `--interpreter`, so that the base's own Python is used",
+    ));
+}
+
+/// Returns whether the interpreter is in the system directories, which the container either has as
+/// a whole or not at all.
+fn is_of_system(python: &HostPython) -> bool {
+    let tree = python.tree();
+    tree == Path::new("/usr") || tree == Path::new("/")
 }
 
 impl Build<'_> {
@@ -92,9 +120,7 @@ impl Build<'_> {
             Some(Venv {
                 interpreter: Interpreter::Host(python),
                 ..
-            }) if python.tree() != Path::new("/usr") && python.tree() != Path::new("/") => {
-                vec![python.tree().to_owned()]
-            }
+            }) if !is_of_system(python) => vec![python.tree().to_owned()],
             _ => Vec::new(),
         }
     }

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     find::{Query, find},
+    known::{self, KnownImages},
     site::{Machine, Site, SiteEntry},
 };
 use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 const BUILT_IN: &str = include_str!("../../../base-images.toml");
+const KNOWN: &str = include_str!("../../../known-images.toml");
 /// Version of the catalogue's format that this program reads.
 const SCHEMA: u32 = 1;
 /// Name of the site that is used when no site was detected or named.
@@ -31,6 +33,9 @@ const OF_USER: &str = "condense/base-images.toml";
 pub struct Catalogue {
     /// Base images by their names in the catalogue.
     pub images: BTreeMap<String, ImageEntry>,
+    /// Images that sites offer with their modules, by the names of the modules. They are known on
+    /// each machine.
+    pub known: BTreeMap<String, ImageEntry>,
     sites: BTreeMap<String, SiteEntry>,
     /// Layers that are configurations in Tykky's format: path and text of each.
     configurations: Vec<(PathBuf, String)>,
@@ -69,6 +74,9 @@ pub struct ImageEntry {
     /// Day after which the image may be gone, as YYYY-MM-DD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// Whether the site no longer offers the image, so that its file may be gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
     /// Name of the image to use after that day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,
@@ -83,6 +91,8 @@ struct Document {
     site: BTreeMap<String, SiteEntry>,
     #[serde(default)]
     image: BTreeMap<String, ImageEntry>,
+    #[serde(default)]
+    known: BTreeMap<String, KnownImages>,
 }
 
 /// Schema of a file. It is read first, because a newer schema may have changed everything else.
@@ -119,6 +129,7 @@ impl Catalogue {
     /// Reads the built-in layer only.
     pub fn built_in() -> anyhow::Result<Self> {
         let mut catalogue = Self::default();
+        catalogue.add_toml(KNOWN, Path::new("known-images.toml"))?;
         catalogue.add_toml(BUILT_IN, Path::new("base-images.toml"))?;
         Ok(catalogue)
     }
@@ -157,6 +168,8 @@ impl Catalogue {
             self.sites.entry(name).or_default().override_with(entry);
         }
         self.images.extend(document.image);
+        let known = document.known.into_values();
+        self.known.extend(known.flat_map(KnownImages::into_entries));
         Ok(())
     }
 
@@ -247,14 +260,19 @@ impl Catalogue {
         env_vars: &EnvVars,
     ) -> anyhow::Result<(String, Option<String>)> {
         // A file with this name takes precedence over an image of the catalogue.
-        let Some(entry) = self.images.get(words) else {
-            return Ok((words.to_owned(), None));
-        };
         if env_vars.cwd.join(words).exists() {
             return Ok((words.to_owned(), None));
         }
+        let named = self.images.get(words);
+        let Some(entry) = named.or_else(|| known::named(&self.known, words)) else {
+            return Ok((words.to_owned(), None));
+        };
         let all = find(self, site, &Query::default(), env_vars);
-        let mut candidates = all.iter().filter(|found| found.name == words);
+        let file = known::file_name(entry).filter(|_| named.is_none());
+        let mut candidates = all.iter().filter(|found| match file {
+            Some(file) => Path::new(&found.reference).ends_with(file),
+            None => found.name == words,
+        });
         let chosen = candidates.find(|found| found.here || found.reference.contains("://"));
         let instead = entry.replacement.as_ref();
         let Some(found) = chosen else {
@@ -275,6 +293,12 @@ impl Catalogue {
             None => format!("`{words}` may be gone after {day}: `--copy-base` keeps a copy"),
         });
         Ok((found.reference.clone(), note))
+    }
+
+    /// Returns the path of a known image by one of its names: its module, or its file.
+    pub fn known_location(&self, words: &str) -> Option<&str> {
+        let entry = known::named(&self.known, words)?;
+        entry.location.first().map(String::as_str)
     }
 
     /// Returns the names and descriptions of all sites.

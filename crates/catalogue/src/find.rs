@@ -12,7 +12,10 @@ use anyhow::bail;
 use condense_base::{BaseImage, MpiAbi};
 use serde::Serialize;
 
-use super::{Catalogue, ImageEntry, ImageName, Site, expand, name::is_a, name::numbers};
+use super::{
+    Catalogue, ImageEntry, ImageName, Site, expand, known,
+    name::{is_a, numbers},
+};
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
@@ -33,6 +36,9 @@ pub struct Found {
     pub leads_to: Option<PathBuf>,
     /// Whether the name may refer to another image later.
     pub moving: bool,
+    /// Whether the image is known as one of a site's modules only.
+    #[serde(skip)]
+    pub is_known_only: bool,
     /// Versions and other facts of the image.
     #[serde(flatten)]
     pub entry: ImageEntry,
@@ -146,16 +152,20 @@ pub fn find(catalogue: &Catalogue, site: &Site, query: &Query, env_vars: &EnvVar
         for path in matches(&format!("{}/*.sif", expand(dir, look))) {
             if seen.insert(path.clone()) {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
-                found.push(Found::here(&name, &ImageEntry::default(), &path));
+                let known = known::named(&catalogue.known, &name);
+                let entry = known.cloned().unwrap_or_default();
+                found.push(Found::here(&name, &entry, &path));
             }
         }
     }
+    add_known(catalogue, &mut found);
     found.retain(|found| query.matches(found));
     found.sort_by(|one, other| {
         let key = |found: &Found| {
             let version = found.entry.rocm.as_ref().or(found.entry.cuda.as_ref());
             (
                 found.here,
+                !found.entry.retired,
                 version.map(|version| numbers(version)),
                 found.date.clone(),
                 found.entry.packages.values().map(|v| numbers(v)).max(),
@@ -166,6 +176,34 @@ pub fn find(catalogue: &Catalogue, site: &Site, query: &Query, env_vars: &EnvVar
             .then_with(|| one.reference.cmp(&other.reference))
     });
     found
+}
+
+/// Adds the images of sites' modules that were not found in a directory. Two modules may have the
+/// same file.
+fn add_known(catalogue: &Catalogue, found: &mut Vec<Found>) {
+    let file = |found: &Found| {
+        let path = Path::new(&found.reference);
+        path.file_name().map(std::ffi::OsStr::to_owned)
+    };
+    let here = found.iter().filter(|found| found.here);
+    let mut seen: BTreeSet<_> = here.filter_map(file).collect();
+    for (name, entry) in &catalogue.known {
+        for location in &entry.location {
+            let path = Path::new(location);
+            let mut known = if path.is_file() {
+                Found::here(name, entry, path)
+            } else {
+                Found::absent(name, entry, location.clone())
+            };
+            let has_tag = ImageName::parse(name).unwrap_or_default();
+            known.variants = has_tag.variants;
+            known.date = has_tag.date;
+            known.is_known_only = !known.here;
+            if file(&known).is_some_and(|file| seen.insert(file)) {
+                found.push(known);
+            }
+        }
+    }
 }
 
 fn matches(pattern: &str) -> Vec<PathBuf> {
@@ -181,6 +219,7 @@ impl Found {
             moving: reference.contains("://") && !reference.contains('@'),
             reference,
             here: false,
+            is_known_only: false,
             leads_to: None,
             entry: entry.clone(),
             variants: Vec::new(),
@@ -206,6 +245,7 @@ impl Found {
             here: true,
             leads_to: is_link.then_some(real),
             moving: is_link || file(path).is_some_and(|name| name.is_moving()),
+            is_known_only: false,
             entry: ImageEntry::default(),
             variants: Vec::new(),
             date: None,

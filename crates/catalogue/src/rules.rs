@@ -22,6 +22,8 @@ pub struct SiteRules {
     pub flags: Vec<FlagRule>,
     /// Environment variables of programs.
     pub variables: Vec<VariableRule>,
+    /// Whether programs do not see the user's own Python packages in `~/.local`.
+    pub no_user_site: bool,
 }
 
 /// File or directory that a site makes visible: SRC or SRC:DST.
@@ -113,6 +115,7 @@ impl SiteRules {
             binds: Vec::new(),
             flags: launch.flags.iter().cloned().map(Into::into).collect(),
             variables: launch.variables.iter().map(variable).collect(),
+            no_user_site: launch.no_user_site,
         })
     }
 
@@ -340,6 +343,7 @@ mod tests {
                 binds,
                 flags,
                 variables,
+                no_user_site: false,
             };
             let known = BaseView {
                 base: &base,

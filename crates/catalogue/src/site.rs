@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     keys::{FOLLOWED, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no},
+    module_rules::ModuleRules,
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
 use condense_env_vars::EnvVars;
@@ -53,6 +54,9 @@ pub struct Site {
     pub architecture: Option<String>,
     /// Environment variables of programs, with the nodes and the images that each is for.
     pub environment: Vec<VariableRule>,
+    /// Rules for modules of images.
+    #[serde(skip_serializing_if = "ModuleRules::is_empty")]
+    pub module: ModuleRules,
     /// Path or name of the runtime's executable.
     pub singularity_executable_path: Option<String>,
     /// Names of the environment, and of the base and the image beside `bin`.
@@ -102,6 +106,7 @@ pub(super) struct SiteEntry {
     mpi: Option<String>,
     architecture: Option<String>,
     environment: Option<Vec<VariableRule>>,
+    module: Option<ModuleRules>,
 }
 
 /// Properties of a machine by which its site is detected.
@@ -220,6 +225,7 @@ impl SiteEntry {
         take(&mut self.mpi, over.mpi);
         take(&mut self.architecture, over.architecture);
         take(&mut self.environment, over.environment);
+        take(&mut self.module, over.module);
     }
 
     /// Returns the number of words of the longest condition that holds.
@@ -255,6 +261,7 @@ impl SiteEntry {
             mpi: self.mpi,
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
+            module: self.module.unwrap_or_default(),
             singularity_executable_path: None,
             names: Names::default(),
             isolate: false,
@@ -396,6 +403,7 @@ impl Site {
             binds: self.binds.iter().map(expanded).collect(),
             flags: self.runtime_flags(),
             variables: self.variables(),
+            no_user_site: false,
         }
     }
 

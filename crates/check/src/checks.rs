@@ -10,6 +10,9 @@ mod libraries;
 mod mpi;
 mod origin;
 mod python;
+pub(crate) mod shadows;
+
+pub use shadows::{HostPython, check_host_python};
 
 use crate::{
     context::{Request, RuntimeContext},

@@ -96,7 +96,7 @@ macro_rules! codes {
 }
 
 /// Index in [`CODES`] of the first code about machines.
-const MACHINE: usize = 19;
+const MACHINE: usize = 21;
 
 codes! {
     MISSING_LIBRARY "missing-library" Error
@@ -163,6 +163,14 @@ codes! {
         "a virtual environment's Python is not where it expects it"
         "the environment is a few links to an interpreter elsewhere; when that is gone or another version, nothing starts or no package is found"
         "take a base that has this Python at this place, or build the environment anew on the one that is there";
+    USER_SITE "user-site" Warning
+        "the user's own Python packages hide those of the environment"
+        "Python looks into `~/.local` before the environment, so `pip install` without a virtual environment changes what every environment of this Python version imports"
+        "build with `--no-user-site`, or set CONDENSE_NO_USER_SITE=1 at the start; `python -m pip uninstall NAME` removes a package, a virtual environment keeps it apart";
+    PYTHONPATH "pythonpath" Warning
+        "PYTHONPATH hides packages of the environment"
+        "modules of a site set the variable for their own Python, and each other Python takes their packages too, often for another version"
+        "unload the module, or `unset PYTHONPATH` before the start";
     CHANNEL_TERMS "channel-terms" Warning
         "packages come from Anaconda's own channels"
         "Anaconda's terms of service want a paid licence from organisations of more than 200 people, and sites ask users to keep away from them"
@@ -175,6 +183,15 @@ codes! {
         "a link leads out of the installation"
         "what it leads to can be changed or removed by others, and may not be there on the nodes or in the container"
         "copy what it leads to (`--copy-base` for the base image), or link to a name that stays";
+
+    MODULE_IMAGE "module-image" Error
+        "the image of a module is gone or has changed"
+        "the module cannot be loaded, or its programs and packages are others than those that its help names"
+        "bring the image back, or write the module anew for the image that is there: `condense module --force`";
+    MODULE_COPY "module-copy" Warning
+        "a copy of a module's image has other bytes"
+        "the module takes the copy when its own image is gone, without a word: a job then runs other software"
+        "keep the module's own image, or write the module with `--copy`";
 
     NO_RUNTIME "no-runtime" Error
         "there is no container runtime"
@@ -228,6 +245,18 @@ codes! {
         "the site's network is not to be seen on this node"
         "MPI and RCCL or NCCL fall back to TCP, ten times slower, without a word"
         "look on a compute node; login nodes may have none. Bind /opt/cray and libcxi.so.1 into the container on Slingshot";
+    UNREACHABLE "unreachable" Warning
+        "a server that builds need does not answer"
+        "packages and base images come from channels, PyPI and registries; without them, only what the cache holds can be built"
+        "ask for the proxy and the certificates of this site (docs/network.md), name a mirror in config.toml, or build on a login node";
+    MISSING_INDEX "missing-index" Warning
+        "a server has nothing at the address that is configured"
+        "a channel or an index of this name does not exist there, so each build that needs it fails"
+        "correct the name of the channel, the index or the mirror";
+    SLOW_SERVER "slow-server" Note
+        "a server takes long to answer"
+        "each index and each package takes at least this long"
+        "name a mirror nearby in config.toml, or look at the proxy";
     SITE_UNKNOWN "site-unknown" Note
         "this machine is no site of the catalogue"
         "binds, GPUs, MPI and drivers are not known, so much is not checked"
@@ -266,6 +295,8 @@ mod tests {
             include_str!("checks/tests/origin.rs"),
             include_str!("checks/tests/platform.rs"),
             include_str!("checks/tests/requests.rs"),
+            include_str!("checks/shadows.rs"),
+            include_str!("../../../tests/cli/modules.rs"),
         );
         let machines = include_str!("doctor/tests.rs");
         for (codes, tests) in [

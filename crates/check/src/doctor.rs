@@ -5,6 +5,7 @@
 
 mod gpu;
 mod kernel;
+mod servers;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use gpu::cuda_of_driver;
+pub use servers::{Answer, Server, judge_servers};
 pub use space::{BuildDir, Quota, parse_quotas};
 
 use crate::{
@@ -53,6 +55,9 @@ pub struct Host {
 pub struct Health {
     /// Facts, each with its name.
     pub facts: Vec<(&'static str, String)>,
+    /// Servers that were asked.
+    #[serde(skip)]
+    pub servers: Vec<Server>,
     /// Problems that were found.
     #[serde(skip)]
     pub findings: Vec<Finding>,

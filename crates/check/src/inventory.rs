@@ -11,6 +11,7 @@ use std::{
 use condense_image::Reader;
 
 use crate::{
+    checks::shadows::site_of,
     elf::Elf,
     error::Error,
     packages::{CondaPackage, PipPackage, Venv},
@@ -41,6 +42,8 @@ pub struct Inventory {
     pub pip: Vec<PipPackage>,
     /// Virtual environments in the tree.
     pub venvs: Vec<Venv>,
+    /// Packages of each directory in which a Python of the tree looks for them.
+    pub(crate) sites: BTreeMap<PathBuf, Vec<PipPackage>>,
 }
 
 /// Use of a file, by its name.
@@ -76,7 +79,7 @@ impl Inventory {
                     // This directory holds files of the build, which are not part of the
                     // environment.
                 } else if metadata.is_dir() {
-                    found.pip.extend(package_of(&inside));
+                    found.add_package(&inside);
                     ahead.push(path);
                 } else if metadata.is_file() {
                     match use_of(&inside, metadata.permissions().mode()) {
@@ -119,7 +122,7 @@ impl Inventory {
                 continue;
             }
             if node.is_directory() {
-                found.pip.extend(package_of(&inside));
+                found.add_package(&inside);
             } else if node.is_file()
                 && let Some(what) = use_of(&inside, u32::from(node.mode))
             {
@@ -157,13 +160,24 @@ impl Inventory {
             let (path, node) = entry?;
             let what = use_of(&path, u32::from(node.mode));
             if node.is_directory() {
-                found.pip.extend(package_of(&path));
+                found.add_package(&path);
             } else if node.is_file() && what == Some(Use::Conda) && node.size <= TEXT_LEN_MAX {
                 found.add_text(Use::Conda, &path, &reader.read(&node, TEXT_LEN_MAX)?);
             }
         }
         found.sort();
         Ok(found)
+    }
+
+    fn add_package(&mut self, metadata_dir: &Path) {
+        let Some(package) = package_of(metadata_dir) else {
+            return;
+        };
+        if let Some(site) = site_of(metadata_dir) {
+            let packages = self.sites.entry(site.to_owned()).or_default();
+            packages.push(package.clone());
+        }
+        self.pip.push(package);
     }
 
     fn add_text(&mut self, what: Use, path: &Path, bytes: &[u8]) {

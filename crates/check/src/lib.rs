@@ -33,7 +33,7 @@ mod packages;
 #[cfg(test)]
 mod testing;
 
-pub use checks::{check_environment, check_packages, check_request};
+pub use checks::{HostPython, check_environment, check_host_python, check_packages, check_request};
 pub use code::{CODES, Code, Severity, find_code, render_page};
 pub use context::{BaseSystem, MountedImage, Request, RuntimeContext};
 pub use elf::Elf;

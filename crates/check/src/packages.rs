@@ -38,6 +38,8 @@ pub struct Venv {
     pub home: PathBuf,
     /// Major and minor version of the interpreter.
     pub version: Option<String>,
+    /// Whether packages of the interpreter and of the user are visible.
+    pub system_site_packages: bool,
 }
 
 impl CondaPackage {
@@ -62,6 +64,12 @@ impl PipPackage {
     pub(crate) fn from_metadata_dir(name: &str) -> Option<Self> {
         let (name, version) = name.strip_suffix(".dist-info")?.split_once('-')?;
         Some(Self::new(name, version))
+    }
+
+    /// Parses the name of the metadata of older tools: `torch-2.5.1-py3.12.egg-info`.
+    pub(crate) fn from_egg_info(name: &str) -> Option<Self> {
+        let mut parts = name.strip_suffix(".egg-info")?.split('-');
+        Some(Self::new(parts.next()?, parts.next()?))
     }
 
     /// Parses the name of a wheel, or a URL that ends in one:
@@ -93,6 +101,9 @@ impl Venv {
             };
             match key.trim() {
                 "home" => venv.home = value.trim().into(),
+                "include-system-site-packages" => {
+                    venv.system_site_packages = value.trim().eq_ignore_ascii_case("true");
+                }
                 "version" | "version_info" => {
                     let numbers: Vec<&str> = value.trim().split('.').take(2).collect();
                     venv.version = Some(numbers.join("."));

@@ -24,6 +24,8 @@ pub use names::*;
 #[derive(Debug, Clone, Default)]
 pub struct EnvVars {
     variables: HashMap<String, String>,
+    /// Values of the user's configuration for variables that are not set.
+    defaults: HashMap<String, String>,
     /// Current directory of the user.
     pub cwd: PathBuf,
 }
@@ -40,12 +42,27 @@ impl EnvVars {
             .collect();
         Ok(Self {
             variables,
+            defaults: HashMap::new(),
             cwd: std::env::current_dir()?,
         })
     }
 
-    /// Returns the value of a variable, or `None` if it is not set or empty.
+    /// Adds values for variables that are not set or empty.
+    pub fn set_defaults(&mut self, pairs: impl IntoIterator<Item = (&'static str, String)>) {
+        let pairs = pairs.into_iter();
+        self.defaults
+            .extend(pairs.map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    /// Returns the value of a variable, else the value of [`EnvVars::set_defaults`]. Returns `None`
+    /// if there is neither, or if the value is empty.
     pub fn get(&self, name: &str) -> Option<&str> {
+        self.get_given(name)
+            .or_else(|| self.defaults.get(name).map(String::as_str))
+    }
+
+    /// Returns the value of a variable of the process, or `None` if it is not set or empty.
+    pub fn get_given(&self, name: &str) -> Option<&str> {
         self.variables
             .get(name)
             .map(String::as_str)
@@ -147,6 +164,7 @@ impl EnvVars {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            defaults: HashMap::new(),
             cwd: "/work dir".into(),
         }
     }

@@ -1,6 +1,17 @@
 //! Responsible for the names of all environment variables that the program reads. The page
 //! docs/environment-variables.md is generated from them.
 
+/// Programs do not see the user's own Python packages in `~/.local` when set, except to `0`. The
+/// value `0` shows them again for an installation that was built with `--no-user-site`.
+pub const CONDENSE_NO_USER_SITE: &str = "CONDENSE_NO_USER_SITE";
+/// Directory of the user's own Python packages, which `condense check` compares with those of an
+/// environment (Python).
+pub const PYTHONUSERBASE: &str = "PYTHONUSERBASE";
+/// When set, the user's own Python packages are not visible (Python).
+pub const PYTHONNOUSERSITE: &str = "PYTHONNOUSERSITE";
+/// Directories of Python packages, which `condense check` compares with those of an environment
+/// (Python).
+pub const PYTHONPATH: &str = "PYTHONPATH";
 /// Base image when `--base-image` is not given: a .sif file, a sandbox directory, an image of the
 /// catalogue, or a reference of an image that is pulled.
 pub const CONDENSE_BASE_IMAGE: &str = "CONDENSE_BASE_IMAGE";
@@ -30,6 +41,11 @@ pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
 pub const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
 /// Runtime directory; `containers/auth.json` below it has credentials of registries (podman).
 pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// Data directory of Jupyter, in which `condense kernel` writes (Jupyter).
+pub const JUPYTER_DATA_DIR: &str = "JUPYTER_DATA_DIR";
+/// Data directory (freedesktop); kernels of Jupyter are in `jupyter` below it if
+/// `JUPYTER_DATA_DIR` is not set.
+pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 /// Cache directory (freedesktop); `condense` below it is the default directory of package archives.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Codes of findings that do not make a build or a check fail, separated by commas; `condense
@@ -81,7 +97,13 @@ pub const CONDA_OVERRIDE_LINUX: &str = "CONDA_OVERRIDE_LINUX";
 pub const CONDA_OVERRIDE_ARCHSPEC: &str = "CONDA_OVERRIDE_ARCHSPEC";
 /// Number of parallel downloads when `--jobs` is not given.
 pub const CONDENSE_JOBS: &str = "CONDENSE_JOBS";
-/// Configuration file, TOML: mirrors, number of parallel downloads, retries, timeouts.
+/// Channels for packages that are named without a channel, separated by commas; default:
+/// conda-forge.
+pub const CONDENSE_CHANNELS: &str = "CONDENSE_CHANNELS";
+/// Compression of images when `--compression` is not given: `zstd:3`, `gzip:6`, `xz`.
+pub const CONDENSE_COMPRESSION: &str = "CONDENSE_COMPRESSION";
+/// Configuration file, TOML, which `condense config` shows and changes: default base image, site,
+/// cache, channels, compression, mirrors, number of parallel downloads, retries, timeouts.
 pub const CONDENSE_CONFIG: &str = "CONDENSE_CONFIG";
 /// Proxy for `http://`; the first that is set.
 pub const HTTP_PROXY: [&str; 2] = ["http_proxy", "HTTP_PROXY"];
@@ -108,6 +130,10 @@ pub const CURL_CA_BUNDLE: &str = "CURL_CA_BUNDLE";
 pub const RATTLER_AUTH_FILE: &str = "RATTLER_AUTH_FILE";
 /// File with passwords by host, instead of `~/.netrc` (curl).
 pub const NETRC: &str = "NETRC";
+/// Index of pip, which `condense doctor` asks (pip).
+pub const PIP_INDEX_URL: &str = "PIP_INDEX_URL";
+/// Configuration file of pip, in which `condense doctor` looks for the index (pip).
+pub const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
 /// When set, pip uses no index. Builds with `--offline` and pip requirements need it (pip).
 pub const PIP_NO_INDEX: &str = "PIP_NO_INDEX";
 /// When set, conda's configuration files are followed (Tykky).
@@ -115,6 +141,9 @@ pub const CW_ENABLE_CONDARC: &str = "CW_ENABLE_CONDARC";
 /// One more configuration file of conda, which overrides the others. It is read only if
 /// `CW_ENABLE_CONDARC` is set (conda).
 pub const CONDARC: &str = "CONDARC";
+/// Directory of the user's own EasyBuild software; default: `~/EasyBuild`. If it exists, modules of
+/// images go into `modules/container` below it. Set but empty, there is none (LUMI).
+pub const EBU_USER_PREFIX: &str = "EBU_USER_PREFIX";
 /// Directory of the OpenPGP key files `pgp-public` and `pgp-secret`; default: `~/.apptainer/keys`
 /// and `~/.singularity/keys` (apptainer).
 pub const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";

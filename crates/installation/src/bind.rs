@@ -129,7 +129,7 @@ impl Bind {
     }
 
     /// Returns the value of one `-B` option.
-    pub(crate) fn argument(&self) -> OsString {
+    pub fn argument(&self) -> OsString {
         let mut argument = self.escaped_source();
         argument.push(":");
         argument.push(&self.destination);

@@ -20,6 +20,8 @@ const DIRECTORY: &str = ".singularity.d";
 const ENVIRONMENT: &str = "env/92-cotainr-env.sh";
 /// Text that apptainer writes into the runscript of an image without a runscript of its own.
 const NO_RUNSCRIPT: &str = "There is no runscript defined for this container";
+/// Lines that hide the user's own Python packages, unless the user asks for them at a start.
+const NO_USER_SITE: &str = "[ \"${CONDENSE_NO_USER_SITE:-1}\" = 0 ] || export PYTHONNOUSERSITE=1\n";
 /// First line of every generated script.
 const SHEBANG: &str = "#!/bin/sh\n";
 
@@ -57,6 +59,8 @@ pub struct ContainerFiles {
     pub environment: Option<ContainerEnvironment>,
     /// Settings of the site on which the image starts.
     pub site: ContainerSite,
+    /// Directory of programs that PATH ends with.
+    pub last_on_path: Option<PathBuf>,
 }
 
 /// Settings of a site for a container image. Only the variables can be stored in the image. Bind
@@ -72,6 +76,8 @@ pub struct ContainerSite {
     pub binds: Vec<Bind>,
     /// Flags that the runtime needs on this site.
     pub flags: Vec<String>,
+    /// Whether programs do not see the user's own Python packages in `~/.local`.
+    pub no_user_site: bool,
 }
 
 /// One file: its path relative to the root directory, its bytes and its permissions.
@@ -170,6 +176,12 @@ impl ContainerFiles {
         // The site's variables come after the environment's, because the values that the
         // environment sets win.
         own.push_str(&site::render(&self.site.variables)?);
+        if let Some(dir) = &self.last_on_path {
+            own.push_str(&environment::render_end_of_path(dir));
+        }
+        if self.site.no_user_site {
+            own.push_str(NO_USER_SITE);
+        }
         if own.is_empty() {
             return Ok(None);
         }

@@ -51,6 +51,10 @@ esac
 generation_dir=$prefix
 [ ! -h "$prefix/bin" ] || generation_dir=$prefix/.condense/$generation
 
+# The user's own Python packages in ~/.local are hidden if the installation was built so, or if the
+# variable says so for this start.
+case ${CONDENSE_NO_USER_SITE:-$no_user_site} in '' | 0) ;; *) export PYTHONNOUSERSITE=1 ;; esac
+
 # 3. Is this process in the container already? The test is a path that exists only there. Variables
 #    would not do, because srun and ssh carry them out of the container.
 if [ -e "$inside" ]; then
@@ -84,6 +88,8 @@ find_runtime() {
 #    because apptainer ignores SINGULARITY_BIND if APPTAINER_BIND is set, and because a runtime
 #    refuses an image on a destination that has a bind mount already. `taken` lists all
 #    destinations, `trees` those top-level directories that are the host's.
+nl='
+'
 trees=: taken=: binds='' users='' behind='' late=''
 seen() { # PATH: checks whether the container has the host's file at this path
   case $1 in /tmp/* | /var/tmp/*) return 0 ;; esac
@@ -212,7 +218,6 @@ if [ "$view" = host ]; then
   done
   cd / || die 'cannot enter /'
 fi
-if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
 
 # 5. The bind mounts, outermost first: the host's directories, those of the site, directories that
 #    would be missing, those of the user, and those of the installation.
@@ -236,6 +241,43 @@ case $usable$here in
   yes*[:,]*) seen "$here" || die "a container cannot show this working directory, for ':' or ',': $here" ;;
   yes*) need "$here" ;;
 esac
+# Variables such as SSL_CERT_FILE name files of the host, which programs look for at the same paths.
+files='' hidden=''
+show_file() { # VARIABLE PATH: binds the file read-only, unless it is seen
+  case $2 in /proc/* | /sys/* | /dev/*) return 0 ;; /?*) [ -r "$2" ] || return 0 ;; *) return 0 ;; esac
+  place=${2%/}
+  CDPATH='' cd -P -- "${place%/*}/" 2>/dev/null || return 0
+  origin=${PWD%/}/${place##*/}
+  [ ! -h "$origin" ] || origin=$(PATH=$PATH:/usr/bin:/bin; readlink -f -- "$origin") || return 0
+  if seen "$place"; then
+    seen "$origin" && return
+    place=$origin # A link that is seen leads to a file that is not.
+  fi
+  case $taken in *":$place:"*) return 0 ;; esac
+  case $origin$place in *[:,\\\"^]* | *"$nl"*) hidden=$hidden" $1"; return 0 ;; esac
+  taken=$taken$place: files=$files,$origin:$place:ro
+  [ -d "$origin" ] || return 0
+  # Certificates in a directory are often links to one other directory.
+  for rest in "$origin"/*; do [ ! -h "$rest" ] || break; done
+  [ -h "$rest" ] || return 0
+  rest=$(PATH=$PATH:/usr/bin:/bin; readlink -f -- "$rest") || return 0
+  place=${rest%/*}
+  case $place in "$origin" | '' | *[:,\\\"^]* | *"$nl"*) return 0 ;; esac
+  case $taken in *":$place:"*) return 0 ;; esac
+  seen "$place" || taken=$taken$place: files=$files,$place:$place:ro
+}
+for d in $host_files; do
+  eval "part=\${${d%:}-}"
+  case $part in *:*) ;; /*) show_file "${d%:}" "$part"; continue ;; *) continue ;; esac
+  case $d in *:) list=$part: ;; *) show_file "$d" "$part"; continue ;; esac
+  while [ "$list" ]; do show_file "${d%:}" "${list%%:*}"; list=${list#*:}; done
+done
+cd / || die 'cannot enter /'
+if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
+[ -z "$hidden" ] || [ "${CONDENSE_WARNED-}" = "$hidden" ] || {
+  printf '%s: warning: a container cannot show the files of%s, for special characters in their paths\n' "$name" "$hidden" >&2
+  export CONDENSE_WARNED="$hidden"
+}
 own=$real/self:$INSTALLATION_PATH:ro
 [ -z "$SQFS_IMAGE" ] || own=$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
 # If the installation has replaced the directory of which the image was made, the image is mounted
@@ -244,7 +286,7 @@ own=$real/self:$INSTALLATION_PATH:ro
 # A running program keeps seeing this generation through the installation's links, even if another
 # generation is published meanwhile.
 [ "$masked" ] || [ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
-binds=$binds$users$behind$others,$own$late
+binds=$files$binds$users$behind$others,$own$late
 
 # 6. argv[0], and therefore sys.executable, is a path that is valid on the host and in the
 #    container: the path of the wrapper, or of the link to the wrapper in a venv on top of the
@@ -267,8 +309,7 @@ case $name in
 esac
 set -- "$real/$CONTAINER_IMAGE" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
 [ -z "$usable" ] || set -- --pwd "$here" "$@"
-binds=${binds#,} nl='
-'
+binds=${binds#,}
 case $binds in *[\"^]* | *"$nl"*)
   # SingularityCE parses this value as CSV and also splits it at ^. Apptainer takes it unchanged.
   case $("$runtime" --version) in

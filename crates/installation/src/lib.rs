@@ -32,6 +32,7 @@
 mod bind;
 mod container_files;
 mod error;
+mod host_files;
 mod layout;
 mod mode;
 mod quote;
@@ -47,6 +48,7 @@ pub use container_files::{
     BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles, ContainerSite, EnvironmentKind,
 };
 pub use error::{Error, Result};
+pub use host_files::{HOST_FILE_VARIABLES, HostFileForm, HostFileVariable};
 pub use layout::{
     Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Removal,
     Staged, State, is_reserved_name, remove,
@@ -61,4 +63,6 @@ pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use tykky::Tykky;
 pub use update_state::{AliasedFile, FileAlias, UpdateState};
 pub use user_hooks::UserHooks;
-pub use wrapper::{HostInterpreter, Launch, Launcher, Shell, SiteVariable, conda_activation};
+pub use wrapper::{
+    HostInterpreter, Launch, Launcher, Shell, SiteVariable, conda_activation, render_site_settings,
+};

@@ -134,6 +134,7 @@ mod tests {
             extra_text: Some("export A=1\n".to_owned()),
             hand_written: None,
             shell: Shell::Bash,
+            no_user_site: true,
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bind::{Bind, HostView, check_destination};
 use crate::error::{Error, Result};
+use crate::host_files;
 use crate::quote::quote;
 use crate::user_hooks;
 
@@ -21,7 +22,7 @@ use condense_activation::ActivationStep;
 
 pub use activation::conda_activation;
 pub use launcher::Launcher;
-pub use site::SiteVariable;
+pub use site::{SiteVariable, render_site_settings};
 
 /// Text of every file in `bin/`. The wrapper runs the program that has the wrapper's own file name.
 const BODY: &str = include_str!("launch.sh");
@@ -78,6 +79,9 @@ pub struct Launch {
     pub hand_written: Option<String>,
     /// Shell that runs the wrappers.
     pub shell: Shell,
+    /// Whether programs do not see the user's own Python packages in `~/.local`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_user_site: bool,
 }
 
 /// Interpreter of the host that an environment needs. A receipt stores it as a pair of path and
@@ -181,6 +185,11 @@ impl Launch {
             .as_ref(),
         )]);
         text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
+        let no_user_site = if self.no_user_site { "yes" } else { "" };
+        text.values(&[
+            ("no_user_site", no_user_site.as_ref()),
+            ("host_files", host_files::words().as_ref()),
+        ]);
         for line in site::split_flags(&self.flags).1 {
             text.line(&line);
         }

@@ -40,6 +40,6 @@ pub use mirror::Mirror;
 pub use platform::Platform;
 pub use progress::{Phase, Progress};
 pub use pull::{PullOptions, Pulled, fetch, pull};
-pub use reference::Reference;
+pub use reference::{Reference, suggest_scheme};
 pub use registry::{Access, Retry, TrustDirs};
 pub use source::Source;

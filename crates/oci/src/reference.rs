@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::Source;
+use crate::name::Name;
 
 /// Schemes with a single colon that apptainer accepts. They would be valid in file names, so they
 /// are listed. A text before `://` is always a scheme, known or not.
@@ -100,6 +101,18 @@ fn without_user(text: &str) -> String {
     }
 }
 
+/// Returns the reference `docker://TEXT` if the text could be the name of an image in a registry
+/// whose scheme was forgotten: `ubuntu:24.04`.
+#[must_use]
+pub fn suggest_scheme(text: &str) -> Option<String> {
+    let is_file = text.starts_with(['/', '.', '~'])
+        || [".sif", ".simg", ".img", ".sqfs", ".tar"]
+            .iter()
+            .any(|end| text.ends_with(end));
+    let is_name = !is_file && scheme(text).is_none() && Name::parse(text).is_ok();
+    is_name.then(|| format!("docker://{text}"))
+}
+
 fn scheme(reference: &str) -> Option<&str> {
     let (scheme, rest) = reference.split_once(':')?;
     let is_word = scheme
@@ -187,6 +200,28 @@ mod tests {
     use condense_diagnostics::Hint as _;
 
     use super::*;
+
+    #[test]
+    fn a_name_without_a_scheme_gets_one() {
+        for (text, expected) in [
+            ("ubuntu:24.04", Some("docker://ubuntu:24.04")),
+            (
+                "rocm/dev-ubuntu-22.04:5.6.1",
+                Some("docker://rocm/dev-ubuntu-22.04:5.6.1"),
+            ),
+            ("ghcr.io/org/tool", Some("docker://ghcr.io/org/tool")),
+            ("debian", Some("docker://debian")),
+            ("base.sif", None),
+            ("./ubuntu:24.04", None),
+            ("/images/base", None),
+            ("docker://ubuntu", None),
+            ("library://x", None),
+            ("Upper Case", None),
+            ("", None),
+        ] {
+            assert_eq!(suggest_scheme(text).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn paths_are_paths() {

@@ -83,6 +83,15 @@ impl Source {
         !matches!(self.location, Location::Local(_))
     }
 
+    /// Returns the address at which the image's registry says that it is one.
+    pub fn registry_address(&self, plain_http: bool) -> Option<String> {
+        let (Location::Docker(name) | Location::Oras(name)) = &self.location else {
+            return None;
+        };
+        let scheme = if plain_http { "http" } else { "https" };
+        Some(format!("{scheme}://{}/v2/", name.api_host()))
+    }
+
     /// Returns the same source with a relative path made absolute.
     pub(crate) fn absolute(self, cwd: &std::path::Path) -> Source {
         let Location::Local(local) = self.location else {

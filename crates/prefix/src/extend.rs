@@ -2,6 +2,7 @@
 //! build steps request by calling `conda`.
 
 mod dependencies;
+mod planned;
 mod remove;
 mod requests;
 mod unlink;
@@ -29,6 +30,7 @@ use crate::{
     target::{Place, Target},
 };
 
+pub use planned::StillNeeded;
 pub use remove::{Removal, remove};
 
 /// Request of `conda install`, `conda update` or `conda env update`.
@@ -53,9 +55,9 @@ pub struct Extended {
     pub added: Vec<String>,
     /// Sorted `name-version-build` of the removed packages.
     pub removed: Vec<String>,
-    /// Lines for the container, one per post-link script: script, package, version and build
-    /// number, separated by tabs.
-    pub post_link: Vec<String>,
+    pub(crate) post_link: Vec<PostLink>,
+    /// Sources that linking has changed.
+    pub(crate) patched: HashSet<PathBuf>,
 }
 
 /// Environment into which packages are installed, and the means for it.
@@ -117,6 +119,7 @@ pub async fn extend(
     add_digests(&mut new, &more, &linked);
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
     let post_link = post_link_scripts(&records, &env);
+    let patched = install::patched_sources(&records);
     install::write_history(&new, &wanted, &env)?;
     let unpacked = context.unpacked_dir();
     fs_err::remove_dir_all(&unpacked).map_err(Error::io("remove", &unpacked))?;
@@ -130,7 +133,8 @@ pub async fn extend(
         solution: new,
         added,
         removed,
-        post_link: post_link.iter().map(PostLink::line).collect(),
+        post_link,
+        patched,
     })
 }
 
@@ -279,7 +283,14 @@ impl Extended {
             added: Vec::new(),
             removed: Vec::new(),
             post_link: Vec::new(),
+            patched: HashSet::new(),
         }
+    }
+
+    /// Returns lines for the container, one per post-link script: script, package, version and
+    /// build number, separated by tabs.
+    pub fn post_link_lines(&self) -> Vec<String> {
+        self.post_link.iter().map(PostLink::line).collect()
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct ChannelQuery<'a> {
     pub(crate) specs: &'a [MatchSpec],
     /// Directory for indices that have to be rewritten.
     pub(crate) scratch: &'a Path,
+    /// Whether the entries of dependencies are read as well.
+    pub(crate) with_dependencies: bool,
 }
 
 /// Reason why a channel cannot be queried.
@@ -52,6 +54,28 @@ pub(crate) enum Unreadable {
         url: String,
         source: serde_json::Error,
     },
+}
+
+impl<'a> ChannelQuery<'a> {
+    /// Makes a query about the requested packages without their dependencies.
+    pub(crate) fn plain(
+        gateway: &'a Gateway,
+        network: &'a Network,
+        channels: &'a [Channel],
+        subdir: Subdir,
+        specs: &'a [MatchSpec],
+        scratch: &'a Path,
+    ) -> Self {
+        Self {
+            gateway,
+            network,
+            channels,
+            subdir,
+            specs,
+            scratch,
+            with_dependencies: false,
+        }
+    }
 }
 
 impl ChannelQuery<'_> {
@@ -117,7 +141,7 @@ impl ChannelQuery<'_> {
         let query = self
             .gateway
             .query(sources.to_vec(), self.subdirs(), self.specs.to_vec())
-            .recursive(true);
+            .recursive(self.with_dependencies);
         query.execute().await
     }
 

@@ -101,7 +101,7 @@ pub fn install(
 }
 
 /// Lists the sources that linking has changed.
-fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
+pub(crate) fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
     let entries = records.iter().flat_map(|record| &record.paths_data.paths);
     entries
         .filter(|entry| {

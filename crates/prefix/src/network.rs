@@ -213,6 +213,47 @@ fn client(
     notices: &Arc<Notices>,
     repaired: &Arc<AtomicBool>,
 ) -> Result<LazyClient, Error> {
+    let raw = raw_client(settings, notices)?;
+    let mut builder = reqwest_middleware::ClientBuilder::new(raw);
+    if settings.offline {
+        builder = builder.with(OfflineMiddleware);
+    }
+    let mirrors = MirrorTable::new(&settings.mirrors, keys);
+    let parts = ShardRepair::new(
+        index_dir(settings),
+        Arc::clone(notices),
+        Arc::clone(repaired),
+    );
+    let client = builder
+        .with(EmptySubdirs)
+        .with(BareUnchanged)
+        .with(parts)
+        .with(Persistence::new(settings, mirrors, Arc::clone(notices)))
+        .with(SignedRequests::load(settings, Arc::clone(keys), notices)?)
+        .with(Bounded::new(settings))
+        .build();
+    Ok(client.into())
+}
+
+/// Builds a client that sends single requests as they are: with the mirrors, the credentials, the
+/// proxies and the certificates of the settings, but without repetitions.
+pub(crate) fn plain_client(
+    settings: &NetworkSettings,
+) -> Result<reqwest_middleware::ClientWithMiddleware, Error> {
+    let (keys, notices) = (
+        Arc::new(Credentials::default()),
+        Arc::new(Notices::default()),
+    );
+    let raw = raw_client(settings, &notices)?;
+    let mirrors = MirrorTable::new(&settings.mirrors, &keys);
+    Ok(reqwest_middleware::ClientBuilder::new(raw)
+        .with(Persistence::new(settings, mirrors, Arc::clone(&notices)))
+        .with(SignedRequests::load(settings, keys, &notices)?)
+        .build())
+}
+
+/// Builds the client without middlewares.
+fn raw_client(settings: &NetworkSettings, notices: &Notices) -> Result<reqwest::Client, Error> {
     let mut builder = reqwest::Client::builder()
         .no_gzip()
         // A referrer would send the token in a channel's URL to the host that
@@ -233,32 +274,13 @@ fn client(
         notices.add("the certificates of servers are not checked".to_owned());
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    let raw = builder.build().map_err(|error| {
+    builder.build().map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);
         Error::NetworkSetting {
             what: "the HTTP client".to_owned(),
             problem: source.unwrap_or_else(|| error.to_string()),
         }
-    })?;
-    let mut builder = reqwest_middleware::ClientBuilder::new(raw);
-    if settings.offline {
-        builder = builder.with(OfflineMiddleware);
-    }
-    let mirrors = MirrorTable::new(&settings.mirrors, keys);
-    let parts = ShardRepair::new(
-        index_dir(settings),
-        Arc::clone(notices),
-        Arc::clone(repaired),
-    );
-    let client = builder
-        .with(EmptySubdirs)
-        .with(BareUnchanged)
-        .with(parts)
-        .with(Persistence::new(settings, mirrors, Arc::clone(notices)))
-        .with(SignedRequests::load(settings, Arc::clone(keys), notices)?)
-        .with(Bounded::new(settings))
-        .build();
-    Ok(client.into())
+    })
 }
 
 /// Returns the error for a file of the settings that cannot be used.

@@ -87,6 +87,12 @@ impl Solution {
         has_pip && !names.any(|name| name.as_normalized() == "python")
     }
 
+    /// Returns the names of the packages, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let records = self.records.iter();
+        records.map(|record| record.package_record.name.as_normalized())
+    }
+
     /// Returns the number of conda packages.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -96,6 +96,7 @@ pub(crate) async fn solve_near(
         subdir: target.architecture.subdir(),
         specs: &specs,
         scratch: context.scratch,
+        with_dependencies: true,
     };
     let repodata = read_indices(&query, spec, progress).await?;
     let usable = usable(&repodata, query.subdir, progress, |name| {
@@ -151,7 +152,7 @@ pub(crate) async fn solve_near(
 }
 
 /// Returns rattler's reader of channel indices.
-fn gateway(network: &Network, scratch: &Path) -> Gateway {
+pub(crate) fn gateway(network: &Network, scratch: &Path) -> Gateway {
     Gateway::builder()
         .with_cache_dir(network.index_dir())
         .with_package_cache(PackageCache::new(scratch.join("direct")))
@@ -172,7 +173,7 @@ fn gateway(network: &Network, scratch: &Path) -> Gateway {
 }
 
 /// Reads the channels' entries for all packages that the environment may need.
-async fn read_indices(
+pub(crate) async fn read_indices(
     query: &ChannelQuery<'_>,
     spec: &EnvironmentSpec,
     progress: &dyn Progress,
@@ -183,11 +184,7 @@ async fn read_indices(
         match query.run(progress).await {
             Ok(answer) => Ok(answer),
             Err(QueryError::Other(error)) => Err(error),
-            Err(QueryError::Gateway(error)) if not_cached(&error) => {
-                let missing = missing_indices(query, &error).await;
-                Err(Error::Offline { missing })
-            }
-            Err(QueryError::Gateway(error)) => Err(channel_error(error, spec)),
+            Err(QueryError::Gateway(error)) => Err(query.explain(error, spec).await),
         }
     };
     let answer = Box::pin(query.network.attended(progress, answering)).await?;
@@ -196,6 +193,17 @@ async fn read_indices(
     }
     progress.end(Phase::Index, started.elapsed());
     Ok(answer.repodata)
+}
+
+impl ChannelQuery<'_> {
+    /// Returns the error of this crate for an error of the gateway.
+    pub(crate) async fn explain(&self, error: GatewayError, spec: &EnvironmentSpec) -> Error {
+        if not_cached(&error) {
+            let missing = missing_indices(self, &error).await;
+            return Error::Offline { missing };
+        }
+        channel_error(error, spec)
+    }
 }
 
 fn unsolvable(target: &Target, explanation: String) -> Error {

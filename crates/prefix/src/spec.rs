@@ -143,6 +143,20 @@ impl EnvironmentSpec {
         Ok(spec)
     }
 
+    /// Reads requirements for pip that are given without a file. `name` stands for the file in
+    /// errors; relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
+    pub fn parse_requirements(
+        text: &str,
+        name: &Path,
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        list::read(text, folder, context, Reading::Pip).map_err(|problem| problem.into_error(name))
+    }
+
     /// Adds the lines of a requirements file. pip gets them together with the lines of this file.
     pub fn add_requirements(&mut self, requirements: &Self) {
         let (own, more) = (&mut self.pip, &requirements.pip);
@@ -269,12 +283,12 @@ impl EnvironmentSpec {
     /// credentials. A `pip` that condense added is left out.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
-        let added = self.warnings.contains(&Warning::PipAdded);
+        let is_added = self.warnings.contains(&Warning::PipAdded);
         let specs = self
             .specs
             .iter()
-            .take(self.specs.len() - usize::from(added));
-        archives.chain(specs.map(|requested| requested.written.as_str()))
+            .map(|requested| requested.written.as_str());
+        archives.chain(specs.filter(move |written| !is_added || *written != "pip"))
     }
 
     /// Returns the conda packages that are requested by name.
@@ -350,6 +364,39 @@ impl EnvironmentSpec {
     }
 
     /// Returns true if the file names no channel, so that the default channel is used.
+    /// Returns a spec without packages, for questions about channels. Relative paths start at
+    /// `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] for a text that is no channel.
+    pub fn of_channels(
+        channels: &[impl AsRef<str>],
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        let mut spec = Self::default();
+        for text in channels {
+            let text = text.as_ref();
+            let found = channel::channels(text, folder, context);
+            spec.channels.extend(found.map_err(|message| Error::Spec {
+                file: text.into(),
+                line: 0,
+                column: 0,
+                message,
+            })?);
+        }
+        Ok(spec)
+    }
+
+    /// Returns the addresses of indices that each of the channels must have.
+    pub fn index_addresses(&self) -> Vec<url::Url> {
+        let channels = self.channels.iter();
+        let dirs =
+            channels.map(|channel| channel.platform_url(rattler_conda_types::Subdir::NoArch));
+        dirs.filter_map(|dir| dir.join("repodata.json").ok())
+            .collect()
+    }
+
     pub(crate) fn names_no_channel(&self) -> bool {
         let no_channel = |warning: &Warning| matches!(warning, Warning::NoChannel { .. });
         self.warnings.iter().any(no_channel)

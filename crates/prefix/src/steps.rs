@@ -26,6 +26,7 @@ use std::{
 use crate::{
     bytecode,
     error::Error,
+    extend::Extended,
     pip_package::PipPackage,
     prefix::Prefix,
     progress::{Phase, Progress},
@@ -174,6 +175,12 @@ impl BuildSteps {
     /// Adds user scripts that run in the build container.
     pub fn add_scripts(&mut self, scripts: Scripts) {
         self.scripts = scripts;
+    }
+
+    /// Adds the steps of packages that were installed into the prefix after it was opened.
+    pub fn take_over(&mut self, extended: Extended) {
+        self.post_link.extend(extended.post_link);
+        self.patched.extend(extended.patched);
     }
 
     /// Prevents pip and uv from using a cache, even if the user has one.

@@ -223,7 +223,6 @@ fn what_cannot_be_done_is_refused_by_name() {
             &[BASE][..],
             "Env file none.yml does not exist",
         ),
-        (&["new", "env.yml"], &[], "there is no base image"),
         (
             &["new", "env.yml"],
             &[BASE, ("CW_BUILD_TMPDIR", "relative")],

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use condense_base::{BaseFacts, BaseImage};
 use indicatif::HumanBytes;
@@ -12,6 +13,7 @@ use super::{
     table::{self, Align},
 };
 use crate::cli::site::SiteArguments;
+use condense_build::missing_base;
 use condense_catalogue::{Found, Query, find};
 use condense_diagnostics::{UserError, counted};
 
@@ -34,7 +36,8 @@ pub(super) struct Arguments {
 enum Verb {
     /// List the base images of the catalogue and of the site's directories
     Ls,
-    /// List the base images that match all words, newest first
+    /// List the base images that match all words, newest first: those of this machine, then the
+    /// known ones of other machines
     Find {
         /// NAME or NAME=VERSION: rocm=6.2 python=3.12 pytorch
         #[arg(required = true)]
@@ -61,7 +64,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let report = context.report;
     match &arguments.verb {
         Verb::Ls => {
-            list("base-ls", &all(&Query::default()), arguments.json, context);
+            let mut found = all(&Query::default());
+            // The images of modules of other machines would hide those that can be used.
+            found.retain(|found| !found.is_known_only);
+            list("base-ls", &found, arguments.json, context);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Find { words } => {
@@ -77,7 +83,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
         Verb::Show { image } => {
             let of_catalogue = all(&Query::default());
-            let found = of_catalogue.iter().find(|found| found.name == *image);
+            // Another name of a module's image: its file, or NAME/VERSION.
+            let location = catalogue.known_location(image);
+            let found = of_catalogue
+                .iter()
+                .find(|found| found.name == *image || location == Some(found.reference.as_str()));
             let (reference, note) = if found.is_some_and(|found| !found.here) {
                 (None, None)
             } else {
@@ -91,7 +101,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                 report.warning(note);
             }
             let facts = match &reference {
-                Some(reference) => Some(BaseImage::open(absolute(reference, context))?.facts()?),
+                Some(reference) => Some(open(reference, context)?.facts()?),
                 None => None,
             };
             if arguments.json {
@@ -108,7 +118,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             Ok(ExitCode::SUCCESS)
         }
         Verb::Facts { image } => {
-            let facts = BaseImage::open(absolute(image, context))?.facts()?;
+            let facts = open(image, context)?.facts()?;
             if arguments.json {
                 let value = serde_json::to_value(&facts)?;
                 context.console.json("base-facts", value);
@@ -142,11 +152,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
 }
 
-fn absolute(reference: &str, context: &Context) -> String {
+/// Opens an image that is on this machine.
+fn open(reference: &str, context: &Context) -> anyhow::Result<BaseImage> {
     if reference.contains("://") {
-        return reference.to_owned();
+        return Ok(BaseImage::open(reference)?);
     }
-    context.env_vars.cwd.join(reference).display().to_string()
+    let path = context.env_vars.cwd.join(reference);
+    if path.symlink_metadata().is_err() {
+        bail!(missing_base(reference));
+    }
+    Ok(BaseImage::open(path)?)
 }
 
 /// Prints the images of the command `name`, each on a line.
@@ -215,6 +230,12 @@ fn row(found: &Found) -> Vec<String> {
     if let Some(day) = &entry.until {
         words.push(format!("(until {day})"));
     }
+    if entry.retired {
+        words.push("(retired)".to_owned());
+    }
+    if let Some(name) = &entry.replacement {
+        words.push(format!("(replaced by {name})"));
+    }
     vec![found.name.clone(), words.join(" "), found.reference.clone()]
 }
 
@@ -234,6 +255,12 @@ fn describe(found: &Found) -> String {
     }
     rows.extend(found.date.clone().map(|date| ("built", date)));
     rows.extend(entry.until.clone().map(|day| ("may be gone after", day)));
+    if entry.retired {
+        rows.push((
+            "retired",
+            "the site no longer offers it; the file may be gone".to_owned(),
+        ));
+    }
     rows.extend(entry.replacement.clone().map(|name| ("replaced by", name)));
     for (name, version) in &entry.packages {
         rows.push((name, version.clone()));

@@ -1,10 +1,12 @@
 //! Responsible for the verb `condense check`, and for printing findings.
 
+mod module_check;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::run_settings::spec_context;
+use crate::cli::run_settings::{host_python, spec_context};
 use condense_check::{CODES, Code, Finding, Severity, Verdict, find_code};
 use serde_json::json;
 
@@ -23,7 +25,7 @@ const NOT_CHECKED: u8 = 2;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Environment file, requirements file, installation or its name in a directory of TYKKY_PATH,
-    /// .sif file, or directory with an environment
+    /// .sif file, file of a module, or directory with an environment
     #[arg(value_name = "FILE|NAME|DIR|SIF")]
     path: PathBuf,
     /// Base image in which the environment of the file or directory will run
@@ -110,6 +112,11 @@ fn block(finding: &Finding, console: &Console) -> String {
 
 fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
+    if let Some(record) = module_check::open(&env_vars.cwd.join(&arguments.path)) {
+        let findings = module_check::compare(&record, env_vars)?;
+        let about = json!({"subject": arguments.path, "kind": "module"});
+        return arguments.output.show("check", findings, about, context);
+    }
     let path = existing(&arguments.path, "file, installation or image", env_vars)?;
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     let base = match &arguments.base {
@@ -130,6 +137,7 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
             machine: &site.machine(),
             rules: &rules(env_vars, &site),
             spec_context: &spec_context(env_vars),
+            host_python: &host_python(env_vars),
         },
     )?;
     let about = json!({

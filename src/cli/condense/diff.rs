@@ -1,10 +1,10 @@
 //! Responsible for the verb `condense diff`, which compares the packages of two installations,
 //! generations, images or locks.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use condense_build::contents::{Contents, Package, PackageKind};
+use condense_build::contents::{Change, ChangeCounts, Contents, Package, size_difference};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -30,17 +30,11 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Package that differs between the two sides.
-struct Change<'a> {
-    one: Option<&'a Package>,
-    other: Option<&'a Package>,
-}
-
 /// Compares the packages of both sides and prints the differences.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let (first, one) = subject::load(&arguments.one, context)?;
     let (second, other) = subject::load(&arguments.other, context)?;
-    let changes = changes(&one, &other);
+    let changes = Change::between(&one, &other);
     if arguments.json {
         let image = |contents: &Contents| contents.image.as_ref().map(|image| image.bytes);
         let value = json!({
@@ -63,66 +57,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     })
 }
 
-impl Change<'_> {
-    /// Returns the name of the kind of change, as in JSON.
-    fn kind(&self) -> &'static str {
-        match (self.one, self.other) {
-            (None, _) => "added",
-            (_, None) => "removed",
-            (Some(one), Some(other)) if one.version != other.version => "version",
-            _ => "build",
-        }
-    }
-
-    fn package(&self) -> Option<&Package> {
-        self.other.or(self.one)
-    }
-
-    /// Returns the difference in bytes before compression, if both sizes are known.
-    fn bytes(&self) -> Option<i64> {
-        let bytes = |package: Option<&Package>| match package {
-            Some(package) => package
-                .space
-                .map(|space| i64::try_from(space.bytes).unwrap_or(i64::MAX)),
-            None => Some(0),
-        };
-        Some(bytes(self.other)? - bytes(self.one)?)
-    }
-}
-
-/// Returns the packages that differ, by name. Packages of the same name and kind in several
-/// environments of an image are compared in the order of the environments.
-fn changes<'a>(one: &'a Contents, other: &'a Contents) -> Vec<Change<'a>> {
-    let mut sides: BTreeMap<(&str, PackageKind), [Vec<&Package>; 2]> = BTreeMap::new();
-    for (side, contents) in [one, other].into_iter().enumerate() {
-        for package in &contents.packages {
-            let key = (package.name.as_str(), package.kind);
-            sides.entry(key).or_default()[side].push(package);
-        }
-    }
-    let mut changes = Vec::new();
-    for [one, other] in sides.values() {
-        for number in 0..one.len().max(other.len()) {
-            let change = Change {
-                one: one.get(number).copied(),
-                other: other.get(number).copied(),
-            };
-            let is_same = match (change.one, change.other) {
-                (Some(one), Some(other)) => {
-                    one.version == other.version
-                        && one.build == other.build
-                        && one.direct_url == other.direct_url
-                }
-                _ => false,
-            };
-            if !is_same {
-                changes.push(change);
-            }
-        }
-    }
-    changes
-}
-
 fn as_text(changes: &[Change]) -> String {
     let columns = [
         Align::Left,
@@ -135,61 +69,31 @@ fn as_text(changes: &[Change]) -> String {
     let header = ["", "PACKAGE", "KIND", "A", "B", "SIZE"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for change in changes {
-        let sign = match change.kind() {
-            "added" => "+",
-            "removed" => "-",
-            _ => "~",
-        };
-        let with_build = change.kind() == "build";
-        let version = |package: Option<&Package>| match package {
-            None => "-".to_owned(),
-            Some(package) => match (&package.build, &package.direct_url) {
-                (Some(build), _) if with_build => format!("{} {build}", package.version),
-                (_, Some(url)) if with_build => format!("{} {url}", package.version),
-                _ => package.version.clone(),
-            },
-        };
         let package = change.package();
+        let [one, other] = change.versions();
         rows.push(vec![
-            sign.to_owned(),
+            change.kind().sign().to_string(),
             package
                 .map(|package| package.name.clone())
                 .unwrap_or_default(),
             package
                 .map_or("", |package| package.kind.as_str())
                 .to_owned(),
-            version(change.one),
-            version(change.other),
-            change.bytes().map_or_else(|| "-".to_owned(), signed),
+            one,
+            other,
+            change
+                .bytes()
+                .map_or_else(|| "-".to_owned(), size_difference),
         ]);
     }
     render(&columns, &rows)
 }
 
-/// Returns a difference of sizes with its sign.
-fn signed(bytes: i64) -> String {
-    let sign = match bytes {
-        0 => "",
-        1.. => "+",
-        _ => "-",
-    };
-    format!("{sign}{}", HumanBytes(bytes.unsigned_abs()))
-}
-
 fn summary(changes: &[Change], one: &Contents, other: &Contents) -> String {
-    let of = |kinds: &[&str]| {
-        let fitting = changes.iter().filter(|one| kinds.contains(&one.kind()));
-        fitting.count()
-    };
     let mut text = if changes.is_empty() {
         format!("the same {} packages", other.packages.len())
     } else {
-        format!(
-            "{} added, {} removed, {} changed",
-            of(&["added"]),
-            of(&["removed"]),
-            of(&["version", "build"])
-        )
+        ChangeCounts::of(changes).to_string()
     };
     if let (Some(one), Some(other)) = (&one.image, &other.image) {
         text.push_str(&format!(
@@ -216,9 +120,9 @@ fn as_json(change: &Change) -> Value {
     json!({
         "name": change.package().map(|package| &package.name),
         "kind": change.package().map(|package| package.kind.as_str()),
-        "change": change.kind(),
-        "a": side(change.one),
-        "b": side(change.other),
+        "change": change.kind().as_str(),
+        "a": side(change.before),
+        "b": side(change.after),
         "bytes": change.bytes(),
     })
 }

@@ -1,8 +1,13 @@
 //! Responsible for the verb `condense doctor`, and for printing the facts of a machine.
 
-use std::{ffi::OsStr, process::ExitCode};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
+use condense_check::doctor::{Health, judge_servers};
 use serde_json::json;
 
 use super::{
@@ -10,17 +15,26 @@ use super::{
     check::{Output, status},
 };
 use crate::cli::{
+    base::default_base,
+    network::NetworkArguments,
     run_settings,
     site::{SiteArguments, site_path},
 };
-use condense_build::{self, Examined};
-use condense_env_vars as env_vars;
+use condense_build::{self, Examined, ServerPlan};
+use condense_catalogue::{Catalogue, Site};
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Name of the site that is used when no site was detected or named.
 const LOCAL: &str = "local";
 
+/// Index of pip if none is configured.
+const PYPI: &str = "https://pypi.org/simple/";
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// Do not ask channels, PyPI and registries
+    #[arg(long)]
+    offline: bool,
     #[command(flatten)]
     site: SiteArguments,
     #[command(flatten)]
@@ -35,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
 
 fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
-    let (_, site) = arguments.site.load(env_vars, context.console)?;
+    let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     let examined = Examined {
         runtime: run_settings::runtime(env_vars, &site),
@@ -46,22 +60,99 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
         user: env_vars.get(env_vars::USER).map(str::to_owned),
         site_is_known: site.name != LOCAL,
     };
-    let health = condense_build::doctor(&examined, &site.machine());
+    let mut health = condense_build::doctor(&examined, &site.machine());
+    if !arguments.offline {
+        ask(&catalogue, &site, context, &mut health)?;
+    }
     let facts: serde_json::Map<String, serde_json::Value> = health
         .facts
         .iter()
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
     if !arguments.output.is_json() {
-        let rows = health.facts.iter();
-        let rows: Vec<String> = rows
-            .map(|(name, value)| format!("{name:18}{value}"))
-            .collect();
+        let facts = health.facts.iter();
+        let facts = facts.map(|(name, value)| format!("{name:18}{value}"));
+        let servers = health.servers.iter();
+        let servers = servers.map(|server| format!("{:18}{}", server.role, server.describe()));
+        let rows: Vec<String> = facts.chain(servers).collect();
         let end = if health.findings.is_empty() { "" } else { "\n" };
         context.console.data(&format!("{}{end}", rows.join("\n")));
     }
-    let about = json!({ "site": site.name, "facts": facts });
+    let about = json!({
+        "site": site.name,
+        "facts": facts,
+        "servers": health.servers,
+    });
     arguments
         .output
         .show("doctor", health.findings, about, context)
+}
+
+/// Asks the servers that builds need, and adds their answers.
+fn ask(
+    catalogue: &Catalogue,
+    site: &Site,
+    context: &Context,
+    health: &mut Health,
+) -> anyhow::Result<()> {
+    let env_vars = context.env_vars;
+    let network = NetworkArguments::default();
+    let (settings, packages) =
+        run_settings::run_settings(&network, None, env_vars, site, context.console)?;
+    if packages.network.offline {
+        return Ok(());
+    }
+    // An image of the catalogue that is a file elsewhere is no reason to fail here.
+    let base = catalogue
+        .resolve_image(&default_base(site, env_vars)?, site, env_vars)
+        .ok();
+    let servers = condense_build::ask_servers(&ServerPlan {
+        channels: &run_settings::default_channels(env_vars),
+        folder: &env_vars.cwd,
+        pip_index: pip_index(env_vars),
+        base: base.map(|(reference, _)| reference),
+        plain_http: settings.registries.access.plain_http,
+        packages: &packages,
+    })?;
+    judge_servers(servers, health);
+    Ok(())
+}
+
+/// Returns the index that pip uses, by its variables and its files. Returns `None` if pip uses no
+/// index.
+fn pip_index(env_vars: &EnvVars) -> Option<String> {
+    if env_vars.get(env_vars::PIP_NO_INDEX).is_some() {
+        return None;
+    }
+    if let Some(index) = env_vars.get(env_vars::PIP_INDEX_URL) {
+        return Some(index.to_owned());
+    }
+    let home = env_vars.home();
+    let files = [
+        env_vars
+            .get(env_vars::PIP_CONFIG_FILE)
+            .map(|path| env_vars.cwd.join(path)),
+        env_vars.config_dir().map(|dir| dir.join("pip/pip.conf")),
+        home.map(|home| home.join(".pip/pip.conf")),
+        Some(PathBuf::from("/etc/pip.conf")),
+    ];
+    let configured = files.into_iter().flatten().find_map(|file| index_of(&file));
+    Some(configured.unwrap_or_else(|| PYPI.to_owned()))
+}
+
+/// Returns the index in a configuration file of pip.
+fn index_of(file: &Path) -> Option<String> {
+    let text = condense_input::read_to_string(file, condense_input::TEXT_MOST).ok()?;
+    let mut section = "";
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if ["global", "install", "download"].contains(&section)
+            && let Some((key, value)) = line.split_once(['=', ':'])
+            && key.trim().replace('_', "-") == "index-url"
+        {
+            return Some(value.trim().to_owned());
+        }
+    }
+    None
 }

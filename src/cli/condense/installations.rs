@@ -67,6 +67,32 @@ pub(super) fn find(name: &Path, env_vars: &EnvVars) -> PathBuf {
     named.find(|dir| is_installation(dir)).unwrap_or(here)
 }
 
+/// Returns the directory of an installation that is made. A name with `/` is a path. Other names
+/// are in the first directory of TYKKY_PATH, else in `~/.tykky`.
+///
+/// # Errors
+/// Returns an error if the name is not one of a directory, or if there is no such directory.
+pub(super) fn place_of_new(name: &Path, env_vars: &EnvVars) -> anyhow::Result<PathBuf> {
+    let text = name.to_string_lossy();
+    if text.contains('/') || text == "." || text == ".." {
+        return Ok(env_vars.cwd.join(name));
+    }
+    let is_plain = !text.is_empty() && !text.starts_with(['.', '-']) && !text.contains('@');
+    if !is_plain || text.chars().any(char::is_control) {
+        bail!(UserError::new(
+            format!("`{text}` is not a name of an installation"),
+            "names begin with a letter or a digit and have no `@`; with `/`, it is a directory",
+        ));
+    }
+    let Some(root) = roots(env_vars).into_iter().next() else {
+        bail!(UserError::new(
+            format!("there is no place for `{text}`: neither HOME nor TYKKY_PATH is set"),
+            format!("name a directory with `/`, for example `./{text}`"),
+        ));
+    };
+    Ok(root.join(name))
+}
+
 /// Returns the names of all installations in the directories of TYKKY_PATH.
 pub(super) fn names(env_vars: &EnvVars) -> Vec<String> {
     let entries = roots(env_vars)

@@ -8,10 +8,11 @@ use serde_json::json;
 
 use super::Context;
 use crate::cli::{
+    base::choose_base,
     conda_containerize::ENVIRONMENT,
     network::NetworkArguments,
     run_settings::run_settings,
-    site::{SiteArguments, choose_base, environment_path},
+    site::{SiteArguments, environment_path},
 };
 use condense_build::plan::{LockPlan, MountPoint};
 use condense_env_vars as env_vars;

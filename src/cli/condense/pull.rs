@@ -87,8 +87,11 @@ fn source(reference: &str, context: &Context) -> anyhow::Result<Source> {
     match Reference::parse(reference)?.absolute(&context.env_vars.cwd) {
         Reference::Image(source) => Ok(source),
         Reference::File(path) => {
+            let named = condense_oci::suggest_scheme(reference);
             let way_out = if path.is_dir() {
                 format!("an OCI layout is named `oci:{}`", path.display())
+            } else if let Some(named) = named.filter(|_| !path.exists()) {
+                format!("`{named}` names an image in a registry")
             } else {
                 format!(
                     "an archive is named `docker-archive:{0}` or `oci-archive:{0}`, an image in a registry `docker://NAME`",

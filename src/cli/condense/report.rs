@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::run_settings::spec_context;
+use crate::cli::run_settings::{host_python, spec_context};
 
 use super::{Context, subject::existing};
 use crate::cli::{build::rules, site::SiteArguments};
@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             machine: &site.machine(),
             rules: &rules(env_vars, &site),
             spec_context: &spec_context(env_vars),
+            host_python: &host_python(env_vars),
         },
     )?;
     match &arguments.output {

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -13,10 +13,10 @@ use clap::Args;
 use condense_build::contents::{Subject, SubjectKind};
 use condense_diagnostics::UserError;
 use condense_env_vars as env_vars;
-use condense_installation::Runtime;
+use condense_installation::{Bind, Runtime};
 
 use super::{Context, subject};
-use crate::cli::{run_settings::runtime, site::SiteArguments};
+use crate::cli::{build_env::host_files, run_settings::runtime, site::SiteArguments};
 
 /// Wrapper that runs any program of the container.
 const ANY_PROGRAM: &str = "_debug_exec";
@@ -60,17 +60,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 /// Returns the command of the wrapper with the program's name, else of the wrapper that runs any
 /// program of the container.
 fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Command> {
-    // The visible generation is called by the path that users know, so that it becomes the
-    // program's argv[0].
-    let is_visible = subject.dir().is_some_and(|dir| {
-        let same = |path: &Path| path.canonicalize().ok();
-        same(&dir.join("bin")) == same(&subject.path().join("bin"))
-    });
-    let dir = match subject.dir() {
-        Some(dir) if !is_visible => dir,
-        _ => subject.path(),
-    };
-    let bin = dir.join("bin");
+    let bin = bin_dir(subject).context("an installation has a directory")?;
+    let dir = bin.parent().unwrap_or(&bin);
     let (program, rest) = arguments
         .command
         .split_first()
@@ -94,6 +85,16 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
     Ok(command)
 }
 
+/// Returns the directory of an installation's wrappers. The visible generation has the path that
+/// users know, so that it becomes the program's argv[0].
+pub(super) fn bin_dir(subject: &Subject) -> Option<PathBuf> {
+    let dir = subject.dir()?;
+    let same = |path: &Path| path.canonicalize().ok();
+    let is_visible = same(&dir.join("bin")) == same(&subject.path().join("bin"));
+    let dir = if is_visible { subject.path() } else { dir };
+    Some(dir.join("bin"))
+}
+
 /// Returns the command `exec` of the container runtime, in the user's environment.
 fn through_runtime(
     subject: &Subject,
@@ -105,9 +106,29 @@ fn through_runtime(
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     let runtime = Runtime::find(runtime(env_vars, &site).as_deref(), search_path.as_ref())?;
     let mut command = Command::new(runtime.program());
-    command
-        .args(["-s", "exec"])
-        .arg(subject.path())
-        .args(&arguments.command);
+    command.args(["-s", "exec"]);
+    for (name, path) in host_files(env_vars) {
+        let is_seen = ["/dev", "/proc", "/sys", "/tmp", "/var/tmp"]
+            .iter()
+            .any(|top| path.starts_with(top));
+        let home = env_vars.home();
+        if is_seen || home.is_some_and(|home| path.starts_with(home)) {
+            continue;
+        }
+        // The user may have bound the file, so a path that cannot be written is no error.
+        match Bind::path(&path, &path) {
+            Ok(bind) if !bind.source().as_os_str().as_bytes().contains(&b'^') => {
+                command.arg("-B").arg(bind.read_only().argument());
+            }
+            _ => context.report.warning(format!(
+                "a container cannot show the file of {name}, for special characters in its path"
+            )),
+        }
+    }
+    let no_user_site = env_vars.get(env_vars::CONDENSE_NO_USER_SITE);
+    if no_user_site.is_some_and(|value| value != "0") {
+        command.env(env_vars::PYTHONNOUSERSITE, "1");
+    }
+    command.arg(subject.path()).args(&arguments.command);
     Ok(command)
 }

@@ -76,7 +76,7 @@ fn split_generation(name: &OsStr) -> Option<(OsString, u32)> {
 }
 
 /// Returns the error for a name that leads to nothing, with a name that the user may have meant.
-fn missing(name: &Path, what: &str, path: &Path, env_vars: &EnvVars) -> UserError {
+pub(super) fn missing(name: &Path, what: &str, path: &Path, env_vars: &EnvVars) -> UserError {
     /// Ends of the names of files that commands take.
     const ENDS: [&str; 6] = ["sif", "yml", "yaml", "txt", "lock", "sqfs"];
     let word = name.to_string_lossy();

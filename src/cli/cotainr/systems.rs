@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use condense_catalogue::Catalogue;
 use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::{self as env_vars, EnvVars};
 
@@ -23,20 +24,29 @@ pub(super) struct Systems {
 
 impl Systems {
     /// Reads the first of these files: `CONDENSE_SYSTEMS`, `systems.json` beside the program,
-    /// `systems.json` in the directory above, the site's file. Without any file there are no
-    /// systems.
+    /// `systems.json` in the directory above, the site's file. Without any file, the base images of
+    /// the catalogue are the systems. `catalogue` is the file of `--catalogue`.
     ///
     /// # Errors
     /// Returns an error if the file of `CONDENSE_SYSTEMS` does not exist, or if a file cannot be
     /// read or parsed.
-    pub(super) fn load(env_vars: &EnvVars) -> anyhow::Result<Self> {
+    pub(super) fn load(env_vars: &EnvVars, catalogue: Option<&Path>) -> anyhow::Result<Self> {
         if let Some(named) = env_vars.get(env_vars::CONDENSE_SYSTEMS) {
             return Self::read(&env_vars.cwd.join(named));
         }
         let program = std::env::current_exe().ok();
         match candidates(program.as_deref()).find(|path| path.is_file()) {
             Some(path) => Self::read(&path),
-            None => Ok(Self::default()),
+            None => Ok(Self::of_catalogue(&Catalogue::load(env_vars, catalogue)?)),
+        }
+    }
+
+    /// Returns the base images of the catalogue as systems: `--base-image` takes the same names.
+    fn of_catalogue(catalogue: &Catalogue) -> Self {
+        let names = catalogue.images.keys();
+        Self {
+            file: None,
+            images: names.map(|name| (name.clone(), name.clone())).collect(),
         }
     }
 
@@ -64,13 +74,16 @@ impl Systems {
             return Ok(image.clone());
         }
         let names: Vec<&str> = self.names().collect();
-        let similar = did_you_mean(name, names.iter().copied());
-        let similar = similar.map_or_else(String::new, |similar| format!("{similar} "));
-        let hint = match &self.file {
-            Some(file) => format!("{similar}`{}` has: {}", file.display(), names.join(", ")),
+        let known = match &self.file {
+            Some(file) => format!("`{}` has: {}", file.display(), names.join(", ")),
             None => format!(
-                "no {NAME} was found: name one with CONDENSE_SYSTEMS, or a base image with `--base-image`"
+                "no {NAME} was found, and the catalogue has: {}; CONDENSE_SYSTEMS names a file, `--base-image` an image",
+                names.join(", ")
             ),
+        };
+        let hint = match did_you_mean(name, names.iter().copied()) {
+            Some(question) => format!("{question} {known}"),
+            None => known,
         };
         bail!(UserError::new(
             format!("System does not exist: `{name}`"),
@@ -136,6 +149,17 @@ mod tests {
             "Error in systems.json: a missing argument base-image"
         );
         assert!(parse("[1]").is_err() && parse("{").is_err());
+    }
+
+    /// Usability row A5: without a file, `--system` takes what `condense base show` promises.
+    #[test]
+    fn the_catalogue_has_the_systems_if_no_file_has() {
+        let systems = Systems::of_catalogue(&Catalogue::built_in().unwrap());
+        assert_eq!(systems.base_image("lumi-g").unwrap(), "lumi-g");
+        let error = systems.base_image("lumi-q").unwrap_err();
+        assert_eq!(error.to_string(), "System does not exist: `lumi-q`");
+        let hint = condense_build::hint(&error).unwrap();
+        assert!(hint.starts_with("did you mean `lumi-"), "{hint}");
     }
 
     #[test]

@@ -7,16 +7,20 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use condense_image::Compression;
 use condense_oci::Mirror;
 use condense_prefix::Mirrors;
 use serde::Deserialize;
 
+use crate::cli::registries::size;
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Contents of the configuration file. All fields are empty if there is no file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Config {
+pub(crate) struct Config {
+    /// Values for environment variables that are not set.
+    pub(super) defaults: Vec<(&'static str, String)>,
     pub(super) mirrors: Mirrors,
     pub(super) registry_mirrors: Vec<Mirror>,
     pub(super) jobs: Option<u16>,
@@ -26,8 +30,15 @@ pub(super) struct Config {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
+    base_image: Option<String>,
+    site: Option<String>,
+    cache_dir: Option<String>,
+    cache_size: Option<String>,
+    tmpdir: Option<String>,
+    channels: Vec<String>,
+    compression: Option<String>,
     mirrors: BTreeMap<String, Vec<String>>,
     concurrency: Concurrency,
     network: Network,
@@ -52,19 +63,31 @@ struct Network {
 impl Config {
     /// Reads the file of `CONDENSE_CONFIG`, or the file at the default path if it exists.
     pub(super) fn load(env_vars: &EnvVars) -> anyhow::Result<Self> {
-        let path = match env_vars.get(env_vars::CONDENSE_CONFIG) {
-            Some(path) => env_vars.cwd.join(path),
-            None => match usual_path(env_vars).filter(|path| path.is_file()) {
-                Some(path) => path,
-                None => return Ok(Self::default()),
-            },
+        let is_named = env_vars.get(env_vars::CONDENSE_CONFIG).is_some();
+        let path = match path(env_vars) {
+            Some(path) if is_named || path.is_file() => path,
+            _ => return Ok(Self::default()),
         };
         let text = condense_input::read_to_string(&path, condense_input::TEXT_MOST)?;
         parse(&text, &path)
     }
 }
 
-fn usual_path(env_vars: &EnvVars) -> Option<PathBuf> {
+/// Sets the values of the configuration file for variables that are not set.
+///
+/// # Errors
+/// Returns an error if the file cannot be read or parsed.
+pub(crate) fn set_defaults(env_vars: &mut EnvVars) -> anyhow::Result<()> {
+    let config = Config::load(env_vars)?;
+    env_vars.set_defaults(config.defaults);
+    Ok(())
+}
+
+/// Returns the path of the configuration file, which need not exist.
+pub(crate) fn path(env_vars: &EnvVars) -> Option<PathBuf> {
+    if let Some(path) = env_vars.get(env_vars::CONDENSE_CONFIG) {
+        return Some(env_vars.cwd.join(path));
+    }
     env_vars
         .get(env_vars::XDG_CONFIG_HOME)
         .map(PathBuf::from)
@@ -73,7 +96,11 @@ fn usual_path(env_vars: &EnvVars) -> Option<PathBuf> {
         .map(|dir| dir.join("condense/config.toml"))
 }
 
-fn parse(text: &str, path: &Path) -> anyhow::Result<Config> {
+/// Parses the text of a configuration file. `path` is its name in errors.
+///
+/// # Errors
+/// Returns an error if the text is not TOML, or if a key or a value is not valid.
+pub(crate) fn parse(text: &str, path: &Path) -> anyhow::Result<Config> {
     let file: File =
         toml::from_str(text).with_context(|| format!("cannot understand `{}`", path.display()))?;
     let mut mirrors = Mirrors::default();
@@ -97,6 +124,7 @@ fn parse(text: &str, path: &Path) -> anyhow::Result<Config> {
     }
     let seconds = |number: std::num::NonZeroU32| Duration::from_secs(number.get().into());
     Ok(Config {
+        defaults: defaults(&file, path)?,
         mirrors,
         registry_mirrors,
         jobs: file.concurrency.downloads.map(std::num::NonZeroU16::get),
@@ -104,4 +132,48 @@ fn parse(text: &str, path: &Path) -> anyhow::Result<Config> {
         connect_timeout: file.network.connect_timeout.map(seconds),
         read_timeout: file.network.read_timeout.map(seconds),
     })
+}
+
+/// Returns the values of keys that stand for environment variables.
+fn defaults(file: &File, path: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let refused = |key: &str, value: &str, expected: &str, hint: &str| {
+        let path = path.display();
+        let problem = format!("{path}: `{key}` cannot be `{value}`: {expected}");
+        anyhow::Error::new(UserError::new(problem, hint))
+    };
+    for (key, dir) in [("cache-dir", &file.cache_dir), ("tmpdir", &file.tmpdir)] {
+        if let Some(dir) = dir.as_ref().filter(|dir| !Path::new(dir).is_absolute()) {
+            let hint = "write a path that begins with /";
+            return Err(refused(key, dir, "it is not absolute", hint));
+        }
+    }
+    if let Some(text) = &file.cache_size
+        && size(text).is_none()
+    {
+        let hint = "write bytes, or a number with K, M or G: `20G`";
+        return Err(refused("cache-size", text, "it is not a size", hint));
+    }
+    if let Some(text) = &file.compression
+        && let Err(problem) = text.parse::<Compression>()
+    {
+        let hint = "write a codec with a level: zstd:3, gzip:6, xz, lz4 or none";
+        return Err(refused("compression", text, &problem.to_string(), hint));
+    }
+    if let Some(channel) = file.channels.iter().find(|channel| channel.contains(',')) {
+        let hint = "write the channels as a list";
+        return Err(refused("channels", channel, "it has a comma", hint));
+    }
+    let channels = (!file.channels.is_empty()).then(|| file.channels.join(","));
+    let pairs = [
+        (env_vars::CONDENSE_BASE_IMAGE, file.base_image.clone()),
+        (env_vars::CONDENSE_SITE, file.site.clone()),
+        (env_vars::CONDENSE_CACHE_DIR, file.cache_dir.clone()),
+        (env_vars::CONDENSE_CACHE_SIZE, file.cache_size.clone()),
+        (env_vars::CW_BUILD_TMPDIR, file.tmpdir.clone()),
+        (env_vars::CONDENSE_CHANNELS, channels),
+        (env_vars::CONDENSE_COMPRESSION, file.compression.clone()),
+    ];
+    let set = pairs.into_iter();
+    let set = set.filter_map(|(name, value)| Some((name, value?)));
+    Ok(set.filter(|(_, value)| !value.is_empty()).collect())
 }

@@ -192,8 +192,16 @@ fn b16_and_b17_what_is_not_there() {
             missing.as_str(),
         ),
         (
+            &["--system", "atlantis"],
+            "System does not exist: `atlantis`\nhint: no systems.json was found, and the catalogue has: lumi-c",
+        ),
+        (
+            &["--system", "lumi-q"],
+            "System does not exist: `lumi-q`\nhint: did you mean `lumi-",
+        ),
+        (
             &["--system", "lumi-g"],
-            "System does not exist: `lumi-g`\nhint: no systems.json was found",
+            "the base image `lumi-g` of the catalogue is not here",
         ),
         (&["--base-image", "no.sif"], "no.sif"),
         (
@@ -335,7 +343,12 @@ fn b18_to_b20_and_b92_the_question() {
 #[test]
 fn b28_to_b32_the_report() {
     let test = TestEnv::new();
-    let said = cotainr(&test, &["info"]).succeeded();
+    // An empty file says that there are no systems.
+    let systems = test.write("systems.json", "{}");
+    let said = command(&test, &["info"])
+        .env("CONDENSE_SYSTEMS", &systems)
+        .run()
+        .succeeded();
     let line = "-".repeat(79);
     let expected = format!(
         "Dependency report\n{line}\n    - Running condense {}, which needs no python, OK\n    - apptainer/singularity not found, ERROR\n\nSystem info\n{line}\nNo system configurations available\n",
@@ -350,7 +363,7 @@ fn b28_to_b32_the_report() {
         "systems.json",
         r#"{"lumi-g": {"base-image": "x"}, "lumi-c": {"base-image": "y"}}"#,
     );
-    let mut command = command(&test, &["info"]);
+    let mut command = super::command(&test, &["info"]);
     command.env("CONDENSE_SYSTEMS", systems);
     let said = command.run().succeeded();
     for text in [

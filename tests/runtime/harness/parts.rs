@@ -25,6 +25,8 @@ rm -rf -- "$1""#;
 /// tree.
 pub(crate) struct TestParts {
     dir: PathBuf,
+    /// Directory that `scripts/setup-tests` has made. Only root may have access to it.
+    source: PathBuf,
     runtime: PathBuf,
     search_path: String,
     test_dirs: AtomicU32,
@@ -108,6 +110,7 @@ impl TestParts {
             runtime: runtime.unwrap_or_default(),
             search_path: SEARCH_PATH.to_owned(),
             dir,
+            source: parts.clone(),
             test_dirs: AtomicU32::new(0),
             _caretaker: caretaker,
         };
@@ -117,8 +120,10 @@ impl TestParts {
         for channel in ["channel", "old-channel"] {
             replicate(&parts.join(channel), &made.path(channel));
         }
-        if parts.join("sdists").exists() {
-            replicate(&parts.join("sdists"), &made.path("sdists"));
+        for part in ["sdists", "modules"] {
+            if parts.join(part).exists() {
+                replicate(&parts.join(part), &made.path(part));
+            }
         }
         for base in ["base.sif", "base-other-glibc.sif"] {
             replicate(&parts.join(base), &made.path(base));
@@ -215,6 +220,13 @@ impl TestParts {
         dir
     }
 
+    /// Returns the root of the tree with torch and its libraries, for the machine's Python.
+    pub(crate) fn torch(&self) -> PathBuf {
+        let dir = self.source.join("torch");
+        need(dir.exists(), "the part `torch` is missing");
+        dir
+    }
+
     /// Returns a name that no other test has.
     pub(super) fn new_name(&self, name: &str) -> String {
         format!("{name}-{}", self.test_dirs.fetch_add(1, Ordering::Relaxed))
@@ -233,7 +245,11 @@ impl TestParts {
 /// Copies a file or directory. Files that all users may read become hard links, as no test writes
 /// to the parts.
 fn replicate(source: &Path, target: &Path) {
-    let metadata = fs_err::metadata(source).unwrap();
+    let Ok(metadata) = fs_err::metadata(source) else {
+        // Unpacked packages have links to files of packages that they need.
+        assert!(source.is_symlink(), "{} cannot be read", source.display());
+        return;
+    };
     if metadata.is_dir() {
         fs_err::create_dir(target).unwrap();
         open_to_all(target);

@@ -95,7 +95,12 @@ pub(super) fn of_image(reader: &Reader) -> anyhow::Result<Contents> {
     for (path, record) in std::mem::take(&mut scan.records) {
         found.add_record(&path, record);
     }
-    for (dir, distribution) in std::mem::take(&mut scan.distributions) {
+    // The copies that a package has of other ones are below the package's own directories.
+    let mut distributions: Vec<_> = std::mem::take(&mut scan.distributions)
+        .into_iter()
+        .collect();
+    distributions.sort_by_key(|(dir, _)| dir.iter().count());
+    for (dir, distribution) in distributions {
         found.add_distribution(&mut scan, &dir, distribution);
     }
     let mut contents = Contents {
@@ -205,14 +210,22 @@ impl Found {
         });
     }
 
-    /// Adds a package of pip, or a name of the conda package that owns the distribution.
+    /// Adds a package of pip, or a name of the conda package that owns the distribution. A copy of
+    /// a distribution inside of another package is neither.
     fn add_distribution(&mut self, scan: &mut Scan, dir: &Path, distribution: Distribution) {
         if distribution.name.is_empty() {
             return;
         }
         let name = normalized_name(&distribution.name);
         if let Some(owner) = self.owners.get(&dir.join("METADATA")) {
-            self.described[*owner].package.provides.push(name);
+            let package = &mut self.described[*owner].package;
+            let is_copy = package.kind == PackageKind::Pip
+                || !dir
+                    .parent()
+                    .is_some_and(|dir| dir.ends_with("site-packages"));
+            if !is_copy {
+                package.provides.push(name);
+            }
             return;
         }
         let site_packages = dir.parent().unwrap_or(Path::new(""));

@@ -224,3 +224,50 @@ fn content_that_is_stored_once_counts_once() {
     assert_eq!(contents.outside.bytes, 2 * text.len() as u64);
     assert!(contents.outside.stored < contents.shared.stored * 2);
 }
+
+/// Packages that carry copies of other ones, as `bleach/_vendor` and `setuptools/_vendor` do, are
+/// one package each, whichever of the directories comes first by name.
+#[test]
+fn copies_of_packages_inside_of_another_one_are_not_packages() {
+    let site = |name: &str| format!("{SITE}/{name}");
+    let files = [
+        (
+            "env/conda-meta/setuptools-80-0.json".to_owned(),
+            r#"{"name": "setuptools", "version": "80", "build": "0", "files": [
+                "lib/python3.12/site-packages/setuptools/_vendor/wheel-0.45.dist-info/METADATA",
+                "lib/python3.12/site-packages/setuptools-80.dist-info/METADATA"]}"#,
+        ),
+        (
+            site("setuptools-80.dist-info/METADATA"),
+            "Name: setuptools\nVersion: 80\n",
+        ),
+        (
+            site("setuptools/_vendor/wheel-0.45.dist-info/METADATA"),
+            "Name: wheel\nVersion: 0.45\n",
+        ),
+        (
+            site("bleach/_vendor/html5lib-1.1.dist-info/METADATA"),
+            "Name: html5lib\nVersion: 1.1\n",
+        ),
+        (
+            site("bleach/_vendor/html5lib-1.1.dist-info/RECORD"),
+            "html5lib/x.py,,\n",
+        ),
+        (
+            site("bleach-6.4.dist-info/METADATA"),
+            "Name: bleach\nVersion: 6.4\n",
+        ),
+        (
+            site("bleach-6.4.dist-info/RECORD"),
+            "bleach/_vendor/html5lib-1.1.dist-info/METADATA,,\n",
+        ),
+    ];
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), *text))
+        .collect();
+    let contents = contents(&files);
+    let all: Vec<usize> = (0..contents.packages.len()).collect();
+    assert_eq!(names(&contents, &all), ["bleach", "setuptools"]);
+    assert_eq!(contents.packages[1].provides, ["setuptools"]);
+}

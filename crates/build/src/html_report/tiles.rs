@@ -1,8 +1,13 @@
-//! Responsible for a treemap: a rectangle for each part, whose area is the part's size.
+//! Responsible for a treemap: a rectangle for each part, whose area is the part's size in the
+//! image.
+//!
+//! Names are never cut: a name is broken behind its hyphens, written smaller or downwards, or left
+//! to the text that browsers show under the pointer, and to the table.
 
 use indicatif::HumanBytes;
 
-use super::escape;
+use super::{html::escape, packages::Part};
+use crate::contents::Space;
 
 /// Rectangle of a part, in the units of the whole.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,103 +18,179 @@ struct Tile {
     height: f64,
 }
 
-/// Width and height of the whole in its own units, for wide windows and for narrow ones. The style
-/// sheet decides which of them is shown.
-const WHOLES: [(&str, f64, f64); 2] = [("wide", 1200.0, 520.0), ("tall", 400.0, 640.0)];
+/// Class, width and height of the whole in its own units, for wide windows, for narrow ones and for
+/// those between. The style sheet decides which of them is shown.
+const WHOLES: [(&str, f64, f64); 3] = [
+    ("wide", 1160.0, 500.0),
+    ("medium", 700.0, 520.0),
+    ("tall", 340.0, 620.0),
+];
 /// Maximum number of parts with a tile of their own. The other parts share one tile.
 const TILES_MAX: usize = 80;
 /// Smallest share of the whole that has a tile of its own. A smaller tile could not be seen.
 const PART_MIN: f64 = 1.0 / 3000.0;
 /// Distance from a tile's edges to its text.
 const MARGIN: f64 = 4.0;
-/// Height of a line of text.
-const LINE: f64 = 13.0;
-/// Width of a letter, a little more than that of most letters.
-const LETTER: f64 = 6.6;
-/// Smallest number of letters of a name that is shown. Fewer letters are no use.
-const LETTERS_MIN: usize = 4;
+/// Sizes of letters for names, the preferred one first.
+const LETTERS: [f64; 3] = [13.0, 11.0, 9.0];
+/// Height of a line of text as a multiple of its letters' size.
+const LINE: f64 = 1.25;
+/// Width of a letter as a multiple of its size, a little more than that of most letters.
+const LETTER: f64 = 0.64;
+/// Number of shades of a colour. Neighbours in the list are neighbours in the picture.
+const SHADES: usize = 3;
+
+/// Text of a tile.
+#[derive(Debug, Clone, PartialEq)]
+struct Label {
+    lines: Vec<String>,
+    letters: f64,
+    /// Whether the text runs downwards.
+    is_turned: bool,
+}
 
 /// Draws parts. The largest comes first.
-pub(super) fn render(sizes: &[(String, u64)]) -> String {
-    let parts = with_rest(sizes);
+pub(super) fn render(parts: &[Part]) -> String {
+    let (shown, rest) = with_rest(parts);
+    let name = format!("{} more", parts.len() - shown.len());
+    let rest = (rest.files > 0).then(|| Part::rest(&name, rest));
+    let parts: Vec<&Part> = shown.iter().chain(&rest).collect();
     let pictures = WHOLES.map(|(class, width, height)| render_one(&parts, class, width, height));
     pictures.concat()
 }
 
-/// Returns the parts that can be seen, and one part for all others.
-fn with_rest(sizes: &[(String, u64)]) -> Vec<(String, u64)> {
-    let total: u64 = sizes.iter().map(|(_, size)| size).sum();
-    let large = sizes
-        .iter()
-        .take(TILES_MAX)
-        .take_while(|(_, size)| *size as f64 >= total as f64 * PART_MIN);
-    let (shown, rest) = sizes.split_at(large.count());
-    let of_rest: u64 = rest.iter().map(|(_, size)| size).sum();
-    let mut parts = shown.to_vec();
-    if of_rest > 0 {
-        parts.push((format!("{} more", rest.len()), of_rest));
-    }
-    parts
+/// Returns the parts that can be seen, and the space of all others.
+fn with_rest<'a, 'b>(parts: &'b [Part<'a>]) -> (&'b [Part<'a>], Space) {
+    let total: u64 = parts.iter().map(|part| part.space.stored).sum();
+    let large = parts.iter().take(TILES_MAX).take_while(|part| {
+        part.space.stored > 0 && part.space.stored as f64 >= total as f64 * PART_MIN
+    });
+    let (shown, rest) = parts.split_at(large.count());
+    let rest = rest.iter().fold(Space::default(), |sum, part| Space {
+        files: sum.files + part.space.files,
+        bytes: sum.bytes + part.space.bytes,
+        stored: sum.stored + part.space.stored,
+    });
+    let is_visible = rest.stored > 0;
+    (shown, if is_visible { rest } else { Space::default() })
 }
 
-fn render_one(parts: &[(String, u64)], class: &str, width: f64, height: f64) -> String {
+fn render_one(parts: &[&Part], class: &str, width: f64, height: f64) -> String {
     let whole = Tile {
         x: 0.0,
         y: 0.0,
         width,
         height,
     };
-    let weights: Vec<u64> = parts.iter().map(|(_, size)| *size).collect();
+    let weights: Vec<u64> = parts.iter().map(|part| part.space.stored).collect();
     let mut svg = format!(
-        "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"sizes by package\">\n"
+        "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+         aria-label=\"Sizes of packages in the image, as in the table of packages\">\n"
     );
-    for (number, ((name, size), tile)) in parts.iter().zip(lay_out(&weights, whole)).enumerate() {
+    for (number, (part, tile)) in parts.iter().zip(lay_out(&weights, whole)).enumerate() {
         let Tile {
             x,
             y,
             width,
             height,
         } = tile;
-        let size = HumanBytes(*size).to_string();
-        // Neighbours in the list are neighbours in the picture; the golden angle keeps their
-        // colours apart.
-        let hue = number * 137 % 360;
+        let size = HumanBytes(part.space.stored).to_string();
+        let title = [part.name, part.version].join(" ");
+        let kind = part.kind.map_or("", |kind| kind.as_str());
         svg.push_str(&format!(
-            "<g><title>{}: {size}</title><rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" style=\"--hue:{hue}\"/>",
-            escape(name)
+            "<g><title>{}: {size} {kind}</title><rect class=\"{} shade{}\" x=\"{x:.1}\" \
+             y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>",
+            escape(title.trim()),
+            part.class(),
+            number % SHADES
         ));
-        // A part of a number would be misleading.
-        let of_size = shortened(&size, width).filter(|text| *text == size);
-        let lines = [shortened(name, width), of_size];
-        let room = fitting(LINE, height - MARGIN);
-        for (number, text) in lines.into_iter().flatten().take(room).enumerate() {
-            svg.push_str(&format!(
-                "<text x=\"{:.2}\" y=\"{:.2}\">{}</text>",
-                x + MARGIN,
-                y + LINE * (number + 1) as f64,
-                escape(&text)
-            ));
+        if let Some(label) = label([part.name, part.version, &size], width, height) {
+            svg.push_str(&label.render(tile));
         }
         svg.push_str("</g>\n");
     }
     svg + "</svg>\n"
 }
 
+/// Returns the text that fits into a tile: the name, then version and size as far as there is room
+/// for them. `None` if the name has no room in any form.
+fn label([name, version, size]: [&str; 3], width: f64, height: f64) -> Option<Label> {
+    let fitting = |letters: f64, is_turned: bool| {
+        let (across, down) = if is_turned {
+            (height, width)
+        } else {
+            (width, height)
+        };
+        let in_line = count(letters * LETTER, across - 2.0 * MARGIN);
+        let room = count(letters * LINE, down - MARGIN);
+        let mut lines = broken(name, in_line).filter(|lines| lines.len() <= room)?;
+        for more in [version, size] {
+            if !more.is_empty() && more.chars().count() <= in_line && lines.len() < room {
+                lines.push(more.to_owned());
+            }
+        }
+        Some(Label {
+            lines,
+            letters,
+            is_turned,
+        })
+    };
+    let turned = (height > width).then_some(true);
+    LETTERS.iter().find_map(|letters| {
+        std::iter::once(false)
+            .chain(turned)
+            .find_map(|is_turned| fitting(*letters, is_turned))
+    })
+}
+
 /// Returns the number of letters or lines that fit. The largest treemap has room for fewer than
 /// 255.
-fn fitting(size: f64, room: f64) -> usize {
+fn count(size: f64, room: f64) -> usize {
     (1..=u8::MAX)
         .take_while(|count| f64::from(*count) * size <= room)
         .count()
 }
 
-/// Returns the start of a text that fits, or `None` if that is too short to be useful.
-fn shortened(text: &str, width: f64) -> Option<String> {
-    let letters = fitting(LETTER, width - 2.0 * MARGIN);
-    if text.chars().count() <= letters {
-        return Some(text.to_owned());
+/// Breaks a name into lines behind its separators. `None` if a piece is longer than a line.
+fn broken(name: &str, letters: usize) -> Option<Vec<String>> {
+    let mut lines = vec![String::new()];
+    for piece in name.split_inclusive(['-', '_', '.', ' ']) {
+        let len = |text: &str| text.chars().count();
+        // A blank at the end of a line takes no room.
+        if len(piece.trim_end()) > letters {
+            return None;
+        }
+        match lines.last_mut() {
+            Some(line) if len(line) + len(piece.trim_end()) <= letters => line.push_str(piece),
+            _ => lines.push(piece.to_owned()),
+        }
     }
-    (letters > LETTERS_MIN).then(|| text.chars().take(letters - 1).collect::<String>() + "…")
+    Some(lines)
+}
+
+impl Label {
+    fn render(&self, tile: Tile) -> String {
+        let mut text = String::new();
+        for (number, line) in self.lines.iter().enumerate() {
+            let along = self.letters * (1.0 + LINE * number as f64) + MARGIN / 2.0;
+            let (x, y) = if self.is_turned {
+                (tile.x + tile.width - along, tile.y + MARGIN)
+            } else {
+                (tile.x + MARGIN, tile.y + along)
+            };
+            let turned = if self.is_turned {
+                format!(" transform=\"rotate(90 {x:.1} {y:.1})\"")
+            } else {
+                String::new()
+            };
+            text.push_str(&format!(
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\"{turned}>{}</text>",
+                self.letters,
+                escape(line.trim_end())
+            ));
+        }
+        text
+    }
 }
 
 /// Lays parts out, the largest first. The parts are split into halves of nearly equal weight, which
@@ -145,39 +226,71 @@ fn lay_out(weights: &[u64], whole: Tile) -> Vec<Tile> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn many_packages_share_what_could_not_be_seen() {
-        let sizes: Vec<(String, u64)> = (0..300u64)
-            .map(|number| {
-                (
-                    format!("package-{number}"),
-                    200_000_000 / (1 + number * number),
-                )
-            })
-            .collect();
-        let parts = with_rest(&sizes);
-        assert!(parts.len() < 60, "{}", parts.len());
-        let total = |parts: &[(String, u64)]| parts.iter().map(|(_, size)| size).sum::<u64>();
-        assert_eq!(total(&parts), total(&sizes));
-        let (last, _) = parts.last().expect("there are some");
-        assert_eq!(*last, format!("{} more", 301 - parts.len()));
-        assert!(with_rest(&[]).is_empty());
+    fn space(bytes: u64) -> Space {
+        Space {
+            files: 1,
+            bytes,
+            stored: bytes,
+        }
     }
 
     #[test]
-    fn names_are_shortened_to_their_room() {
-        for (text, width, expected) in [
-            ("numpy", 60.0, Some("numpy")),
-            ("a-name-that-is-long", 60.0, Some("a-name…")),
-            ("ürgelange", 50.0, Some("ürgel…")),
-            ("numpy", 30.0, None),
-            ("", 0.0, Some("")),
+    fn many_packages_share_what_could_not_be_seen() {
+        let names: Vec<String> = (0..300).map(|number| format!("package-{number}")).collect();
+        let parts: Vec<Part> = names
+            .iter()
+            .zip(1u64..)
+            .map(|(name, number)| Part::rest(name, space(200_000_000 / (number * number))))
+            .collect();
+        let (shown, rest) = with_rest(&parts);
+        assert!(shown.len() < 60, "{}", shown.len());
+        let total = |parts: &[Part]| parts.iter().map(|part| part.space.stored).sum::<u64>();
+        assert_eq!(total(shown) + rest.stored, total(&parts));
+        let picture = render(&parts);
+        let last = format!("<title>{} more: ", 300 - shown.len());
+        assert_eq!(picture.matches(&last).count(), WHOLES.len(), "{picture}");
+        let (shown, rest) = with_rest(&[]);
+        assert!(shown.is_empty() && rest == Space::default());
+    }
+
+    /// Names in the picture are whole (B18): "site-p…" says nothing.
+    #[test]
+    fn names_are_broken_or_left_out_but_never_cut() {
+        let check = |name: &str, letters, expected: Option<&[&str]>| {
+            let lines = broken(name, letters);
+            let lines = lines.as_ref().map(|lines| {
+                let lines = lines.iter().map(String::as_str);
+                lines.collect::<Vec<_>>()
+            });
+            assert_eq!(lines.as_deref(), expected, "{name} {letters}");
+        };
+        check("numpy", 5, Some(&["numpy"]));
+        check("numpy", 4, None);
+        check(
+            "a-name-that-is-long",
+            7,
+            Some(&["a-name-", "that-", "is-long"]),
+        );
+        check(
+            "files of no package",
+            8,
+            Some(&["files of ", "no ", "package"]),
+        );
+        check("ürgelange", 9, Some(&["ürgelange"]));
+        check("", 0, Some(&[""]));
+        for (name, width, height) in [
+            ("scikit-learn", 500.0, 300.0),
+            ("scikit-learn", 60.0, 50.0),
+            ("scikit-learn", 25.0, 120.0),
+            ("scikit-learn", 20.0, 20.0),
         ] {
-            assert_eq!(
-                shortened(text, width).as_deref(),
-                expected,
-                "{text} {width}"
-            );
+            let label = label([name, "1.9.1", "12.00 MiB"], width, height);
+            let Some(label) = label else {
+                assert_eq!(width, 20.0);
+                continue;
+            };
+            assert!(label.lines.concat().starts_with(name), "{label:?}");
+            assert_eq!(label.is_turned, width == 25.0, "{label:?}");
         }
     }
 

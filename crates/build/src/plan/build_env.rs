@@ -17,6 +17,9 @@ pub struct BuildEnv {
     pub netrc: Option<PathBuf>,
     /// The user's variables for pip and uv, with their values.
     pub installers: Vec<(String, String)>,
+    /// Existing files and directories of this machine that variables name, such as certificates,
+    /// each with the variable.
+    pub host_files: Vec<(String, PathBuf)>,
 }
 
 impl BuildEnv {

@@ -7,6 +7,8 @@ use std::{
 
 use super::PackageSettings;
 
+/// Name of requirements that the command line has, without a file.
+pub(crate) const INLINE: &str = "--pip";
 /// Name of an environment file where the user named none.
 const UNNAMED: &str = "environment.yml";
 
@@ -39,6 +41,22 @@ impl Packages {
         match self {
             Self::Conda(conda) => conda.source().unwrap_or(Path::new(UNNAMED)),
             Self::Requirements(venv) => &venv.requirements,
+        }
+    }
+
+    /// Returns whether the packages come from a file.
+    pub(super) fn is_named(&self) -> bool {
+        match self {
+            Self::Conda(conda) => conda.source().is_some(),
+            Self::Requirements(_) => true,
+        }
+    }
+
+    /// Returns the request for conda packages, if there is one.
+    pub(super) fn request(&self) -> Option<&PackageRequest> {
+        match self {
+            Self::Conda(conda) => conda.request(),
+            Self::Requirements(_) => None,
         }
     }
 
@@ -128,6 +146,20 @@ impl PackageRequest {
         }
     }
 
+    /// Writes the lines of a plan about packages that are named without a file.
+    pub(super) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (title, list) in [
+            ("packages      ", &self.packages),
+            ("channels      ", &self.channels),
+        ] {
+            if !list.is_empty() {
+                let list = list.join(", ");
+                writeln!(f, "{title}{}", condense_prefix::without_secrets(&list))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -183,6 +215,8 @@ impl fmt::Display for PythonChoice {
 pub struct ExtraInputs {
     /// A requirements file for pip.
     pub requirements: Option<PathBuf>,
+    /// Requirements for pip that the command line has, without a file.
+    pub pip: Vec<String>,
     /// Script that is run in the container before anything is installed.
     pub pre_install: Option<GivenText>,
     /// Script that is run in the container after everything is installed.
@@ -202,6 +236,24 @@ pub struct ExtraInputs {
 }
 
 impl ExtraInputs {
+    /// Returns whether pip has something to install besides what an environment file lists.
+    pub(crate) fn has_requirements(&self) -> bool {
+        self.requirements.is_some() || !self.pip.is_empty()
+    }
+
+    /// Returns the requirements of the command line, without credentials.
+    pub(super) fn shown_pip(&self) -> String {
+        let lines = self.pip.iter();
+        let lines = lines.map(|line| condense_prefix::without_secrets(line));
+        lines.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns the path by which findings name the requirements, if there are any.
+    pub(crate) fn requirements_path(&self) -> Option<&Path> {
+        let inline = (!self.pip.is_empty()).then_some(Path::new(INLINE));
+        self.requirements.as_deref().or(inline)
+    }
+
     /// Returns the files with the titles under which a plan shows them.
     pub(super) fn titled_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         fn path(given: Option<&GivenText>) -> Option<&Path> {

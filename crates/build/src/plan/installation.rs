@@ -57,7 +57,12 @@ pub(super) fn describe(compression: Option<Compression>) -> String {
 
 impl fmt::Display for EnvironmentInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "environment   {}", self.packages.source().display())?;
+        if self.packages.is_named() {
+            writeln!(f, "environment   {}", self.packages.source().display())?;
+        }
+        if let Some(request) = self.packages.request() {
+            request.show(f)?;
+        }
         if let Some(venv) = self.packages.venv() {
             let site = if venv.system_site_packages {
                 ", with its packages"
@@ -75,6 +80,9 @@ impl fmt::Display for EnvironmentInput {
         }
         for (title, path) in self.extra.titled_files() {
             writeln!(f, "{title}{}", path.display())?;
+        }
+        if !self.extra.pip.is_empty() {
+            writeln!(f, "pip           {}", self.extra.shown_pip())?;
         }
         if self.extra.uv {
             writeln!(f, "for pip       uv")?;

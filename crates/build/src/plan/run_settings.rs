@@ -50,6 +50,8 @@ pub struct Checks {
     pub machine: condense_check::Machine,
     /// Findings that do not end the run.
     pub allowed: Vec<&'static condense_check::Code>,
+    /// Python packages of the user, which programs may take instead of those of the environment.
+    pub host_python: condense_check::HostPython,
 }
 
 /// Access to registries, and the cache of their images.

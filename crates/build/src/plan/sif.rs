@@ -106,14 +106,10 @@ impl fmt::Display for SifPlan {
             }
         }
         if let Some(request) = request {
-            for (title, list) in [
-                ("packages      ", &request.packages),
-                ("channels      ", &request.channels),
-            ] {
-                if !list.is_empty() {
-                    writeln!(f, "{title}{}", list.join(", "))?;
-                }
-            }
+            request.show(f)?;
+        }
+        if !input.extra.pip.is_empty() {
+            writeln!(f, "pip           {}", input.extra.shown_pip())?;
         }
         for command in &input.post {
             writeln!(f, "post          {command}")?;

@@ -23,6 +23,8 @@ pub struct UpdatePlan {
     /// Requirements and scripts of the change. The choice between pip and uv is taken from the
     /// build before.
     pub extra: ExtraInputs,
+    /// Conda packages that are added or removed.
+    pub change: PackageChange,
     /// The user's own text for common.sh, in place of the text before.
     pub extra_text: Option<String>,
     /// Further programs, in place of those before.
@@ -48,6 +50,28 @@ pub enum UpdatedKind {
     Conda,
     /// A virtual environment of `pip-containerize`.
     Venv,
+    /// Either of them.
+    Any,
+}
+
+/// Change of the conda packages of an environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PackageChange {
+    /// Environment file whose packages are added.
+    pub file: Option<PathBuf>,
+    /// Packages that are added, or that get another version.
+    pub add: Vec<String>,
+    /// Channels with a lower priority than those of the environment.
+    pub channels: Vec<String>,
+    /// Packages that are removed.
+    pub remove: Vec<String>,
+}
+
+impl PackageChange {
+    /// Returns whether no package is added or removed.
+    pub fn is_empty(&self) -> bool {
+        self.file.is_none() && self.add.is_empty() && self.remove.is_empty()
+    }
 }
 
 /// The next generation: the change, with everything else as it was built.
@@ -99,7 +123,9 @@ impl UpdatePlan {
         names.extend(remembered.build_env.clone());
         names.sort();
         names.dedup();
+        let wants_no_user_site = settings.rules.no_user_site;
         settings.rules = SiteRules::of_launch(remembered.launch.as_deref());
+        settings.rules.no_user_site |= wants_no_user_site;
         settings
     }
 }
@@ -116,8 +142,24 @@ fn compression(before: &Receipt) -> Option<Compression> {
 impl fmt::Display for UpdatePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "changes       {}", self.dir.display())?;
+        if let Some(file) = &self.change.file {
+            write!(f, "\nenvironment   {}", file.display())?;
+        }
+        for (title, list) in [
+            ("adds          ", &self.change.add),
+            ("channels      ", &self.change.channels),
+            ("removes       ", &self.change.remove),
+        ] {
+            if !list.is_empty() {
+                let list = list.join(", ");
+                write!(f, "\n{title}{}", condense_prefix::without_secrets(&list))?;
+            }
+        }
         for (title, path) in self.extra.titled_files() {
             write!(f, "\n{title}{}", path.display())?;
+        }
+        if !self.extra.pip.is_empty() {
+            write!(f, "\npip           {}", self.extra.shown_pip())?;
         }
         if self.extra.no_cache {
             write!(f, "\npip's cache   none")?;

@@ -50,6 +50,13 @@ pub(super) enum BaseBlocks {
     BelowOverlay(Donor),
 }
 
+/// What a base has at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Directory,
+    Other,
+}
+
 /// Origin of the image, as it follows `bootstrap:` and `from:` in a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
@@ -80,6 +87,27 @@ impl Beginning {
             origin,
             files,
         })
+    }
+
+    /// Looks for a path in the base, without following links.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
+    pub(super) fn find(&self, path: &Path) -> anyhow::Result<Option<Found>> {
+        let is_directory = match &self.blocks {
+            BaseBlocks::BelowOverlay(donor) => {
+                let found = donor.reader().lookup(path)?;
+                found.map(|node| node.is_directory())
+            }
+            _ => {
+                let found = self.tree.entry_at(path);
+                found.map(|entry| entry.kind.is_directory())
+            }
+        };
+        Ok(is_directory.map(|is_directory| match is_directory {
+            true => Found::Directory,
+            false => Found::Other,
+        }))
     }
 
     /// Returns the time at which the base was made, in seconds since 1970, if it is an image.

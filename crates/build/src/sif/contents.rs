@@ -1,15 +1,19 @@
 //! Responsible for everything that is added to the base: the environment, the user's files and the
 //! files of runtimes.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use condense_image::{Existing, Mtime, Tree};
 use condense_installation::{ContainerFiles, ContainerSite};
+use condense_jobs::RUN_SCRIPTS_DIR;
 use sha2::{Digest, Sha256};
 
 use super::{
-    base::{Beginning, Origin},
+    base::{Beginning, Found, Origin},
     install::Installed,
 };
 use crate::{build::Build, pack::scan_options, plan::SifPlan};
@@ -49,7 +53,9 @@ impl<'a> Contents<'a> {
                 variables: settings.rules.variables_for(base.known())?,
                 binds: base.site_binds(settings)?,
                 flags: settings.rules.flags_for(base.known())?,
+                no_user_site: settings.rules.no_user_site,
             },
+            last_on_path: Some(RUN_SCRIPTS_DIR.into()),
         };
         let stamp = plan
             .output
@@ -70,8 +76,11 @@ impl<'a> Contents<'a> {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read, or if it has no place in the tree.
-    pub(super) fn graft(&self, tree: &mut Tree) -> anyhow::Result<()> {
+    pub(super) fn graft(&self, beginning: &mut Beginning) -> anyhow::Result<()> {
+        let run_scripts = self.run_scripts(beginning)?;
+        let tree = &mut beginning.tree;
         tree.set_mtime_of_additions(self.stamp);
+        tree.graft("/", run_scripts, Existing::Merge)?;
         if let Some(installed) = self.installed {
             let options = scan_options(Mtime::Set(self.stamp));
             let environments = Tree::scan(&installed.root, &options)?;
@@ -85,6 +94,23 @@ impl<'a> Contents<'a> {
                 .with_context(|| format!("cannot copy `{}`", copy.source.display()))?;
         }
         Ok(())
+    }
+
+    /// Returns a tree of the run scripts. The base's files of these names stay.
+    fn run_scripts(&self, beginning: &Beginning) -> anyhow::Result<Tree> {
+        let mut files = Tree::new();
+        files.set_mtime_of_additions(self.stamp);
+        let dir = Path::new(RUN_SCRIPTS_DIR);
+        if beginning.find(dir)? == Some(Found::Other) {
+            return Ok(files);
+        }
+        for script in condense_jobs::run_scripts() {
+            let path = dir.join(script.name);
+            if beginning.find(&path)?.is_none() {
+                files.add_bytes(path, script.text.into_bytes(), script.mode)?;
+            }
+        }
+        Ok(files)
     }
 
     /// Returns a tree of the runtimes' files and of the files that record how the image was made.

@@ -72,10 +72,10 @@ impl<'a> Loaded<'a> {
         inputs.add_commands(&input.post);
         let environment = match &input.content {
             SifContent::Conda(conda) => {
-                let with_pip = input.extra.requirements.is_some();
+                let with_pip = input.extra.has_requirements();
                 let mut asked = LoadedRequest::load(conda, with_pip, &input.settings)?;
                 asked.apply_condarc(&input.settings)?;
-                asked.require(&inputs, report);
+                asked.require(&inputs, report)?;
                 LoadedContent::Conda(conda, Box::new(asked))
             }
             SifContent::OnTop => LoadedContent::OnTop,

@@ -7,7 +7,7 @@ use condense_image::{Donor, PackOptions, Reader};
 use condense_installation::{Launch, Program};
 use condense_prefix::{EnvironmentSpec, Lock, PipPackage, Solution, Target};
 
-use super::previous::PreviousGeneration;
+use super::{packages::CondaChange, previous::PreviousGeneration};
 use crate::{
     build::Build,
     compression::{GzipReason, ImageCompression},
@@ -22,6 +22,10 @@ pub(super) struct PackageFacts {
     pub(super) spec: EnvironmentSpec,
     /// Requirements that pip installs now.
     pub(super) requirements: EnvironmentSpec,
+    /// Conda packages that are added or removed now.
+    pub(super) conda: CondaChange,
+    /// Whether the conda packages stay as they are.
+    pub(super) is_conda_idle: bool,
     pub(super) target: Target,
     /// Lock of the installed packages, if there is one.
     pub(super) lock: Option<Lock>,
@@ -49,6 +53,8 @@ pub(super) struct Update<'a> {
 pub(super) struct Changed {
     pub(super) packed: Packed,
     pub(super) solution: Solution,
+    /// Everything that is asked for now, if the conda packages have changed.
+    pub(super) asked: Option<EnvironmentSpec>,
     pub(super) pip_report: Option<String>,
     pub(super) pip_packages: Vec<PipPackage>,
     pub(super) replaced_by_pip: Vec<String>,
@@ -108,7 +114,7 @@ impl Change<'_> {
         Ok(condense_prefix::render_updated_lock(
             self.facts.lock.as_ref(),
             &changed.solution,
-            &self.facts.spec,
+            changed.asked.as_ref().unwrap_or(&self.facts.spec),
             &self.facts.requirements,
             changed.pip_report.as_deref(),
             &changed.pip_packages,
@@ -147,6 +153,9 @@ impl Update<'_> {
         if let Some(script) = build.inputs.script_names().first() {
             return Some(format!("`{script}` runs in it"));
         }
+        if !change.facts.is_conda_idle {
+            return Some("its conda packages change".to_owned());
+        }
         if change.before.receipt.update_state.launch.is_none() {
             return Some("nobody has written down yet how it is activated".to_owned());
         }
@@ -184,6 +193,7 @@ impl Update<'_> {
             },
             extra_text: extra_text.clone(),
             shell: shell_of(extra_text.as_deref()),
+            no_user_site: self.build.settings().rules.no_user_site,
             ..before.clone()
         }
     }

@@ -87,6 +87,7 @@ impl Update<'_> {
         Ok(Ok(Changed {
             packed,
             solution: solution.clone(),
+            asked: None,
             pip_report: grafted.and_then(|grafted| grafted.pip_report),
             pip_packages,
             replaced_by_pip: remembered.replaced_by_pip.clone(),

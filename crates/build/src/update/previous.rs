@@ -10,16 +10,19 @@ use anyhow::{Context, bail};
 use condense_image::{Reader, Tree};
 use condense_installation::{
     AliasedFile, BaseRecord, Claim, FileAlias, FileRole, HostView, InstallationMode,
-    InterpreterOrigin, InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Tykky, UpdateState,
+    InterpreterOrigin, InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Runtime, Tykky,
+    UpdateState,
 };
 use condense_prefix::{
-    EnvironmentSpec, HostPython, Interpreter, Lock, SpecContext, Target, Uv, Venv,
+    EnvironmentSpec, HostPython, Interpreter, Lock, PipPackage, SpecContext, Target, Uv, Venv,
 };
 
 use crate::{
+    compression::ImageMount,
     generation::{IMAGE, LOCK, file_record},
     inputs::LoadedInputs,
     plan::{UpdatePlan, UpdatedKind},
+    session::Session,
 };
 use condense_diagnostics::UserError;
 
@@ -79,6 +82,37 @@ impl PreviousGeneration {
         })
     }
 
+    /// Returns whether the generation is a virtual environment.
+    pub(super) fn is_venv(&self) -> bool {
+        self.receipt.mode == InstallationMode::Venv
+    }
+
+    /// Returns whether the runtime of this machine, if there is one, can mount the image. It may be
+    /// from a machine with another runtime.
+    ///
+    /// # Errors
+    /// Returns an error if the image cannot be read.
+    pub(super) fn is_mountable(&self, session: Session) -> anyhow::Result<bool> {
+        let named = session.settings.runtime.as_deref();
+        let Ok(runtime) = Runtime::find(named, session.search_path) else {
+            return Ok(true);
+        };
+        let mount = ImageMount {
+            runtime: &runtime,
+            base: &self.base,
+            image: &self.image,
+            codec: Reader::open(&self.image)?.superblock().codec,
+            mount_point: &self.receipt.mount_point,
+        };
+        Ok(mount.known_refusal().is_none())
+    }
+
+    /// Returns the packages that pip has installed.
+    pub(super) fn pip_packages(&self) -> Vec<PipPackage> {
+        let known = self.receipt.update_state.pip_packages.iter();
+        known.cloned().map(Into::into).collect()
+    }
+
     /// Returns the path of the base.
     pub(super) fn base_path(&self) -> &Path {
         &self.base
@@ -109,7 +143,8 @@ impl PreviousGeneration {
         inputs: &LoadedInputs,
         spec_context: &SpecContext,
     ) -> EnvironmentSpec {
-        let mut files = self.receipt.inputs.iter();
+        // An update that changes conda packages adds a file with everything that is asked for then.
+        let mut files = self.receipt.inputs.iter().rev();
         let file = files.find(|input| input.role == Some(FileRole::Environment));
         let loaded = file
             .filter(|_| self.receipt.mode == InstallationMode::Conda)
@@ -229,8 +264,8 @@ impl PreviousGeneration {
 fn check_mode(mode: &InstallationMode, plan: &UpdatePlan, again: &str) -> anyhow::Result<()> {
     let shown = plan.dir.display();
     match (mode, plan.kind) {
-        (InstallationMode::Conda, UpdatedKind::Conda)
-        | (InstallationMode::Venv, UpdatedKind::Venv) => Ok(()),
+        (InstallationMode::Conda, UpdatedKind::Conda | UpdatedKind::Any)
+        | (InstallationMode::Venv, UpdatedKind::Venv | UpdatedKind::Any) => Ok(()),
         (InstallationMode::Conda, UpdatedKind::Venv) => bail!(UserError::new(
             format!("`{shown}` is a conda environment"),
             "use `conda-containerize update`",

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-use condense_installation::{Assembly, BaseMode, Claim, Receipt, Staged, UpdateState};
+use anyhow::{Context, bail};
+use condense_installation::{Assembly, BaseMode, Claim, FileRole, Receipt, Staged, UpdateState};
 
 use super::change::{Changed, Update};
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     pack::Packed,
     verify,
 };
+
+/// Name of the file with everything that is asked for after a change of conda packages.
+const ASKED: &str = "environment.yml";
 
 impl Update<'_> {
     /// Puts the generation together where no other process sees it.
@@ -27,10 +30,19 @@ impl Update<'_> {
         let before = self.change.before;
         let old = &before.receipt;
         let folder = PathBuf::from(format!("previous_input/{}", claim.generation()));
-        let kept = self.build.inputs.kept(&folder, &folder);
+        let kept = self.build.inputs.kept(&folder, &folder.join(ASKED));
         let (mut share, mut inputs) = (before.inputs()?, old.inputs.clone());
         for (role, path, bytes) in kept {
             inputs.push(file_record(Some(role), &path, &bytes));
+            share.push((path, bytes));
+        }
+        if let Some(asked) = &changed.asked {
+            let path = folder.join(ASKED);
+            let text = asked
+                .to_environment_file(&changed.solution)
+                .context("failed to write down what is asked for")?;
+            let bytes = text.into_bytes();
+            inputs.push(file_record(Some(FileRole::Environment), &path, &bytes));
             share.push((path, bytes));
         }
         let report = match &changed.pip_report {

@@ -34,15 +34,25 @@ impl Update<'_> {
         } else {
             solution
         };
-        let steps = BuildSteps::reopen(&place, &solution, &change.facts.requirements)?;
         let known = self.known_pip_packages(&place)?;
+        let (solution, asked, extended) = if change.facts.is_conda_idle {
+            (solution, None, Vec::new())
+        } else {
+            let changed = self.change_packages(&place, solution)?;
+            (changed.solution, Some(changed.asked), changed.extended)
+        };
+        let mut steps = BuildSteps::reopen(&place, &solution, &change.facts.requirements)?;
+        for extended in extended {
+            steps.take_over(extended);
+        }
+        let spec = asked.as_ref().unwrap_or(&change.facts.spec);
         let installed = Installed {
             place,
             solution,
             steps,
             base_env_vars,
         };
-        let mut made = build.finish_prefix(installed, &change.facts.spec, &change.facts.target)?;
+        let mut made = build.finish_prefix(installed, spec, &change.facts.target)?;
         if own_conda {
             made.solution = Solution::from_records(&made.place, &change.facts.target)?;
         }
@@ -75,6 +85,7 @@ impl Update<'_> {
             pip_report: made.finished.pip_report,
             pip_packages: made.finished.pip_packages,
             replaced_by_pip: made.finished.replaced_by_pip,
+            asked: asked.map(|_| made.asked),
             solution: made.solution,
             launch,
         })

@@ -49,6 +49,7 @@ impl Wrap<'_> {
             shell: shell_of(extra_text.as_deref()),
             extra_text: extra_text.clone(),
             hand_written: None,
+            no_user_site: settings.rules.no_user_site,
         })
     }
 

@@ -378,3 +378,32 @@ fn every_known_driver_of_amd_tells_its_rocm() {
         assert_eq!(fact(&tree.host(), &machine, "gpus"), "none");
     }
 }
+
+/// Usability row B13: each kind of answer of a server has its finding.
+#[test]
+fn servers_are_judged_by_their_answers() {
+    let judged = |answer: Answer| {
+        let server = Server {
+            role: "channel",
+            address: "https://c.example/noarch/repodata.json".to_owned(),
+            answer,
+        };
+        let mut health = Health::default();
+        judge_servers(vec![server], &mut health);
+        let codes = health.findings.iter();
+        let codes = codes.map(|finding| (finding.code.name, finding.fix.clone()));
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(judged(Answer::Available { milliseconds: 2000 }), []);
+    let slow = judged(Answer::Available { milliseconds: 2001 });
+    assert_eq!(slow[0].0, "slow-server");
+    assert_eq!(
+        judged(Answer::Missing { status: 404 })[0].0,
+        "missing-index"
+    );
+    let refused = judged(Answer::Unreachable {
+        reason: "connection refused".to_owned(),
+        advice: "set a proxy".to_owned(),
+    });
+    assert_eq!(refused, [("unreachable", "set a proxy".to_owned())]);
+}

@@ -135,6 +135,15 @@ impl ContainerEnvironment {
     }
 }
 
+/// Returns the line that makes a directory the last one of PATH. An image may be the base of
+/// another one, whose script has the line twice.
+pub(super) fn render_end_of_path(dir: &Path) -> String {
+    let dir = quote_path(dir);
+    format!(
+        "case \":${{PATH:-}}:\" in *:{dir}:*) ;; *) export PATH=\"${{PATH:-}}${{PATH:+:}}\"{dir} ;; esac\n"
+    )
+}
+
 fn render_step(step: &ActivationStep) -> Result<Vec<String>> {
     Ok(match step {
         ActivationStep::Set { name, value } => {

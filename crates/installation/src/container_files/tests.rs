@@ -23,6 +23,7 @@ fn container(base: BaseFiles) -> ContainerFiles {
         definition: "bootstrap: localimage\nfrom: b.sif\n".to_owned(),
         environment: Some(environment(Vec::new())),
         site: ContainerSite::default(),
+        last_on_path: None,
     }
 }
 
@@ -118,6 +119,33 @@ fn every_step_changes_its_variable() {
     assert_eq!(value(vec![join.clone()], "A", &[]), format!("{odd}}}b"));
     let both = [("A", "a"), ("B", "c")];
     assert_eq!(value(vec![join], "A", &both), format!("{odd}:'a;c"));
+}
+
+/// Run scripts are behind all other programs, and once, also in an image on top of another one.
+#[test]
+fn the_run_scripts_are_last_on_path() {
+    let mut container = ContainerFiles {
+        last_on_path: Some("/runscripts".into()),
+        ..container(BaseFiles::default())
+    };
+    container.base.environment = text(&container, ENVIRONMENT);
+    let script = text(&container, ENVIRONMENT).unwrap();
+    let output = Command::new("/bin/sh")
+        .args(["-euc", &format!("{script}printf %s \"$PATH\"")])
+        .env_clear()
+        .env("PATH", "/usr/bin")
+        .output()
+        .unwrap();
+    let path = String::from_utf8(output.stdout).unwrap();
+    assert!(path.ends_with(":/usr/bin:/runscripts"), "{path}");
+    assert_eq!(path.matches("/runscripts").count(), 1, "{path}");
+    container.environment = None;
+    container.base.environment = None;
+    assert!(
+        text(&container, ENVIRONMENT)
+            .unwrap()
+            .contains("/runscripts")
+    );
 }
 
 #[test]
@@ -318,4 +346,22 @@ fn help_names_the_settings_that_an_image_cannot_store() {
     assert!(help(&container).contains(line), "{}", help(&container));
     container.environment = None;
     assert!(help(&container).contains(line));
+}
+
+/// Usability row A6: an image that was built so hides the user's own Python packages.
+#[test]
+fn the_user_s_python_packages_are_hidden_unless_a_start_asks_for_them() {
+    let mut container = container(BaseFiles::default());
+    container.site.no_user_site = true;
+    let script = text(&container, ENVIRONMENT).unwrap();
+    for (variable, expected) in [(None, "1"), (Some("1"), "1"), (Some("0"), "")] {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{script}\necho \"${{PYTHONNOUSERSITE-}}\"")]);
+        shell.env_clear();
+        if let Some(value) = variable {
+            shell.env("CONDENSE_NO_USER_SITE", value);
+        }
+        let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        assert_eq!(said.trim(), expected, "{variable:?}");
+    }
 }

@@ -105,6 +105,7 @@ fn launch() -> Launch {
         extra_text: None,
         hand_written: None,
         shell: Shell::Sh,
+        no_user_site: false,
     }
 }
 

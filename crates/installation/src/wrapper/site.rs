@@ -42,6 +42,22 @@ pub(super) fn split_flags(flags: &[String]) -> (Vec<String>, Vec<String>) {
     (always, lines)
 }
 
+/// Returns shell code that sets `flags` to the flags of the runtime and exports the variables, on the
+/// node where it runs.
+///
+/// # Errors
+/// Returns an error for a name that is no name of a variable.
+pub fn render_site_settings(flags: &[String], variables: &[SiteVariable]) -> Result<String> {
+    let (always, lines) = split_flags(flags);
+    let always = quote(always.join(" "));
+    let mut text = format!("flags={}\n", always.to_string_lossy());
+    for line in lines.into_iter().chain(render_variables(variables)?) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
 /// Returns one line of shell code for each variable. The lines start no process.
 pub(super) fn render_variables(variables: &[SiteVariable]) -> Result<Vec<String>> {
     variables

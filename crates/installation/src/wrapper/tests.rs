@@ -72,6 +72,7 @@ fn example() -> Launch {
         extra_text: Some("export MINE=1\n".to_owned()),
         hand_written: Some("export BY_HAND=1\n".to_owned()),
         shell: Shell::Sh,
+        no_user_site: false,
     }
 }
 
@@ -87,6 +88,7 @@ view=base base_path=/opt/rocm/bin:/bin
 install_root=/M_ab12cd3 env_root=/M_ab12cd3/miniforge/envs/env1 inside=/M_ab12cd3/miniforge/envs/env1
 _CW_IS_ISOLATED=yes
 export install_root env_root _CW_IS_ISOLATED OLD_PATH
+no_user_site= host_files='HOST_FILES'
 [ ! -e /dev/kfd ] || flags="$flags --rocm"
 [ ! -e /dev/kfd ] || [ "${MIOPEN_USER_DB_PATH+x}" ] || export MIOPEN_USER_DB_PATH="/tmp/${USER-}-${SLURM_JOB_ID-}"
 if [ -e "$inside" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi
@@ -114,6 +116,7 @@ _C_DIR=$prefix _O_SOURCE=$me
 export MINE=1
 export BY_HAND=1
 "#;
+    let expected = expected.replace("HOST_FILES", &crate::host_files::words());
     assert_eq!(text, expected);
 }
 

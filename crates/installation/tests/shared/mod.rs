@@ -31,6 +31,7 @@ pub(crate) fn launch(
         extra_text: None,
         hand_written: None,
         shell: Shell::Sh,
+        no_user_site: false,
     }
 }
 

@@ -85,6 +85,7 @@ pub fn remove(
         added: Vec::new(),
         removed,
         post_link: Vec::new(),
+        patched: HashSet::new(),
     })
 }
 
@@ -165,13 +166,13 @@ fn removed_together(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::path::Path;
 
     /// Each line is `name: needs needs`.
-    fn solution(packages: &[&str]) -> Solution {
+    pub(in crate::extend) fn solution(packages: &[&str]) -> Solution {
         let records = packages.iter().map(|line| {
             let (name, needed) = line.split_once(':').unwrap();
             let depends: Vec<&str> = needed.split_whitespace().collect();

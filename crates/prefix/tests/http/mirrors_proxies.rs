@@ -277,3 +277,41 @@ fn files_without_certificates_are_refused_by_name() {
         assert!(said.contains(&path.display().to_string()), "{said}");
     }
 }
+
+/// Usability row B13: a certificate that nobody vouches for is named as the reason.
+#[test]
+fn a_server_with_a_certificate_of_its_own_is_explained() {
+    let channel = channel();
+    let (_, config) = authority();
+    let config = Arc::new(config);
+    let server = serve_secure(channel.path(), move |stream| {
+        let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+        Box::new(StreamOwned::new(connection, stream))
+    });
+    let cache = tempfile::tempdir().unwrap();
+    let settings = condense_prefix::NetworkSettings::new(cache.path());
+    let address = format!("{}/noarch/repodata.json", server.url());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let reach = |settings: &condense_prefix::NetworkSettings| {
+        let addresses = [address.parse().unwrap()];
+        let asking = condense_prefix::reach(settings, &addresses);
+        runtime.block_on(asking).unwrap().remove(0)
+    };
+    match reach(&settings) {
+        condense_prefix::Reach::Failure { reason, advice } => {
+            assert!(reason.contains("certificate is not trusted"), "{reason}");
+            assert!(advice.contains("SSL_CERT_FILE"), "{advice}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let trusting = condense_prefix::NetworkSettings {
+        trust: condense_prefix::Trust {
+            verify: false,
+            ..condense_prefix::Trust::default()
+        },
+        ..settings
+    };
+    let answer = reach(&trusting);
+    let is_answer = matches!(answer, condense_prefix::Reach::Answer { status: 200, .. });
+    assert!(is_answer, "{answer:?}");
+}

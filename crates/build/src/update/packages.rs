@@ -1,0 +1,261 @@
+//! Responsible for conda packages that an update adds or removes.
+
+use anyhow::bail;
+use condense_diagnostics::{UserError, closest};
+use condense_prefix::{
+    Change as Addition, EnvironmentSpec, Extended, InstallContext, Kind, Lock, Network, PipPackage,
+    Place, Removal, Solution,
+};
+
+use super::{change::Update, previous::PreviousGeneration};
+use crate::{
+    plan::{PackageChange, PackageSettings, UpdatePlan},
+    report::Report,
+};
+
+/// Change of conda packages, with the environment file of the request loaded.
+#[derive(Debug, Default)]
+pub(super) struct CondaChange {
+    addition: Addition,
+    remove: Vec<String>,
+    /// Request of the environment file, whose lines for pip are installed as well.
+    pub(super) file: Option<EnvironmentSpec>,
+}
+
+/// An environment after a change of its conda packages.
+pub(super) struct ChangedPackages {
+    pub(super) solution: Solution,
+    /// Everything that is asked for now.
+    pub(super) asked: EnvironmentSpec,
+    /// Results of the single changes, with the steps that new packages need.
+    pub(super) extended: Vec<Extended>,
+}
+
+impl CondaChange {
+    /// Loads the environment file of the change, if there is one.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be used for a change, or if the generation is a virtual
+    /// environment, which has no conda packages.
+    pub(super) fn load(plan: &UpdatePlan, before: &PreviousGeneration) -> anyhow::Result<Self> {
+        let PackageChange {
+            file,
+            add,
+            channels,
+            remove,
+        } = &plan.change;
+        if !plan.change.is_empty() && before.is_venv() {
+            bail!(UserError::new(
+                format!(
+                    "`{}` is a virtual environment, which has no conda packages",
+                    plan.dir.display()
+                ),
+                "name requirements for pip: `--pip REQ`, or `-r FILE`",
+            ));
+        }
+        let mut change = Self {
+            addition: Addition {
+                packages: add.clone(),
+                channels: plan.packages.channel_urls(channels)?,
+                ..Addition::default()
+            },
+            remove: remove.clone(),
+            file: None,
+        };
+        if let Some(path) = file {
+            let asked = EnvironmentSpec::load(path, &plan.packages.spec_context)?;
+            let problem = match asked.kind() {
+                Kind::Environment | Kind::List if asked.variables().is_empty() => None,
+                Kind::Environment | Kind::List => {
+                    Some("has `variables:`, which are fixed when an installation is made")
+                }
+                Kind::Explicit => Some("is an `@EXPLICIT` file, which is for new installations"),
+                Kind::Requirements => Some("is a requirements file: give it with `-r`"),
+            };
+            if let Some(problem) = problem {
+                bail!(UserError::new(
+                    format!("`{}` {problem}", path.display()),
+                    "name an environment.yml with `dependencies:`, or the packages themselves",
+                ));
+            }
+            let of_file = Addition::from_spec(&asked);
+            change.addition.packages.extend(of_file.packages);
+            let urls = plan.packages.channel_urls(&of_file.channels)?;
+            change.addition.channels.extend(urls);
+            change.file = Some(asked);
+        }
+        Ok(change)
+    }
+
+    /// Returns whether the packages stay as they are.
+    ///
+    /// # Errors
+    /// Returns an error if a package to add is not valid.
+    pub(super) fn is_idle(
+        &self,
+        spec: &EnvironmentSpec,
+        lock: Option<&Lock>,
+    ) -> anyhow::Result<bool> {
+        if !self.remove.is_empty() {
+            return Ok(false);
+        }
+        if self.addition.packages.is_empty() {
+            return Ok(true);
+        }
+        Ok(match lock {
+            Some(lock) => self.addition.is_satisfied(spec, lock.solution())?,
+            None => false,
+        })
+    }
+
+    /// Checks the packages to remove: they must be installed, and no request may need them.
+    ///
+    /// # Errors
+    /// Returns an error that names the package, and a similar one or the request.
+    pub(super) fn check_removal(
+        &self,
+        spec: &EnvironmentSpec,
+        solution: &Solution,
+        pip: &[PipPackage],
+    ) -> anyhow::Result<()> {
+        let removal = self.removal();
+        if let Some(missing) = removal.missing(solution).next() {
+            bail!(not_installed(missing, solution, pip));
+        }
+        let needed = removal.still_needed(spec, solution);
+        if let Some(first) = needed.first() {
+            let names: Vec<String> = std::iter::once(&first.by)
+                .chain(&self.remove)
+                .map(|name| format!("--remove {name}"))
+                .collect();
+            bail!(UserError::new(
+                format!(
+                    "`{}` cannot be removed: `{}`, which was asked for, needs it",
+                    first.package, first.by
+                ),
+                format!("remove both: `{}`", names.join(" ")),
+            ));
+        }
+        Ok(())
+    }
+
+    fn removal(&self) -> Removal<'_> {
+        Removal {
+            packages: &self.remove,
+            alone: false,
+        }
+    }
+}
+
+/// Returns the error for a package to remove that is not installed.
+fn not_installed(name: &str, solution: &Solution, pip: &[PipPackage]) -> UserError {
+    let of_pip = pip.iter().map(|package| package.name.as_str());
+    let normal = condense_prefix::normalized_name(name);
+    let hint = if of_pip.clone().any(|known| known == normal) {
+        format!(
+            "pip has installed it: `pip uninstall -y {name}` in a `--post-install` script removes it"
+        )
+    } else {
+        match closest(name, solution.names().chain(of_pip)) {
+            Some(similar) => format!("did you mean `{similar}`?"),
+            None => "`condense packages` lists what is installed".to_owned(),
+        }
+    };
+    UserError::new(
+        format!("there is no conda package `{name}` to remove"),
+        hint,
+    )
+}
+
+impl PackageSettings {
+    /// Returns the URLs of channels, by the user's conda configuration if it is followed.
+    ///
+    /// # Errors
+    /// Returns an error if a channel has no meaning in the configuration.
+    pub(crate) fn channel_urls(&self, channels: &[String]) -> anyhow::Result<Vec<String>> {
+        let Some(condarc) = &self.condarc else {
+            return Ok(channels.to_vec());
+        };
+        let mut urls = Vec::new();
+        for channel in channels {
+            urls.extend(condarc.urls(channel)?);
+        }
+        Ok(urls)
+    }
+}
+
+impl Update<'_> {
+    /// Removes and adds conda packages in the unpacked environment.
+    ///
+    /// # Errors
+    /// Returns an error if a package is needed or missing, or if the environment cannot be solved,
+    /// fetched or linked.
+    pub(super) fn change_packages(
+        &self,
+        place: &Place,
+        solution: Solution,
+    ) -> anyhow::Result<ChangedPackages> {
+        let (facts, build) = (&self.change.facts, self.build);
+        let change = &facts.conda;
+        let mut asked = facts.spec.clone();
+        asked.add_requests_of_history(place)?;
+        let mut changed = ChangedPackages {
+            solution,
+            asked,
+            extended: Vec::new(),
+        };
+        let progress: &Report = build.report();
+        if !change.remove.is_empty() {
+            let pip = condense_prefix::pip_packages(place)?;
+            change.check_removal(&changed.asked, &changed.solution, &pip)?;
+            let (asked, solution) = (&mut changed.asked, &changed.solution);
+            let removed =
+                condense_prefix::remove(asked, solution, change.removal(), place, progress)?;
+            changed.add(removed);
+        }
+        if !change.addition.packages.is_empty() {
+            let runtime = condense_threads::network()?;
+            let network = Network::open(build.network_settings())?;
+            let context = InstallContext {
+                target: &facts.target,
+                network: &network,
+                place,
+                scratch: build.scratch(),
+            };
+            let (asked, solution) = (&mut changed.asked, &changed.solution);
+            let added = runtime.block_on(condense_prefix::extend(
+                asked,
+                solution,
+                &change.addition,
+                &context,
+                progress,
+            ))?;
+            build.check_context().check_solution(&added.solution)?;
+            changed.add(added);
+        }
+        changed.describe(progress);
+        Ok(changed)
+    }
+}
+
+impl ChangedPackages {
+    fn add(&mut self, extended: Extended) {
+        self.solution = extended.solution.clone();
+        self.extended.push(extended);
+    }
+
+    fn describe(&self, report: &Report) {
+        let names = |of: fn(&Extended) -> &Vec<String>| {
+            let names = self.extended.iter().flat_map(of).cloned();
+            names.collect::<Vec<String>>().join(", ")
+        };
+        for (verb, names) in [
+            ("Removed", names(|extended| &extended.removed)),
+            ("Added", names(|extended| &extended.added)),
+        ] {
+            if !names.is_empty() {
+                report.info(format!("{verb}: {names}"));
+            }
+        }
+    }
+}

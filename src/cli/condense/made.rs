@@ -1,0 +1,77 @@
+//! Responsible for the JSON of the verbs that make an installation, a generation or a SIF.
+
+use std::{path::Path, process::ExitCode, time::Instant};
+
+use condense_base::BaseImage;
+use condense_build::contents::{Contents, Subject};
+use condense_installation::{Generation, History};
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::cli::Job;
+
+/// Runs a build of the installation in `dir`. With `--json`, the result of the command `name` is
+/// written at the end.
+pub(super) fn installation(
+    name: &str,
+    dir: &Path,
+    build: Job,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let before = visible(dir).map(|generation| generation.number);
+    let started = Instant::now();
+    let code = build(context)?;
+    if !context.console.wants_json() || context.console.has_given_json() {
+        return Ok(code);
+    }
+    let generation = visible(dir);
+    let receipt = generation.as_ref().and_then(|one| one.receipt.as_deref());
+    let number = generation.as_ref().map(|one| one.number);
+    let value = json!({
+        "dir": dir,
+        "generation": number,
+        "changed": number != before,
+        "bytes": generation.as_ref().map(|one| one.bytes),
+        "base": receipt.map(|receipt| &receipt.base.reference),
+        "image": receipt.and_then(|receipt| receipt.image.as_ref()),
+        "packages": packages(dir)?,
+        "seconds": seconds(started),
+    });
+    context.console.json(name, value);
+    Ok(code)
+}
+
+/// Runs a build of the SIF at `path`. With `--json`, the result is written at the end.
+pub(super) fn sif(path: &Path, build: Job, context: &Context) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let code = build(context)?;
+    if !context.console.wants_json() || context.console.has_given_json() {
+        return Ok(code);
+    }
+    let value = json!({
+        "path": path,
+        "bytes": fs_err::metadata(path)?.len(),
+        "sha256": BaseImage::open(path)?.digest()?,
+        "packages": packages(path)?,
+        "seconds": seconds(started),
+    });
+    context.console.json("build", value);
+    Ok(code)
+}
+
+/// Returns the visible generation, or `None` if there is no installation.
+fn visible(dir: &Path) -> Option<Generation> {
+    let generations = History::open(dir).ok()?.generations().ok()?;
+    generations.into_iter().find(|one| one.is_current)
+}
+
+/// Returns the number of packages in an installation or a SIF.
+fn packages(path: &Path) -> anyhow::Result<usize> {
+    let subject = Subject::open(path, None)?;
+    Ok(Contents::load(&subject)?.packages.len())
+}
+
+fn seconds(started: Instant) -> Value {
+    let seconds = started.elapsed().as_secs_f64();
+    ((seconds * 1000.0).round() / 1000.0).into()
+}

@@ -1,0 +1,102 @@
+//! Responsible for the verb `condense update`, which adds packages to an installation and removes
+//! packages from it.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use anyhow::bail;
+use clap::Args;
+use condense_build::plan::{PackageChange, UpdatePlan, UpdatedKind};
+use condense_env_vars::EnvVars;
+
+use super::{
+    Context,
+    inputs::{Inputs, RULE},
+    installations::find,
+    made, subject,
+};
+use crate::{
+    cli::{
+        build_job,
+        update::{self, Asked, UpdateOptions},
+    },
+    console::Console,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = RULE)]
+pub(super) struct Arguments {
+    /// Installation: a name in TYKKY_PATH or a directory; options of the previous build that are
+    /// not given again stay in effect
+    #[arg(value_name = "NAME|DIR")]
+    name: PathBuf,
+    /// Environment file or requirements file whose packages are added; and packages that are added
+    /// or get another version, such as numpy=2
+    #[arg(value_name = "FILE|SPEC")]
+    inputs: Vec<OsString>,
+    /// Conda package that is removed, with what only it needed; may be given several times
+    #[arg(long, value_name = "PKG")]
+    remove: Vec<String>,
+    /// Channel, which comes after those of the environment; may be given several times
+    #[arg(short, long, value_name = "CHANNEL")]
+    channel: Vec<String>,
+    /// Requirement for pip, such as rich or rich==13; may be given several times
+    #[arg(long, value_name = "REQ")]
+    pip: Vec<String>,
+    /// Requirements file for pip
+    #[arg(short = 'r', long, value_name = "FILE")]
+    requirement: Option<PathBuf>,
+    #[command(flatten)]
+    options: UpdateOptions,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes the next generation of the installation, unless nothing changes.
+pub(super) fn run(
+    arguments: Arguments,
+    words: &[OsString],
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let plan = plan(arguments, words, context.env_vars, context.console)?;
+    let dir = plan.dir.clone();
+    let build = build_job(Box::new(plan), |plan| plan.dry_run, condense_build::update);
+    made::installation("update", &dir, build, context)
+}
+
+fn plan(
+    arguments: Arguments,
+    words: &[OsString],
+    env_vars: &EnvVars,
+    console: &Console,
+) -> anyhow::Result<UpdatePlan> {
+    let Arguments {
+        name,
+        inputs,
+        remove,
+        channel,
+        pip,
+        requirement,
+        options,
+        json: _,
+    } = arguments;
+    let dir = find(&name, env_vars);
+    if !dir.exists() {
+        bail!(subject::missing(&name, "installation", &dir, env_vars));
+    }
+    let added = Inputs::read(&inputs, env_vars, console)?.additions(requirement)?;
+    let asked = Asked {
+        program: "condense",
+        kind: UpdatedKind::Any,
+        dir,
+        requirements: added.requirements,
+        pip,
+        change: PackageChange {
+            file: added.file,
+            add: added.packages,
+            channels: channel,
+            remove,
+        },
+    };
+    update::plan(options, asked, words, env_vars, console)
+}
