@@ -62,6 +62,23 @@ pub(crate) struct Console {
 struct Style {
     level: Level,
     renderer: Arc<dyn Renderer>,
+    /// Whether messages go to standard error in every format, since the result of the run is on
+    /// standard output.
+    to_stderr: bool,
+}
+
+impl Style {
+    fn write(&self, message: &Message<'_>, streams: &Streams) {
+        if self.to_stderr {
+            self.renderer.write_to_stderr(message, streams);
+        } else {
+            self.renderer.write(message, streams);
+        }
+    }
+
+    fn uses_stdout(&self) -> bool {
+        self.renderer.uses_stdout() && !self.to_stderr
+    }
 }
 
 impl std::fmt::Debug for Console {
@@ -107,6 +124,7 @@ impl Console {
             style: RwLock::new(Style {
                 level,
                 renderer: Arc::new(TykkyRenderer { colour }),
+                to_stderr: false,
             }),
             colour,
             streams: Streams::of_process(),
@@ -154,9 +172,14 @@ impl Console {
     /// Writes all further messages as JSON, one object on each line, and draws no bars.
     pub(crate) fn set_json(&self) {
         self.change_style(|style| {
-            let to_stdout = style.renderer.uses_stdout();
+            let to_stdout = style.uses_stdout();
             style.renderer = Arc::new(JsonRenderer { to_stdout });
         });
+    }
+
+    /// Writes all further messages to standard error, in any format.
+    pub(crate) fn set_messages_to_stderr(&self) {
+        self.change_style(|style| style.to_stderr = true);
     }
 
     /// Sets the least important level that is shown. Bars are drawn only if [`Level::Info`] is
@@ -243,11 +266,6 @@ impl Console {
     /// Returns whether the user wants the answer as JSON.
     pub(crate) fn wants_json(&self) -> bool {
         self.answer.is_wanted()
-    }
-
-    /// Returns whether the result was written as JSON.
-    pub(crate) fn has_given_json(&self) -> bool {
-        self.answer.is_given()
     }
 
     /// Writes the result of the command `name`, for example `image-ls`, as an object whose first
@@ -352,9 +370,8 @@ impl Reporter for Console {
             text: &text,
             seconds: self.seconds(),
         };
-        self.bars
-            .suspend(|| style.renderer.write(&message, &self.streams));
-        if level == Level::Error && style.renderer.uses_stdout() && self.streams.is_lost() {
+        self.bars.suspend(|| style.write(&message, &self.streams));
+        if level == Level::Error && style.uses_stdout() && self.streams.is_lost() {
             // The error is written to standard error as well, because standard output cannot be
             // written.
             self.write_to_stderr(&style, &text);

@@ -10,7 +10,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_yaml::{Mapping, Value};
 
-use super::build::{InlineScripts, given_text};
+use super::{
+    build::{InlineScripts, given_text},
+    dry_run::DryRunArguments,
+};
 use condense_build::plan::GivenText;
 use condense_catalogue::{expand, is_default, is_of_site, yes_or_no};
 use condense_diagnostics::{UserError, did_you_mean};
@@ -30,9 +33,8 @@ pub(super) struct AdvancedArguments {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRunArguments,
 }
 
 /// Command for which a file is read.
@@ -115,8 +117,9 @@ pub(super) fn read(
     let mut options = words.options;
     for (flag, is_set) in [
         ("--force", arguments.force),
-        ("--dry-run", arguments.dry_run),
         ("--no-user-site", arguments.no_user_site),
+        ("--dry-run", arguments.dry_run.dry_run),
+        ("--json", arguments.dry_run.json),
     ] {
         if is_set {
             options.push(flag.into());

@@ -12,6 +12,7 @@ use condense_image::{BlockSize, Compression};
 
 use super::{
     base::choose_base,
+    dry_run::DryRunArguments,
     network::NetworkArguments,
     run_settings::{self, run_settings},
     site::{SiteArguments, environment_path, other_names},
@@ -62,9 +63,8 @@ pub(super) struct BuildOptions {
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRunArguments,
     /// run pip and uv without a cache, even if PIP_CACHE_DIR or UV_CACHE_DIR is set
     #[arg(long)]
     nocache: bool,
@@ -211,6 +211,7 @@ pub(super) fn plan(
         network,
         given,
     } = options;
+    let dry_run = dry_run.apply(console);
     let read = |path, what| given_text(path, what, env_vars);
     let inputs = ExtraInputs {
         requirements: match asked.requirement {

@@ -17,7 +17,6 @@ pub(super) mod inputs;
 mod installations;
 mod kernel;
 mod lock;
-mod made;
 mod module;
 mod new;
 mod packages;

@@ -20,7 +20,7 @@ use std::{
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{Command, condense::Context, help, sif::SifOptions, usage};
+use super::{Command, condense::Context, dry_run, help, sif::SifOptions, usage};
 use crate::console::{self, Console, OutputStyle, cotainr::CotainrRenderer};
 use condense_env_vars::{self as env_vars, EnvVars};
 use systems::Systems;
@@ -305,16 +305,23 @@ fn renderer(build: &Build, env_vars: &EnvVars) -> anyhow::Result<CotainrRenderer
 /// Builds the image. As in cotainr, the question whether to overwrite comes first.
 fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Result<ExitCode> {
     let Context {
-        console,
-        report,
-        env_vars,
-        interrupt,
+        console, env_vars, ..
     } = context;
     let started = Instant::now();
     let out = build.image_path.clone().unwrap_or_default();
     let out = lexical(&env_vars.cwd.join(out));
-    if out.exists() && !build.more.yes && !build.more.sif.dry_run {
+    let is_dry_run = build.more.sif.dry_run.apply(console);
+    if out.exists() && !build.more.yes && !is_dry_run {
         let dir = out.is_dir();
+        if !dir && console.wants_json() {
+            anyhow::bail!(condense_diagnostics::UserError::new(
+                format!(
+                    "`{}` is there already, and nobody can be asked",
+                    out.display()
+                ),
+                "add `--yes`",
+            ));
+        }
         if !dir && !question::may_overwrite(&out, console)? {
             console.usage(&format!(
                 "You have chosen not to overwrite {}. Exiting.",
@@ -326,14 +333,12 @@ fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Resu
     let accepted = build.accept_licenses;
     let plan = plan::make(build, out, command_line, env_vars, console)?;
     if plan.dry_run {
-        console.data(&plan.to_string());
-        return Ok(ExitCode::SUCCESS);
+        return dry_run::show(&plan, condense_build::preview_sif, context);
     }
     if accepted {
         console.info("No Miniforge is installed, so there is no licence to accept");
     }
-    let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
-    condense_build::build_sif(&plan, search_path.as_ref(), report, interrupt)?;
+    super::build_sif(&plan, context)?;
     let seconds = started.elapsed().as_secs();
     console.info(format!(
         "Finished building {} in {:02}:{:02}:{:02}",

@@ -106,7 +106,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     (
         "pip-containerize update",
-        ["-r more.txt DIR", "--dry-run -r more.txt DIR"],
+        ["-r more.txt DIR", "--dry-run --json -r more.txt DIR"],
     ),
     (
         "pip-containerize advanced",
@@ -443,8 +443,14 @@ mod tests {
 
     /// Commands of `condense` without `--json`, each with the reason.
     const WITHOUT_JSON: [(&str, &str); 9] = [
-        ("condense user-software pack", "commands of a module call it"),
-        ("condense user-software unpack", "commands of a module call it"),
+        (
+            "condense user-software pack",
+            "commands of a module call it",
+        ),
+        (
+            "condense user-software unpack",
+            "commands of a module call it",
+        ),
         ("condense config unset", "it has no result"),
         ("condense config set", "it has no result"),
         ("condense help", "its result is a text for people"),

@@ -10,7 +10,9 @@ mod command_lines;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
+mod dry_run;
 mod help;
+mod made;
 mod mistake;
 pub(crate) mod network;
 pub(crate) mod pip_containerize;
@@ -33,7 +35,7 @@ use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
 
-use condense_build::plan::{InstallationPlan, UpdatePlan, WrapPlan};
+use condense_build::plan::{InstallationPlan, SifPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
@@ -74,39 +76,78 @@ impl Command {
             }
             Self::Replace(job) => return job(context),
             Self::Run(job) => job,
-            Self::Build(plan) => build_job(plan, |plan| plan.dry_run, condense_build::build),
-            Self::Update(plan) => build_job(plan, |plan| plan.dry_run, condense_build::update),
-            Self::Wrap(plan) => build_job(plan, |plan| plan.dry_run, condense_build::wrap),
+            Self::Build(plan) => Box::new(move |context| build_installation(&plan, context)),
+            Self::Update(plan) => Box::new(move |context| update_installation(&plan, context)),
+            Self::Wrap(plan) => Box::new(move |context| {
+                if plan.dry_run {
+                    return dry_run::show(&*plan, condense_build::preview_wrap, context);
+                }
+                let dir = &plan.output.generation.dir;
+                let run = || build(&*plan, condense_build::wrap, context);
+                made::installation("new", dir, run, context)
+            }),
         };
         context.interrupt.listen()?;
         job(context)
     }
 }
 
-/// Makes a job that prints the plan, as text or as JSON, if `is_dry_run` returns true for it, and
-/// builds the plan otherwise.
-fn build_job<P: std::fmt::Display + 'static>(
-    plan: Box<P>,
-    is_dry_run: fn(&P) -> bool,
-    build: fn(&P, &OsStr, &Arc<Report>, &Interrupt) -> anyhow::Result<()>,
-) -> Job {
-    Box::new(move |context| {
-        if is_dry_run(&plan) && context.console.wants_json() {
-            let plan = serde_json::json!({"plan": plan.to_string()});
-            context.console.json("plan", plan);
-        } else if is_dry_run(&plan) {
-            context.console.data(&plan.to_string());
-        } else {
-            let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
-            build(
-                &plan,
-                search_path.as_ref(),
-                context.report,
-                context.interrupt,
-            )?;
-        }
-        Ok(ExitCode::SUCCESS)
-    })
+/// Function of the build crate that carries out a plan, or finds out what a build would do.
+type Run<P, T> = fn(&P, &OsStr, &Arc<Report>, &Interrupt) -> anyhow::Result<T>;
+
+/// Builds an installation, or shows what a build would do.
+///
+/// # Errors
+/// Returns the error of the build.
+pub(crate) fn build_installation(
+    plan: &InstallationPlan,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    if plan.dry_run {
+        return dry_run::show(plan, condense_build::preview_build, context);
+    }
+    let dir = &plan.output.generation.dir;
+    let run = || build(plan, condense_build::build, context);
+    made::installation("new", dir, run, context)
+}
+
+/// Updates an installation, or shows what the update would do.
+///
+/// # Errors
+/// Returns the error of the update.
+pub(crate) fn update_installation(
+    plan: &UpdatePlan,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    if plan.dry_run {
+        return dry_run::show(plan, condense_build::preview_update, context);
+    }
+    let run = || build(plan, condense_build::update, context);
+    made::installation("update", &plan.dir, run, context)
+}
+
+/// Builds a SIF, or shows what the build would do.
+///
+/// # Errors
+/// Returns the error of the build.
+pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
+    if plan.dry_run {
+        return dry_run::show(plan, condense_build::preview_sif, context);
+    }
+    let run = || build(plan, condense_build::build_sif, context);
+    made::sif(&plan.output.file, run, context)
+}
+
+/// Carries out a plan.
+fn build<P>(plan: &P, run: Run<P, ()>, context: &Context) -> anyhow::Result<ExitCode> {
+    let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
+    run(
+        plan,
+        search_path.as_ref(),
+        context.report,
+        context.interrupt,
+    )?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl std::fmt::Debug for Command {

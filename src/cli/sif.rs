@@ -12,7 +12,10 @@ use condense_catalogue::Site;
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
-use super::{network::NetworkArguments, run_settings::run_settings, site::SiteArguments};
+use super::{
+    dry_run::DryRunArguments, network::NetworkArguments, run_settings::run_settings,
+    site::SiteArguments,
+};
 use crate::console::Console;
 
 /// Directory in the image in which cotainr installs conda.
@@ -50,9 +53,8 @@ pub(super) struct SifOptions {
     /// `envs/conda_container_env` below it
     #[arg(long, value_name = "DIR")]
     mount_point: Option<PathBuf>,
-    /// show the plan and exit
-    #[arg(long)]
-    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) dry_run: DryRunArguments,
     /// flat: one root file system with everything in it, which reuses the compressed blocks of the
     /// base; overlay: a copy of the base's file with an overlay partition, which some runtimes and
     /// options do not mount
@@ -139,7 +141,7 @@ pub(super) fn plan(
             source_date_epoch: env_vars.source_date_epoch()?,
         },
         base: asked.base,
-        dry_run: options.dry_run,
+        dry_run: options.dry_run.apply(console),
         settings,
     })
 }

@@ -8,6 +8,7 @@ use condense_image::Compression;
 
 use super::{
     build::{clean, existing, given_text, uv_on_path},
+    dry_run::DryRunArguments,
     network::NetworkArguments,
     run_settings::run_settings,
     site::SiteArguments,
@@ -29,9 +30,8 @@ pub(super) struct UpdateOptions {
     /// files are reused
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRunArguments,
     /// run pip and uv without a cache, in this and later updates
     #[arg(long)]
     nocache: bool,
@@ -91,6 +91,7 @@ pub(super) fn plan(
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<UpdatePlan> {
+    let dry_run = arguments.dry_run.apply(console);
     let read = |path, what| given_text(path, what, env_vars);
     let inputs = ExtraInputs {
         requirements: match asked.requirements {
@@ -130,7 +131,7 @@ pub(super) fn plan(
         },
         compression: arguments.compression,
         source_date_epoch: env_vars.source_date_epoch()?,
-        dry_run: arguments.dry_run,
+        dry_run,
         command_line: std::iter::once(asked.program.to_owned())
             .chain(words.iter().map(|word| word.to_string_lossy().into_owned()))
             .collect(),

@@ -13,6 +13,7 @@ use super::{
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
+    dry_run::DryRunArguments,
     help,
     registries::{self, RegistryOptions},
     run_settings::{checks, compression, keeps_scratch, runtime, scratch_parent},
@@ -62,9 +63,8 @@ struct Common {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRunArguments,
 }
 
 #[derive(Debug, Parser)]
@@ -226,6 +226,7 @@ fn plan(
     console: &Console,
 ) -> anyhow::Result<WrapPlan> {
     common.logging.apply(console);
+    let dry_run = common.dry_run.apply(console);
     if let Some(path) = common.yaml.take() {
         let text = condense_input::read_named_to_string(
             env_vars.cwd.join(&path),
@@ -300,7 +301,7 @@ fn plan(
             base_file: base_file(common.copy_base, &site),
         },
         base,
-        dry_run: common.dry_run,
+        dry_run,
         settings,
     })
 }

@@ -77,7 +77,7 @@ impl CotainrRenderer {
         word: &str,
         message: &Message<'_>,
         colour: Option<&str>,
-        streams: &Streams,
+        stream: Stream<'_>,
     ) {
         let is_problem = message.level <= Level::Warning;
         let time = if self.verbosity >= 2 {
@@ -98,16 +98,17 @@ impl CotainrRenderer {
             }
             _ => format!("{text}\n"),
         };
-        if is_problem {
-            streams.err(&paint(std::io::stderr().is_terminal()));
-        } else {
-            streams.out(&paint(std::io::stdout().is_terminal()));
+        match stream {
+            Stream::ByLevel(streams) if !is_problem => {
+                streams.out(&paint(std::io::stdout().is_terminal()));
+            }
+            Stream::ByLevel(streams) | Stream::Stderr(streams) => {
+                streams.err(&paint(std::io::stderr().is_terminal()));
+            }
         }
     }
-}
 
-impl Renderer for CotainrRenderer {
-    fn write(&self, message: &Message<'_>, streams: &Streams) {
+    fn write_message(&self, message: &Message<'_>, stream: Stream<'_>) {
         let (word, colour) = match message.level {
             Level::Error => ("ERROR:", Some("1")),
             Level::Warning => ("WARNING:", Some("3")),
@@ -115,7 +116,22 @@ impl Renderer for CotainrRenderer {
             Level::Info => ("", None),
             Level::Debug => ("DEBUG:", Some("8")),
         };
-        self.write_line(OWN_LOGGER, word, message, colour, streams);
+        self.write_line(OWN_LOGGER, word, message, colour, stream);
+    }
+}
+
+/// Stream of a message.
+#[derive(Clone, Copy)]
+enum Stream<'a> {
+    /// Standard error for problems, standard output for all other messages, as in cotainr.
+    ByLevel(&'a Streams),
+    /// Standard error for all messages.
+    Stderr(&'a Streams),
+}
+
+impl Renderer for CotainrRenderer {
+    fn write(&self, message: &Message<'_>, streams: &Streams) {
+        self.write_message(message, Stream::ByLevel(streams));
     }
 
     fn write_output(&self, message: &Message<'_>, streams: &Streams) {
@@ -123,11 +139,11 @@ impl Renderer for CotainrRenderer {
             level: Level::Info,
             ..*message
         };
-        self.write_line(INSTALL_LOGGER, "", &message, None, streams);
+        self.write_line(INSTALL_LOGGER, "", &message, None, Stream::ByLevel(streams));
     }
 
     fn write_to_stderr(&self, message: &Message<'_>, streams: &Streams) {
-        self.write(message, streams);
+        self.write_message(message, Stream::Stderr(streams));
     }
 
     fn shows_output(&self) -> Option<bool> {

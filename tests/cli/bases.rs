@@ -271,11 +271,11 @@ fn a_shared_container_is_a_link_and_what_is_done_anyway_brings_no_warning() {
     }
     let text = fs_err::read_to_string(test.path("work/site.yml")).unwrap();
     let site = test.write("site.yml", &text.replace("mamba: no", "mamba: yes"));
-    let mut command = test.program(&["new", "--dry-run", "--prefix"]);
+    let mut command = test.program(&["new", "--dry-run", "--force", "--prefix"]);
     command.arg(&dir).arg(&env).env("CW_GLOBAL_YAML", site);
     let said = command.run().succeeded();
     assert!(
-        said.stdout.contains("not followed by this version: mamba"),
+        said.stderr.contains("not followed by this version: mamba"),
         "{said:#?}"
     );
 }

@@ -47,6 +47,15 @@ fn the_layout_is_tykky_s() {
             "tool-link"
         ]
     );
+    let image = dir.join("img.sqfs");
+    let output = test
+        .condense(&["image", "ls", image.to_str().unwrap()])
+        .output();
+    let list = CommandOutput::from(output.unwrap()).succeeded();
+    assert!(
+        list.stdout.contains("runscripts/conda-python-distributed"),
+        "{list:?}"
+    );
     let target = fs_err::read_link(dir.join("_bin/tool")).unwrap();
     let target = target.to_str().unwrap();
     assert!(

@@ -139,6 +139,7 @@ fn what_users_name_is_bounded_too() {
 fn pipes_of_a_shell_are_read() {
     let test = TestEnv::new();
     let env = test.environment("tool");
+    test.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
     let script = format!(
         "exec {} new --dry-run --prefix installation --base-image ../base --post-install <(echo echo hi) <(cat {})",
         test.path("programs/conda-containerize").display(),

@@ -136,7 +136,7 @@ fn results_of_builds_have_their_shape() {
         &test,
         &[
             (
-                "plan",
+                "dry-run",
                 "new --json --dry-run ./made --base-image ../base env.yml",
             ),
             ("new", "new --json ./made --base-image ../base env.yml"),
@@ -144,8 +144,28 @@ fn results_of_builds_have_their_shape() {
             ("build", "build --json out.sif --base-image ../base env.yml"),
         ],
     );
+    // The names of other tools give the same objects.
+    for (schema, line) in [
+        (
+            "condense.new/1",
+            "conda-containerize new --json --prefix other --base-image ../base env.yml",
+        ),
+        (
+            "condense.build/1",
+            "cotainr build --json other.sif --base-image ../base --conda-env env.yml",
+        ),
+        (
+            "condense.new/1",
+            "wrap-container --json --prefix wrapped -w /bin/sh ../base",
+        ),
+    ] {
+        let said = look(&test, line);
+        assert_eq!(parsed(&said)["schema"], schema, "{said:?}");
+    }
     error(&test, "new --json ./made --base-image ../base env.yml", 1);
     error(&test, "build --json out.sif", 2);
+    let again = "cotainr build --json other.sif --base-image ../base --conda-env env.yml";
+    assert_eq!(error(&test, again, 1)["hint"], "add `--yes`");
 }
 
 #[test]

@@ -94,6 +94,29 @@ fn a_module_is_written_with_its_directory() {
     test.left_nothing();
 }
 
+/// R5: the run scripts are beside the module, and the user's own stay when it is written again.
+#[test]
+fn run_scripts_are_beside_the_module() {
+    let (test, root) = written();
+    let dir = root.join("runscripts");
+    for script in condense_jobs::run_scripts() {
+        let path = dir.join(script.name);
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), script.text);
+        let is_executable = fs_err::metadata(&path).unwrap().permissions().mode() & 0o111 != 0;
+        assert_eq!(is_executable, script.mode & 0o111 != 0, "{}", script.name);
+    }
+    fs_err::write(dir.join("get-master"), "mine").unwrap();
+    fs_err::write(dir.join("own"), "mine").unwrap();
+    fs_err::write(dir.join("conda-python-simple"), "old. Part of condense.").unwrap();
+    module(&test, &[&WORDS[..], &["--force"]].concat()).succeeded();
+    let text = |name: &str| fs_err::read_to_string(dir.join(name)).unwrap();
+    assert_eq!(
+        (text("get-master"), text("own")),
+        ("mine".to_owned(), "mine".to_owned())
+    );
+    assert!(text("conda-python-simple").contains("exec "));
+}
+
 #[test]
 fn a_dry_run_prints_the_file_and_writes_nothing() {
     let test = prepared();
@@ -102,6 +125,15 @@ fn a_dry_run_prints_the_file_and_writes_nothing() {
         &[&WORDS[..], &["--dry-run", "--format", "tcl"]].concat(),
     );
     assert!(said.stdout.starts_with("#%Module\n"), "{said:?}");
+    assert_eq!(said.stderr, "", "{said:?}");
+    let odd = ["mine.sif", "--name", "a+b", "--to", "m[x]", "--dry-run"];
+    let said = module(&test, &odd).succeeded();
+    for words in [
+        "finds no modules in",
+        "takes what follows `+` for a variant",
+    ] {
+        assert!(said.stderr.contains(words), "{said:?}");
+    }
     assert!(!test.path("work/mods").exists() && !test.path("work/software").exists());
     let said = module(&test, &[&WORDS[..], &["--json"]].concat()).succeeded();
     let value: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();

@@ -72,7 +72,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_made() {
         ),
         (
             &["new", "--prefix", "x", "--base-image", base, "req.txt"],
-            "the making of a virtual environment must run in a container",
+            "has no `python3`",
         ),
         (&["update", "dir"], "dir does not exist"),
         (&["advanced", "file"], "No such file"),

@@ -71,7 +71,10 @@ fn a_search_without_result_says_what_there_is() {
         assert!(said.stderr.contains(hint), "{said:?}");
     }
     let said = search(&test, &["--json", "pytorch 2 2 2 2"]);
-    assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{said:?}");
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(value["schema"], "condense.error/1");
+    let said = said.stderr;
+    assert!(said.contains("cannot stand in the build string"), "{said}");
 }
 
 #[test]

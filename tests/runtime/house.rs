@@ -31,6 +31,11 @@ fn python(test: &TestDir, name: &str, text: &str) -> CommandOutput {
     command(test, &["run", name, "python", "-c", text]).run()
 }
 
+fn lacks_numpy(test: &TestDir) -> bool {
+    let said = python(test, "mine", "import numpy");
+    said.status == 1 && said.stderr.contains("ModuleNotFoundError")
+}
+
 fn generation(test: &TestDir, name: &str) -> u64 {
     let said = run(test, &format!("info --json {name}")).succeeded();
     let info: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
@@ -51,7 +56,7 @@ fn an_environment_comes_and_changes_by_names_of_packages() {
         )
         .succeeded();
         python(&test, "mine", "import edge_pip_lib; print('there')").says("there");
-        python(&test, "mine", "import numpy").failed(1, &["ModuleNotFoundError"]);
+        assert!(lacks_numpy(&test));
 
         let said = run(&test, "update mine numpy -c CHANNEL").succeeded();
         assert!(said.stderr.contains("Added: "), "{said:?}");
@@ -65,7 +70,7 @@ fn an_environment_comes_and_changes_by_names_of_packages() {
         assert_eq!(generation(&test, "mine"), 2);
 
         run(&test, "update mine edge-post-link --remove numpy").succeeded();
-        python(&test, "mine", "import numpy").failed(1, &["ModuleNotFoundError"]);
+        assert!(lacks_numpy(&test));
         python(&test, "mine", "import edge_pip_lib; print('there')").says("there");
         assert_eq!(generation(&test, "mine"), 3);
 

@@ -59,7 +59,7 @@ fn write(test: &TestDir, image: &Path, tool: Tool, root: &str, more: &[&str]) ->
         .arg(image)
         .args([
             "--name",
-            "T-x+y",
+            "T-x.z",
             "--version",
             "1",
             "--to",
@@ -111,10 +111,10 @@ fn binds_of_the_user_survive_loading_and_unloading() {
                 &test,
                 tool,
                 &format!(
-                    "show; module load T-x+y/1; show; module unload T-x+y; show\n\
-                     export SINGULARITY_BIND='{odd}'; module load T-x+y; show; module load T-x+y/1; show; module unload T-x+y; show\n\
-                     export SINGULARITY_BINDPATH=/q/; module load T-x+y; show; module unload T-x+y; show\n\
-                     export SINGULARITY_BIND=/new APPTAINER_BIND=/z/; module load T-x+y; show; module unload T-x+y; show\n"
+                    "show; module load T-x.z/1; show; module unload T-x.z; show\n\
+                     export SINGULARITY_BIND='{odd}'; module load T-x.z; show; module load T-x.z/1; show; module unload T-x.z; show\n\
+                     export SINGULARITY_BINDPATH=/q/; module load T-x.z; show; module unload T-x.z; show\n\
+                     export SINGULARITY_BIND=/new APPTAINER_BIND=/z/; module load T-x.z; show; module unload T-x.z; show\n"
                 ),
             );
             let expected = [
@@ -136,7 +136,33 @@ fn binds_of_the_user_survive_loading_and_unloading() {
                 said.stderr
             );
         }
-        fs_err::remove_file(packed).unwrap();
+        fs_err::remove_file(&packed).unwrap();
+        // Loading again is one run of the tool, which unloads first.
+        let program = parts().path("programs/condense").display().to_string();
+        let said = bash(
+            &test,
+            tool,
+            &format!(
+                "module load T-x.z; {program} -q user-software pack \"$CONTAINERROOT\"; module load T-x.z/1; show\n\
+                 rm -f \"$CONTAINERROOT/user-software.squashfs\"; module unload T-x.z; module load T-x.z; show\n\
+                 {program} -q user-software pack --remove \"$CONTAINERROOT\"; module load T-x.z/1\n\
+                 {program} -q user-software unpack --edit \"$CONTAINERROOT\"; module load T-x.z/1; show; module unload T-x.z; show\n"
+            ),
+        );
+        let plain = format!("{root}/runscripts:/runscripts,{root}/user-software");
+        let lines: Vec<&str> = said.stdout.lines().collect();
+        let unpacked = format!("<{plain}:/user-software><unset><unset>");
+        if tool != Tool::EnvironmentModules {
+            // Environment Modules loads a loaded module only with `module reload`.
+            let packed = format!("<{plain}.squashfs:/user-software:image-src=/><unset><unset>");
+            assert_eq!(lines[0], packed, "{tool:?}: {said:?}");
+        }
+        assert_eq!(lines[1], unpacked, "{tool:?}: {said:?}");
+        if tool != Tool::EnvironmentModules {
+            assert_eq!(lines[2], unpacked, "{tool:?}: {said:?}");
+        }
+        assert_eq!(lines[3], "<unset><unset><unset>", "{tool:?}: {said:?}");
+        fs_err::remove_file(Path::new(&root).join("user-software.squashfs.old")).unwrap();
     }
 }
 
@@ -152,9 +178,9 @@ fn a_vanished_image_is_an_error_of_loading_only() {
         let said = bash(
             &test,
             tool,
-            "module load T-x+y/1; echo \"$? $SIF $SIFTMINXPLUSY $EBROOTTMINXPLUSY\"\n\
-             rm -f root/base.sif; module unload T-x+y; echo \"$? ${SIF-unset}\"\n\
-             module load T-x+y/1; echo \"$? ${SIF-unset}\"; module show T-x+y/1; echo $?; module help T-x+y/1; echo $?\n",
+            "module load T-x.z/1; echo \"$? $SIF $SIFTMINXZ $EBROOTTMINXZ\"\n\
+             rm -f root/base.sif; module unload T-x.z; echo \"$? ${SIF-unset}\"\n\
+             module load T-x.z/1; echo \"$? ${SIF-unset}\"; module show T-x.z/1; echo $?; module help T-x.z/1; echo $?\n",
         );
         let image = test.path("root/base.sif").display().to_string();
         let first = format!("0 {image} {image} {}", test.path("root").display());
@@ -165,7 +191,7 @@ fn a_vanished_image_is_an_error_of_loading_only() {
         let text = said.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         let error = "ERROR: Cannot locate the singularity container file base.sif. One potential cause is that it may have been removed from the system.";
         assert!(text.contains(error), "{said:?}");
-        assert!(text.contains("CONTAINERROOT, EBROOTTMINXPLUSY"), "{said:?}");
+        assert!(text.contains("CONTAINERROOT, EBROOTTMINXZ"), "{said:?}");
     }
 }
 
@@ -196,16 +222,16 @@ fn a_session_of_a_user() {
             &test,
             Tool::Lmod,
             &format!(
-                "export PIP_NO_INDEX=1 PIP_FIND_LINKS={wheels}\nmodule load T-x+y\n\
+                "export PIP_NO_INDEX=1 PIP_FIND_LINKS={wheels}\nmodule load T-x.z\n\
                  pip install -q edge_pip_lib || exit 1\n\
                  python -c '{python}'\nlist-packages | grep -i edge.pip.lib\n\
                  make-squashfs --remove 2>/dev/null || exit 2\n\
-                 module load T-x+y/1; python -c '{python}'\n\
+                 module load T-x.z/1; python -c '{python}'\n\
                  pip install -q edge_pip_lib; echo $?\n\
                  start-shell -c '$WITH_CONDA && $WITH_VENV && python -V && python -c pass; echo $?'\n\
                  start-shell -- sh -c 'exit 7'; echo $?\n\
                  unmake-squashfs --edit 2>/dev/null; pip uninstall -q -y edge_pip_lib; echo $?\n\
-                 apptainer -s exec \"$SIF\" python -c 'import sys; print(sys.prefix)'\n"
+                 module load T-x.z/1; apptainer -s exec \"$SIF\" python -c 'import sys; print(sys.prefix)'\n"
             ),
         );
         let lines: Vec<&str> = said.stdout.lines().collect();

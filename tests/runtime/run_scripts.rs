@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use crate::harness::{Account, CommandOutput, Run, Slurm, TestDir, need, parts};
+use crate::harness::{Account, CommandOutput, Run, Slurm, TestDir, as_both, need, parts};
 
 /// Stand-in for Python: prints the variables of a rank in one line, and the node.
 const PYTHON: &str = r#"#!/bin/sh
@@ -428,4 +428,45 @@ fn packages_are_listed_as_pip_lists_them() {
             .run();
         assert_eq!(found.succeeded().text(), expected);
     }
+}
+
+/// R5, R6: a SIF of each layout has the scripts on PATH and at `/runscripts`, and an installation
+/// has them in `bin/`. As root and as an ordinary user.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn images_and_installations_have_the_run_scripts() {
+    as_both(|account| {
+        let test = TestDir::new(account, "run-scripts");
+        test.environment("python=3.11");
+        let python = "import os, sys; e = os.environ; print(e['RANK'], e['WORLD_SIZE'], e['MASTER_ADDR'], sys.argv[1:])";
+        let expected = "0 1 127.0.0.1 ['a b']";
+        for layout in ["flat", "overlay"] {
+            let mut command = test.command(parts().path("programs/condense"));
+            command
+                .env("TMPDIR", test.scratch())
+                .env("CONDENSE_CACHE_DIR", test.path("cache"))
+                .args(["cotainr", "build", "--yes", "--conda-env", "env.yml"])
+                .args(["--layout", layout, "--base-image"])
+                .arg(parts().base())
+                .arg(format!("{layout}.sif"));
+            command.run().succeeded();
+            for program in [
+                "conda-python-distributed",
+                "/runscripts/conda-python-distributed",
+            ] {
+                let image = format!("{layout}.sif");
+                let words = ["exec", &image, program, "-c", python, "a b"];
+                test.command("apptainer").args(words).run().says(expected);
+            }
+        }
+        let installation = test.build("python=3.11");
+        installation
+            .command(account, "conda-python-distributed", ["-c", python, "a b"])
+            .run()
+            .says(expected);
+        installation
+            .command(account, "get-master", ["r[1-2]n[09-10]"])
+            .run()
+            .says("r1n09");
+    });
 }

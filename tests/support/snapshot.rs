@@ -12,7 +12,7 @@ use super::output::CommandOutput;
 const FILTERS: [(&str, &str); 17] = [
     (r"\bcw-[A-Z0-9]{6}\b", "cw-[RANDOM]"),
     (r"\.condense-[A-Za-z0-9]{6}\b", ".condense-[RANDOM]"),
-    (r"LOCAL_TYKKY_[A-Za-z0-9]+", "LOCAL_TYKKY_[SUFFIX]"),
+    (r"(LOCAL|LUMI)_TYKKY_[A-Za-z0-9]+", "${1}_TYKKY_[SUFFIX]"),
     (r"\b[0-9a-f]{64}\b", "[SHA256]"),
     (r"\b[0-9a-f]{32}\b", "[MD5]"),
     (r"\b(condense|cotainr) \d+\.\d+\.\d+", "$1 [VERSION]"),

@@ -86,7 +86,14 @@ fn arrows_between_crates_are_those_of_the_design() {
         ),
         (
             "modules",
-            &["diagnostics", "image", "input", "installation", "publish"],
+            &[
+                "diagnostics",
+                "image",
+                "input",
+                "installation",
+                "jobs",
+                "publish",
+            ],
         ),
         (
             "oci",

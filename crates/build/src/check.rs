@@ -227,6 +227,21 @@ pub(super) fn check_request(
     report_findings(findings, checks, report)
 }
 
+/// Checks the packages that the solver has chosen or that a lock names.
+///
+/// # Errors
+/// Returns an error if a finding is not allowed.
+pub(super) fn check_solution(
+    solution: &Solution,
+    checks: &Checks,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let pip = pip_packages(&solution.locked_pip_packages());
+    let conda = conda_packages(solution.packages());
+    let findings = condense_check::check_packages(&conda, &pip, "the solution", &checks.machine);
+    report_findings(findings, checks, report)
+}
+
 /// Checks the packages that pip would install, before they are fetched. Warnings are left for the
 /// check of the installed packages.
 ///
@@ -352,11 +367,7 @@ impl CheckContext<'_> {
     /// # Errors
     /// Returns an error if a finding is not allowed.
     pub(super) fn check_solution(&self, solution: &Solution) -> anyhow::Result<()> {
-        let pip = pip_packages(&solution.locked_pip_packages());
-        let conda = conda_packages(solution.packages());
-        let machine = &self.checks.machine;
-        let findings = condense_check::check_packages(&conda, &pip, "the solution", machine);
-        report_findings(findings, self.checks, self.report)
+        check_solution(solution, self.checks, self.report)
     }
 
     /// Checks the packages that pip has installed, by names and versions.
@@ -407,6 +418,7 @@ fn report_findings(findings: Vec<Finding>, checks: &Checks, report: &Report) -> 
     }
     let errors: Vec<&Finding> = of(Severity::Error).collect();
     let Some(first) = errors.first() else {
+        report.keep_findings(&verdict.findings);
         return Ok(());
     };
     let mut codes: Vec<&str> = errors.iter().map(|error| error.code.name).collect();

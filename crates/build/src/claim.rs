@@ -16,17 +16,16 @@ use crate::{
     session::Session,
 };
 
-/// Reserves the directory of a new installation. Returns the mount point as well: an installation
-/// that is replaced keeps its own.
+/// Inspects the directory of a new installation, and changes nothing. Returns the mount point as
+/// well: an installation that is replaced keeps its own.
 ///
 /// # Errors
-/// Returns an error if the directory cannot be used or replaced, or if its programs are on PATH.
-pub(crate) fn claim_new(
+/// Returns an error if the directory cannot be used, or if its programs are on PATH.
+pub(crate) fn inspect_new(
     output: &Installation,
     session: Session,
-) -> anyhow::Result<(Claim, MountPoint)> {
-    let dir = &output.generation.dir;
-    let destination = Destination::inspect(dir)?;
+) -> anyhow::Result<(Destination, MountPoint)> {
+    let destination = Destination::inspect(&output.generation.dir)?;
     refuse_active(&destination, session.search_path)?;
     let mount_point = match (&output.mount_point, destination.state()) {
         // A running job of the generation that is replaced must still find its image at its mount
@@ -40,6 +39,19 @@ pub(crate) fn claim_new(
         ) if output.force => MountPoint::Fixed(receipt.mount_point.clone()),
         (mount_point, _) => mount_point.clone(),
     };
+    Ok((destination, mount_point))
+}
+
+/// Reserves the directory of a new installation. Returns the mount point as well.
+///
+/// # Errors
+/// Returns an error if the directory cannot be used or replaced, or if its programs are on PATH.
+pub(crate) fn claim_new(
+    output: &Installation,
+    session: Session,
+) -> anyhow::Result<(Claim, MountPoint)> {
+    let dir = &output.generation.dir;
+    let (destination, mount_point) = inspect_new(output, session)?;
     let absent = *destination.state() == State::Absent;
     let claim = destination.claim(output.force)?;
     if absent {
@@ -60,6 +72,18 @@ pub(crate) fn claim_existing(
     search_path: &OsStr,
     report: &Report,
 ) -> anyhow::Result<Claim> {
+    Ok(inspect_existing(dir, search_path, report)?.claim_for_update()?)
+}
+
+/// Inspects an installation that is to be changed, and changes nothing.
+///
+/// # Errors
+/// Returns an error if there is no installation in the directory.
+pub(crate) fn inspect_existing(
+    dir: &Path,
+    search_path: &OsStr,
+    report: &Report,
+) -> anyhow::Result<Destination> {
     let destination = Destination::inspect(dir)?;
     let shown = dir.display();
     match destination.state() {
@@ -76,7 +100,7 @@ pub(crate) fn claim_existing(
             bin.display()
         ));
     }
-    Ok(destination.claim_for_update()?)
+    Ok(destination)
 }
 
 /// Warns of directories on PATH that belong to another installation. Steps may start programs on

@@ -15,7 +15,7 @@ use crate::{
     report::Report,
     request::{load_conda_spec, read},
     session::Session,
-    target,
+    target::{self, BaseSystem},
 };
 
 /// Environment that is asked for, with its environment file loaded.
@@ -159,14 +159,14 @@ impl Requested<'_> {
         check_request(&request, &session.settings.checks, session.report)
     }
 
-    /// Finds the target, and loads the lock for it.
+    /// Loads the lock for the target, if there is one.
     ///
     /// # Errors
     /// Returns an error if the lock cannot be read or does not fit, or if the environment needs a
     /// network and may not use it.
     pub(crate) fn resolve(
         self,
-        base: &OpenBase,
+        target: Target,
         report: &Report,
     ) -> anyhow::Result<(Environment, LoadedInputs, Option<Venv>)> {
         let Self {
@@ -175,7 +175,6 @@ impl Requested<'_> {
             venv,
             settings,
         } = self;
-        let target = find_target(base, &settings.overrides, report)?;
         let (mut spec, lock) = asked.complete(&target, report)?;
         inputs.mix_into_digest(&mut spec);
         if let Some(venv) = &venv {
@@ -236,7 +235,7 @@ pub(crate) fn find_target(
     overrides: &Overrides,
     report: &Report,
 ) -> anyhow::Result<Target> {
-    target::target(&base.facts, base.view, overrides, report)
+    target::target(BaseSystem::of(&base.facts, base.view), overrides, report)
 }
 
 /// Refuses pip's index if the run is offline. pip itself does not know that it may send nothing.

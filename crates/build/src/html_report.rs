@@ -22,7 +22,7 @@ use crate::{
     contents::{Contents, Subject},
 };
 use changes::Step;
-use html::escape;
+use html::{each, escape};
 
 const STYLE: &str = include_str!("html_report/style.css");
 /// Script that adds buttons for sorting and a field for filtering. All content is there without it.
@@ -106,19 +106,19 @@ impl Page {
                 provenance::render_lock(self.lock.as_deref()),
             ),
         ];
-        let sections = sections.iter().filter(|(_, _, text)| !text.is_empty());
-        let links: String = sections
-            .clone()
-            .map(|(id, title, _)| format!("<li><a href=\"#{id}\">{title}</a></li>"))
+        let sections: Vec<_> = sections
+            .iter()
+            .filter(|(_, _, text)| !text.is_empty())
             .collect();
-        let sections: String = sections
-            .map(|(id, title, text)| {
-                format!(
-                    "<section id=\"{id}\" aria-labelledby=\"of-{id}\">\n\
-                     <h2 id=\"of-{id}\">{title}</h2>\n{text}</section>\n"
-                )
-            })
-            .collect();
+        let links = each(&sections, |(id, title, _)| {
+            format!("<li><a href=\"#{id}\">{title}</a></li>")
+        });
+        let sections = each(&sections, |(id, title, text)| {
+            format!(
+                "<section id=\"{id}\" aria-labelledby=\"of-{id}\">\n\
+                 <h2 id=\"of-{id}\">{title}</h2>\n{text}</section>\n"
+            )
+        });
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

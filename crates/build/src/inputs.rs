@@ -156,6 +156,12 @@ impl LoadedInputs {
         self.requirements.as_ref().map_or(&[], EnvironmentSpec::pip)
     }
 
+    /// Returns the parts of a step list for the scripts before and after pip.
+    pub(super) fn script_steps(&self) -> [Option<String>; 2] {
+        let scripts = [&self.scripts.pre_install, &self.scripts.post_install];
+        scripts.map(|script| Some(format!("run `{}`", script.as_ref()?.name)))
+    }
+
     /// Returns the files and directories of this machine that pip reads.
     pub(super) fn local_paths(&self) -> Vec<PathBuf> {
         let requirements = self.requirements.as_ref();

@@ -12,7 +12,7 @@ use crate::{
     build::{Build, ImageDestination},
     claim::{claim_new, warn_of_other_installations},
     compression::{ImageCompression, ImageMount},
-    environment::{LoadedRequest, Requested},
+    environment::{LoadedRequest, Requested, find_target},
     generation::{IMAGE, NewGeneration},
     inputs::{LoadedInputs, ScriptTarget},
     interrupt::Interrupt,
@@ -45,7 +45,11 @@ pub fn build(
     requested.check(plan.input.packages.source(), &plan.base, session)?;
     let base = OpenBase::open(session, &plan.base, generation.source_date_epoch)?;
     let digest = base.start_digest()?;
-    let (environment, inputs, venv) = requested.resolve(&base, report)?;
+    let target = find_target(&base, &plan.input.settings.overrides, report)?;
+    let (environment, inputs, venv) = requested.resolve(target, report)?;
+    if let Some(venv) = &venv {
+        base.check_python(venv)?;
+    }
     let needs = environment.container_steps(&inputs, venv.as_ref());
     let prepared = Prepared::open(session, base, &needs)?;
     let build = new_build(plan, prepared, inputs, venv);
@@ -96,7 +100,7 @@ fn new_build<'a>(
 }
 
 /// Warns of other installations on PATH, if steps of this build may start their programs.
-fn warn_of_path(plan: &InstallationPlan, session: Session) {
+pub(crate) fn warn_of_path(plan: &InstallationPlan, session: Session) {
     let extra = &plan.input.extra;
     let has_scripts = extra.pre_install.is_some() || extra.post_install.is_some();
     if plan.input.packages.venv().is_some() || has_scripts {
@@ -105,7 +109,13 @@ fn warn_of_path(plan: &InstallationPlan, session: Session) {
 }
 
 /// Loads all files that the plan names, and finds the interpreter of a virtual environment.
-fn load<'a>(plan: &'a InstallationPlan, session: Session) -> anyhow::Result<Requested<'a>> {
+///
+/// # Errors
+/// Returns an error if a file cannot be understood or the interpreter cannot be used.
+pub(crate) fn load<'a>(
+    plan: &'a InstallationPlan,
+    session: Session,
+) -> anyhow::Result<Requested<'a>> {
     let EnvironmentInput {
         packages,
         extra,

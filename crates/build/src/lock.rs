@@ -18,11 +18,8 @@ use crate::{
     report::Report,
     scratch::Scratch,
     session::Session,
-    target,
+    target::{self, BASELINE_GLIBC},
 };
-
-/// Version of glibc that conda-forge itself requires. A machine with an older one must say so.
-const BASELINE_GLIBC: &str = "2.28";
 
 /// Solves, and returns the text of the lock. pip is asked if a container can run. Otherwise its
 /// lines stay open, by name.

@@ -1,11 +1,17 @@
 //! Responsible for opening the base image of a run. A base is opened once and passed on.
 
-use std::{path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
 
+use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_catalogue::BaseView;
-use condense_diagnostics::Hint;
+use condense_diagnostics::{Hint, UserError};
 use condense_installation::{BaseMode, Bind, HostView};
+use condense_prefix::{Interpreter, Venv};
 
 use crate::{
     check::CheckContext,
@@ -13,6 +19,18 @@ use crate::{
     pull::{self, Located, Pull},
     session::Session,
 };
+
+/// Directories in which a container looks for programs if its base does not say.
+const USUAL_PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+/// Maximum number of bytes that are read of a script of the base's environment.
+const SCRIPT_LEN_MAX: u64 = 1 << 20;
 
 /// A base image on this machine, and its facts.
 pub(crate) struct OpenBase {
@@ -37,7 +55,18 @@ impl OpenBase {
         choice: &BaseChoice,
         epoch: Option<u32>,
     ) -> anyhow::Result<Self> {
-        let located = locate(session, choice, epoch)?;
+        Self::open_located(session, locate(session, choice, epoch)?, choice)
+    }
+
+    /// Opens a base that was located before, if it runs on this machine.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read, or is for another architecture.
+    pub(crate) fn open_located(
+        session: Session,
+        located: Located,
+        choice: &BaseChoice,
+    ) -> anyhow::Result<Self> {
         let image = BaseImage::open(&located.path)?;
         image.check_architecture()?;
         let base = Self::new(image, located, view_of(choice))?;
@@ -86,6 +115,53 @@ impl OpenBase {
             is_cached: located.is_cached,
             manifest_digest: located.digest,
         })
+    }
+
+    /// Refuses an interpreter of a virtual environment that the base does not have.
+    ///
+    /// # Errors
+    /// Returns an error if the base has no such program, or cannot be read.
+    pub(crate) fn check_python(&self, venv: &Venv) -> anyhow::Result<()> {
+        let Interpreter::OfBase(program) = &venv.interpreter else {
+            return Ok(());
+        };
+        let mut dirs = self.path_dirs()?.into_iter();
+        if dirs.any(|dir| self.image.exists(dir.join(program)).unwrap_or(true)) {
+            return Ok(());
+        }
+        bail!(UserError::new(
+            format!(
+                "the base `{}` has no `{program}`",
+                self.image.reference().display()
+            ),
+            "name a base image with a Python, or one of `--interpreter PROGRAM`, `--uv` and `--slim`",
+        ))
+    }
+
+    /// Returns the directories of programs in the base: the usual ones, and all that the scripts of
+    /// its environment name in a line about PATH.
+    fn path_dirs(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut dirs: Vec<PathBuf> = USUAL_PATH.iter().map(PathBuf::from).collect();
+        let conda = self
+            .facts
+            .conda
+            .iter()
+            .map(|conda| conda.prefix.join("bin"));
+        dirs.extend(conda);
+        for name in &self.facts.environment_scripts {
+            let path = Path::new("/.singularity.d/env").join(name);
+            let text = self.image.read(path, SCRIPT_LEN_MAX)?.unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines = text.lines().filter(|line| line.contains("PATH"));
+            let is_end = |c: char| c.is_whitespace() || "=:;'\"{}".contains(c);
+            dirs.extend(
+                lines
+                    .flat_map(|line| line.split(is_end))
+                    .filter(|word| word.starts_with('/'))
+                    .map(PathBuf::from),
+            );
+        }
+        Ok(dirs)
     }
 
     /// Starts to read the base for its digest. A large base takes seconds, and the network takes
@@ -195,7 +271,7 @@ impl Hint for DefaultBaseError {
 }
 
 /// Returns the base's own view for a named base, and the host's view for a site's base.
-fn view_of(choice: &BaseChoice) -> HostView {
+pub(crate) fn view_of(choice: &BaseChoice) -> HostView {
     match choice {
         BaseChoice::Named(_) => HostView::Base,
         BaseChoice::Site(_) => HostView::Host,

@@ -155,7 +155,7 @@ struct Metadata {
 }
 
 /// Returns names and versions from pip's report, or from the output of uv.
-fn packages(text: &str) -> Vec<condense_prefix::PipPackage> {
+pub(super) fn packages(text: &str) -> Vec<condense_prefix::PipPackage> {
     if let Ok(report) = serde_json::from_str::<PipReport>(text) {
         let items = report.install.into_iter();
         return items

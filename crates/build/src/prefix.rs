@@ -17,9 +17,6 @@ use crate::{
     host_runner::HostRunner, plan::MountPoint, report::Report, space,
 };
 
-/// Factor by which packages grow at least when they are unpacked.
-const UNPACKED_PER_ARCHIVE: u64 = 2;
-
 /// A prefix whose steps have not run yet.
 pub(crate) struct Installed {
     pub(crate) place: Place,
@@ -284,7 +281,8 @@ impl Build<'_> {
                     solution.len(),
                     HumanBytes(solution.archive_bytes())
                 ));
-                self.check_space(&solution, &network)?;
+                let destination = self.destination;
+                space::check_packages(&solution, &network, self.scratch(), destination)?;
                 let archives = condense_prefix::fetch(&solution, &network, progress).await?;
                 anyhow::Ok(condense_prefix::complete(spec, target, solution, archives, progress)?)
             })?;
@@ -303,29 +301,5 @@ impl Build<'_> {
                 base_env_vars,
             })
         })
-    }
-
-    fn check_space(&self, solution: &Solution, network: &Network) -> anyhow::Result<()> {
-        let archives = solution.archive_bytes();
-        space::check(&[
-            space::Need {
-                dir: self.scratch(),
-                bytes: archives.saturating_mul(UNPACKED_PER_ARCHIVE),
-                what: "the unpacked packages",
-                hint: "name another place with `--tmpdir DIR` or CW_BUILD_TMPDIR",
-            },
-            space::Need {
-                dir: &network.settings().cache_dir,
-                bytes: condense_prefix::missing_bytes(solution, network),
-                what: "the packages' archives",
-                hint: "name another place with CONDENSE_CACHE_DIR",
-            },
-            space::Need {
-                dir: self.destination.path,
-                bytes: archives + self.destination.bytes_beside,
-                what: "the image",
-                hint: "make room there, or install somewhere else",
-            },
-        ])
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::bail;
 use condense_image::Compression;
-use condense_oci::{self as oci, Cache, Platform, PullOptions, Pulled, Reference, Source};
+use condense_oci::{self as oci, Cache, Found, Platform, PullOptions, Pulled, Reference, Source};
 use condense_publish::{Existing, Staging};
 
 use crate::{plan::Registries, report::Report};
@@ -101,17 +101,44 @@ impl Pull {
     /// Makes the SIF in the cache, unless the cache has it already.
     pub fn fetch(&self, source: &Source, report: &Arc<Report>) -> anyhow::Result<Pulled> {
         self.prepare()?;
+        self.refuse_offline(source)?;
+        Ok(oci::fetch(
+            source,
+            &self.cache(report)?,
+            &self.options(report),
+        )?)
+    }
+
+    /// Resolves the image without fetching its layers. `notes` is a directory for temporary files.
+    ///
+    /// # Errors
+    /// Returns an error if the image cannot be found or understood.
+    pub(super) fn resolve(
+        &self,
+        source: &Source,
+        notes: &Path,
+        report: &Arc<Report>,
+    ) -> anyhow::Result<Found> {
+        self.refuse_offline(source)?;
+        let cache = match &self.registries.cache {
+            Some(cache) => cache.open(report)?,
+            None => Cache::temporary(notes)?,
+        };
+        let options = PullOptions {
+            scratch_dir: notes.to_owned(),
+            ..self.options(report)
+        };
+        Ok(oci::resolve(source, &cache, &options)?)
+    }
+
+    fn refuse_offline(&self, source: &Source) -> anyhow::Result<()> {
         if self.registries.offline && source.is_in_registry() {
             bail!(UserError::new(
                 format!("cannot ask a registry for `{source}` offline"),
                 "make a file of it while there is a network, with `condense pull`, and name that",
             ));
         }
-        Ok(oci::fetch(
-            source,
-            &self.cache(report)?,
-            &self.options(report),
-        )?)
+        Ok(())
     }
 
     /// Makes the parent of scratch if it is missing.

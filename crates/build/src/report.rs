@@ -8,12 +8,13 @@ mod phase;
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use condense_check::Finding;
 use condense_prefix::Warning;
 
 pub use phase::Phase;
@@ -65,6 +66,8 @@ pub trait Reporter: Send + Sync {
 pub struct Report {
     reporter: Arc<dyn Reporter>,
     cancelled: Arc<AtomicBool>,
+    /// Findings that were reported and did not end the run.
+    findings: Arc<Mutex<Vec<Finding>>>,
 }
 
 impl fmt::Debug for Report {
@@ -80,6 +83,7 @@ impl Report {
         Self {
             reporter,
             cancelled,
+            findings: Arc::default(),
         }
     }
 
@@ -111,6 +115,25 @@ impl Report {
     /// Ends a phase of the work.
     pub fn end(&self, phase: Phase) {
         self.reporter.end(phase);
+    }
+
+    /// Adds findings that do not end the run.
+    pub(crate) fn keep_findings(&self, findings: &[Finding]) {
+        let mut kept = self
+            .findings
+            .lock()
+            .expect("no thread panics with the list");
+        for finding in findings {
+            if !kept.contains(finding) {
+                kept.push(finding.clone());
+            }
+        }
+    }
+
+    /// Returns the findings so far that did not end the run.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let kept = self.findings.lock();
+        kept.expect("no thread panics with the list").clone()
     }
 
     /// Returns the seconds of each phase that has ended, on one line.

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_publish::Staging;
+use rustix::fs::Access;
 
 use crate::{interrupt::Interrupt, report::Report};
 use condense_diagnostics::UserError;
@@ -16,6 +17,9 @@ use condense_diagnostics::UserError;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// Number of names that are tried. One is enough unless another user takes names on purpose.
 const NAMES_TRIED: u32 = 100;
+
+/// Hint for a scratch directory that cannot be made.
+const ANOTHER_PLACE: &str = "name another one with `--tmpdir DIR` or CW_BUILD_TMPDIR";
 
 /// A directory of one build, which is removed when dropped. If the build is killed, the next one
 /// that looks there removes it.
@@ -62,21 +66,58 @@ impl Scratch {
                     "Could not create build directory in {}: {error}",
                     parent.display()
                 ),
-                "name another one with `--tmpdir DIR` or CW_BUILD_TMPDIR",
+                ANOTHER_PLACE,
             )
         })?;
-        interrupt.remove_on_exit(dir.clone());
+        let scratch = Self::made(dir, staging, interrupt);
+        let dir = &scratch.dir;
         report.info(format!("Using {} as temporary directory", dir.display()));
-        if in_memory(&dir) {
+        if in_memory(dir) {
             report.warning(format!(
                 "{} is a file system in memory: what is unpacked there counts as memory",
                 parent.display()
             ));
         }
-        Ok(Self {
+        Ok(scratch)
+    }
+
+    /// Makes a directory for the notes of a dry run: below `parent` if it exists, otherwise below
+    /// `/tmp`. A parent that does not exist is not created.
+    ///
+    /// # Errors
+    /// Returns an error if a build could not make its scratch directory, or if no directory can be
+    /// made.
+    pub(super) fn for_notes(parent: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        let there = parent.ancestors().find(|dir| dir.exists());
+        let there = there.unwrap_or(Path::new("/"));
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        if !there.is_dir() || rustix::fs::access(there, access).is_err() {
+            let how = if there == parent { "in " } else { "" };
+            bail!(UserError::new(
+                format!(
+                    "Could not create build directory {how}{}: `{}` cannot be written",
+                    parent.display(),
+                    there.display()
+                ),
+                ANOTHER_PLACE,
+            ));
+        }
+        let parent = if there == parent {
+            parent
+        } else {
+            Path::new("/tmp")
+        };
+        let staging = locked(&fs_err::canonicalize(parent)?)?;
+        let dir = staging.path().to_owned();
+        Ok(Self::made(dir, Some(staging), interrupt))
+    }
+
+    fn made(dir: PathBuf, staging: Option<Staging>, interrupt: &Interrupt) -> Self {
+        interrupt.remove_on_exit(dir.clone());
+        Self {
             dir,
             _staging: staging,
-        })
+        }
     }
 
     /// Returns the path of the directory, absolute and without links.

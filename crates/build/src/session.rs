@@ -16,6 +16,8 @@ pub(crate) struct Session<'a> {
     pub(crate) search_path: &'a OsStr,
     pub(crate) report: &'a Arc<Report>,
     pub(crate) interrupt: &'a Interrupt,
+    /// Whether the run only finds out what a build would do.
+    is_dry_run: bool,
 }
 
 impl<'a> Session<'a> {
@@ -31,14 +33,26 @@ impl<'a> Session<'a> {
             search_path,
             report,
             interrupt,
+            is_dry_run: false,
+        }
+    }
+
+    /// Returns the session of a dry run, whose scratch directory holds only notes.
+    pub(crate) fn dry(self) -> Self {
+        Self {
+            is_dry_run: true,
+            ..self
         }
     }
 
     /// Makes the scratch directory of the run.
     ///
     /// # Errors
-    /// Returns any error of [`Scratch::create`].
+    /// Returns any error of [`Scratch::create`], or of [`Scratch::for_notes`] in a dry run.
     pub(crate) fn scratch(&self) -> anyhow::Result<Scratch> {
+        if self.is_dry_run {
+            return Scratch::for_notes(&self.settings.scratch_parent, self.interrupt);
+        }
         Scratch::create(
             &self.settings.scratch_parent,
             self.settings.keep_scratch,

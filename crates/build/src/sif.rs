@@ -7,6 +7,7 @@ mod copies;
 mod install;
 mod on_top;
 mod overlay;
+mod preview;
 mod start;
 mod write;
 
@@ -30,6 +31,7 @@ use base::Beginning;
 use contents::Contents;
 pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
+pub use preview::preview_sif;
 
 /// Makes the SIF that `plan` describes; `search_path` is the user's PATH.
 ///
@@ -49,7 +51,7 @@ pub fn build_sif(
     let base = OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?;
     let mut beginning = Beginning::read(plan, &base, report)?;
     refuse_second_environment(plan, &base)?;
-    check_space(file, &base)?;
+    check_space(file, base::size(base.path()))?;
     let digest = base.start_digest()?;
     let opened = Opened::new(plan, session, base)?;
     let (build, installed) = loaded.install(opened)?;
@@ -128,10 +130,11 @@ fn refuse_second_environment(plan: &SifPlan, base: &OpenBase) -> anyhow::Result<
     Ok(())
 }
 
-fn check_space(file: &Path, base: &OpenBase) -> anyhow::Result<()> {
+fn check_space(file: &Path, base_bytes: u64) -> anyhow::Result<()> {
     space::check(&[space::Need {
         dir: file,
-        bytes: base::size(base.path()),
+        bytes: base_bytes,
+        inodes: 1,
         what: "the base image in the new one",
         hint: "make room there, or name another place",
     }])

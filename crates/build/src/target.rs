@@ -7,6 +7,31 @@ use condense_prefix::{Architecture, Target};
 use crate::{plan::Overrides, report::Report};
 use condense_diagnostics::UserError;
 
+/// Version of glibc that conda-forge itself requires. A machine with an older one must say so.
+pub(super) const BASELINE_GLIBC: &str = "2.28";
+
+/// Facts about a base that matter for the choice of packages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BaseSystem<'a> {
+    /// Architecture in the wording of `uname -m`; this machine's by default.
+    pub(super) architecture: Option<&'a str>,
+    /// Version of the GNU C library, if the base has it.
+    pub(super) glibc: Option<&'a str>,
+    /// System directories that programs see.
+    pub(super) view: HostView,
+}
+
+impl<'a> BaseSystem<'a> {
+    /// Returns the facts of an open base.
+    pub(super) fn of(facts: &'a BaseFacts, view: HostView) -> Self {
+        Self {
+            architecture: facts.architecture.as_deref(),
+            glibc: facts.glibc.as_deref(),
+            view,
+        }
+    }
+}
+
 /// Returns the target for which the solver chooses packages.
 ///
 /// In the base's view, programs run on the base's C library. In the host's view, they run on the
@@ -15,30 +40,27 @@ use condense_diagnostics::UserError;
 /// # Errors
 /// Returns an error if there are no packages for the processor, or if the host cannot be read.
 pub(super) fn target(
-    facts: &BaseFacts,
-    view: HostView,
+    system: BaseSystem,
     overrides: &Overrides,
     report: &Report,
 ) -> anyhow::Result<Target> {
-    let machine = facts
-        .architecture
-        .clone()
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let architecture = Architecture::from_machine(&machine).ok_or_else(|| {
+    let machine = system.architecture.unwrap_or(std::env::consts::ARCH);
+    let of_base = system.glibc.map(str::to_owned);
+    let architecture = Architecture::from_machine(machine).ok_or_else(|| {
         UserError::new(
             format!("there are no conda packages for `{machine}`"),
             "use a base image for x86_64 or aarch64",
         )
     })?;
-    let glibc = match (&overrides.glibc, view) {
+    let glibc = match (&overrides.glibc, system.view) {
         (Some(version), _) => Some(version.clone()),
-        (None, HostView::Base) => facts.glibc.clone(),
+        (None, HostView::Base) => of_base,
         (None, HostView::Host) => {
             let host = host_glibc()?;
             report.warning(
                 "the host's system directories will be seen: solved for this machine's C library, compute nodes must not have an older one",
             );
-            older(host, facts.glibc.clone())
+            older(host, of_base)
         }
     };
     if glibc.is_none() {

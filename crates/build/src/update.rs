@@ -4,12 +4,17 @@
 mod change;
 mod grafted;
 mod packages;
+mod preview;
 mod previous;
 mod stage;
 mod user_hooks;
 mod whole;
 
-use std::{ffi::OsStr, path::PathBuf, sync::Arc};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use condense_prefix::{EnvironmentSpec, Lock};
 use indicatif::{HumanBytes, HumanCount};
@@ -30,6 +35,7 @@ use crate::{
 };
 use change::{Change, PackageFacts, Update, compression};
 use packages::CondaChange;
+pub use preview::preview_update;
 use previous::PreviousGeneration;
 
 /// Makes and publishes the generation that `plan` describes; `search_path` is the user's PATH.
@@ -43,15 +49,12 @@ pub fn update(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let claim = claim_existing(&plan.dir, search_path, report)?;
-    let before = PreviousGeneration::load(&claim, plan)?;
+    let before = PreviousGeneration::load(claim.visible_dir(), plan)?;
     let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
     let next = plan.next_generation(&before.receipt, own_lines.given);
     let session = Session::new(&next.settings, search_path, report, interrupt);
     let Some((build, facts)) = prepare(plan, &before, &next, session)? else {
-        report.info(format!(
-            "nothing to do: {} has everything already that is asked for",
-            plan.dir.display()
-        ));
+        report.info(nothing_to_do(&plan.dir));
         return Ok(());
     };
     let (anew, unmountable) = compression(&build, plan, &next.generation, &before)?;
@@ -84,6 +87,11 @@ pub fn update(
         installation.generation
     ));
     Ok(())
+}
+
+fn nothing_to_do(dir: &Path) -> String {
+    let dir = dir.display();
+    format!("nothing to do: {dir} has everything already that is asked for")
 }
 
 /// Reads the inputs and the packages of the generation before, and prepares the run. Returns `None`

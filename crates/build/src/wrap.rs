@@ -2,6 +2,7 @@
 //! directory, packed into one file.
 
 mod directory;
+mod preview;
 mod programs;
 mod records;
 
@@ -29,6 +30,8 @@ use crate::{
     session::Session,
     verify,
 };
+
+pub use preview::preview_wrap;
 
 /// A run that wraps programs.
 struct Wrap<'a> {

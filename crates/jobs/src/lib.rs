@@ -16,4 +16,4 @@
 
 mod run_scripts;
 
-pub use run_scripts::{RUN_SCRIPTS_DIR, RunScript, run_scripts};
+pub use run_scripts::{RUN_SCRIPTS_DIR, RunScript, is_run_script, run_scripts};

@@ -19,6 +19,8 @@ const PARTS: [(&str, &str); 7] = [
         include_str!("../run_scripts/parts/verbose.sh"),
     ),
 ];
+/// Sentence in the comment of each script.
+const MARK: &str = "Part of condense.";
 /// Start of the comment that tells shellcheck the path of a part. The line after it sources the
 /// part.
 const DIRECTIVE: &str = "# shellcheck source=crates/jobs/run_scripts/parts/";
@@ -69,6 +71,13 @@ pub fn run_scripts() -> Vec<RunScript> {
             include_str!("../run_scripts/list-packages.sh"),
         ),
     ]
+}
+
+/// Returns whether a file is a run script, of this or another version of condense.
+#[must_use]
+pub fn is_run_script(text: &[u8]) -> bool {
+    let mut words = text.windows(MARK.len());
+    words.any(|words| words == MARK.as_bytes())
 }
 
 /// Replaces each line that sources a part, and the comment before it, by the part's text.

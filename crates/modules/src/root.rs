@@ -141,6 +141,7 @@ impl Root {
             }
         }
         condense_publish::write(&runscripts.join(&marker), b"")?;
+        write_run_scripts(&runscripts)?;
         let packages = serde_json::to_vec(files.packages).expect("names and versions are texts");
         condense_publish::write(&share.join(PACKAGES), &packages)?;
         condense_publish::write(&share.join(SETTINGS), settings(files)?.as_bytes())?;
@@ -155,6 +156,25 @@ impl Root {
         }
         link_commands(&dir.join("bin"), files.commands)
     }
+}
+
+/// Writes the run scripts, also over those of an older version. The user's own files of these names
+/// stay.
+fn write_run_scripts(dir: &Path) -> Result<()> {
+    for script in condense_jobs::run_scripts() {
+        let path = dir.join(script.name);
+        if path.symlink_metadata().is_ok() {
+            let text = fs_err::read(&path).unwrap_or_default();
+            if !condense_jobs::is_run_script(&text) {
+                continue;
+            }
+        }
+        condense_publish::write(&path, script.text.as_bytes())?;
+        if script.mode & 0o111 != 0 {
+            make_executable(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the links in `bin`, and removes those that are no longer asked for.

@@ -39,7 +39,7 @@ pub use error::Error;
 pub use mirror::Mirror;
 pub use platform::Platform;
 pub use progress::{Phase, Progress};
-pub use pull::{PullOptions, Pulled, fetch, pull};
+pub use pull::{Found, PullOptions, Pulled, fetch, pull, resolve};
 pub use reference::{Reference, suggest_scheme};
 pub use registry::{Access, Retry, TrustDirs};
 pub use source::Source;

@@ -46,6 +46,15 @@ impl Platform {
         &self.architecture
     }
 
+    /// Returns the architecture in the wording of `uname -m`, for example `x86_64`.
+    pub(crate) fn machine(&self) -> &str {
+        match self.architecture.as_str() {
+            "amd64" => "x86_64",
+            "arm64" => "aarch64",
+            other => other,
+        }
+    }
+
     /// Returns the entry for this platform: the one with the wanted variant, or else the one for
     /// every machine of this architecture, or else the first one. The first one is not preferred,
     /// because it may be for a later generation of processors, and its programs would not start on

@@ -80,6 +80,21 @@ pub struct Pulled {
     pub digest: String,
 }
 
+/// Result of resolving an image without fetching its layers.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Digest of the image's manifest, which identifies the image.
+    pub digest: String,
+    /// Path of the SIF in the cache, if the cache has it already.
+    pub cached: Option<PathBuf>,
+    /// Size in bytes of what a pull would read: compressed layers, or the SIF.
+    pub size_bytes: u64,
+    /// Part of the size in bytes that a pull would download.
+    pub download_bytes: u64,
+    /// Architecture of the image in the wording of `uname -m`, if its configuration names it.
+    pub architecture: Option<String>,
+}
+
 /// Makes a SIF of an image at `out`, which must not exist. If the pull fails, no file is left at
 /// `out`.
 ///
@@ -105,6 +120,16 @@ pub fn pull(
 pub fn fetch(source: &Source, cache: &Cache, options: &PullOptions) -> Result<Pulled, Error> {
     let work = Work::new(source, cache, options);
     run(work.fetch())
+}
+
+/// Resolves an image: reads its manifest and its configuration, and fetches no layer. Nothing is
+/// written into the cache.
+///
+/// # Errors
+/// Returns an error if the image cannot be found, or if its manifest cannot be understood.
+pub fn resolve(source: &Source, cache: &Cache, options: &PullOptions) -> Result<Found, Error> {
+    let work = Work::new(source, cache, options);
+    run(work.look())
 }
 
 fn run<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -187,6 +212,28 @@ impl<'a> Work<'a> {
         Ok(Pulled {
             path,
             digest: resolved.digest().to_string(),
+        })
+    }
+
+    async fn look(&self) -> Result<Found, Error> {
+        let resolved = self.find().await?;
+        let path = self.cache.sif_path(&self.key(&resolved));
+        let cached = Cache::open(&path)?.is_some().then_some(path);
+        let size_bytes = resolved.size_bytes();
+        let missing = |wanted: &&&Wanted| !self.cache.blob_path(&wanted.digest).exists();
+        let download_bytes = match cached {
+            Some(_) => 0,
+            None => {
+                let blobs = resolved.registry_blobs();
+                blobs.iter().filter(missing).map(|wanted| wanted.size).sum()
+            }
+        };
+        Ok(Found {
+            digest: resolved.digest().to_string(),
+            cached,
+            size_bytes,
+            download_bytes,
+            architecture: resolved.architecture(),
         })
     }
 
@@ -301,14 +348,7 @@ impl<'a> Work<'a> {
     /// Reads all layers. A layer that the image names more than once is read once.
     async fn layers(&self, image: &Image<'_>) -> Result<Vec<Arc<Layer>>, Error> {
         let _stop = StopOnDrop(self.stop.clone());
-        let mut distinct: Vec<&Blob<'_>> = Vec::new();
-        for blob in &image.layers {
-            let is_same =
-                |other: &&Blob<'_>| other.key == blob.key && other.unpacked == blob.unpacked;
-            if !distinct.iter().any(is_same) {
-                distinct.push(blob);
-            }
-        }
+        let distinct = image.distinct_layers();
         let progress = &self.options.progress;
         progress.begin(Phase::Fetch, distinct.iter().map(|blob| blob.size).sum());
         let read: HashMap<&str, Arc<Layer>> = futures::stream::iter(distinct)

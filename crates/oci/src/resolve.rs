@@ -38,6 +38,54 @@ impl Resolved<'_> {
             Resolved::Sif { manifest, .. } => manifest,
         }
     }
+
+    /// Returns the size in bytes of all distinct layers, or of the SIF.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        match self {
+            Resolved::Sif { wanted, .. } => wanted.size,
+            Resolved::Layers(image) => image.distinct_layers().iter().map(|blob| blob.size).sum(),
+        }
+    }
+
+    /// Returns the distinct blobs that a registry has.
+    pub(crate) fn registry_blobs(&self) -> Vec<&Wanted> {
+        match self {
+            Resolved::Sif { wanted, .. } => vec![wanted],
+            Resolved::Layers(image) => {
+                let layers = image.distinct_layers().into_iter();
+                layers
+                    .filter_map(|blob| match &blob.place {
+                        BlobPlace::Registry(_, wanted) => Some(wanted),
+                        BlobPlace::Local(..) => None,
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    /// Returns the architecture that the image's configuration names, in the wording of `uname -m`.
+    pub(crate) fn architecture(&self) -> Option<String> {
+        match self {
+            Resolved::Sif { .. } => None,
+            Resolved::Layers(image) => Platform::parse(&image.configuration.architecture)
+                .map(|platform| platform.machine().to_owned()),
+        }
+    }
+}
+
+impl<'r> Image<'r> {
+    /// Returns the layers without repetitions, the lowest first.
+    pub(crate) fn distinct_layers(&self) -> Vec<&Blob<'r>> {
+        let mut distinct: Vec<&Blob<'r>> = Vec::new();
+        for blob in &self.layers {
+            let is_same =
+                |other: &&Blob<'r>| other.key == blob.key && other.unpacked == blob.unpacked;
+            if !distinct.iter().any(is_same) {
+                distinct.push(blob);
+            }
+        }
+        distinct
+    }
 }
 
 /// An image with layers.

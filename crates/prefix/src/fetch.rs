@@ -15,7 +15,7 @@ use crate::{
     network::Network,
     progress::{Phase, Progress},
     secrets::url_without_secrets,
-    solution::Solution,
+    solution::{NamedPackage, Solution},
 };
 use download::download;
 
@@ -23,6 +23,51 @@ use download::download;
 #[derive(Debug)]
 pub struct Archives {
     pub(crate) paths: Vec<PathBuf>,
+}
+
+/// An archive of a solution, before anything is downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Package of the archive.
+    pub package: NamedPackage,
+    /// Size in bytes, if the channel or the lock gives it.
+    pub size_bytes: Option<u64>,
+    /// Whether the archive is on this machine: in the cache, or in a `file://` channel.
+    pub is_here: bool,
+}
+
+/// Lists the archives of a solution in the order of its packages, without downloading anything.
+///
+/// # Errors
+/// Returns the errors of [`fetch`] that can be known before a download: [`Error::Download`] or
+/// [`Error::Damaged`] for an archive of a `file://` channel, and [`Error::Offline`].
+pub fn archives(solution: &Solution, network: &Network) -> Result<Vec<Archive>, Error> {
+    let records = without_credentials(solution, network);
+    if network.settings().offline {
+        refuse_missing(&records, network)?;
+    }
+    let packages = solution.packages().into_iter().zip(&records);
+    packages
+        .map(|(package, record)| {
+            Ok(Archive {
+                package,
+                size_bytes: record.package_record.size,
+                is_here: local_archive(record, network)?.is_some(),
+            })
+        })
+        .collect()
+}
+
+/// Returns the records of a solution with URLs without credentials. URLs in a lock may have
+/// credentials that the URLs of the solution's channels do not have.
+fn without_credentials(solution: &Solution, network: &Network) -> Vec<RepoDataRecord> {
+    let records = solution.records.iter();
+    records
+        .map(|record| RepoDataRecord {
+            url: network.without_credentials(&record.url),
+            ..record.clone()
+        })
+        .collect()
 }
 
 /// Downloads the archives that the cache does not have. Archives of `file://`
@@ -43,15 +88,7 @@ pub async fn fetch(
     }
     let started = Instant::now();
     progress.begin(Phase::Fetch, Some(solution.archive_bytes()));
-    // URLs in a lock may have credentials that the URLs of the solution's channels do not have.
-    let records: Vec<RepoDataRecord> = solution
-        .records
-        .iter()
-        .map(|record| RepoDataRecord {
-            url: network.without_credentials(&record.url),
-            ..record.clone()
-        })
-        .collect();
+    let records = without_credentials(solution, network);
     if network.settings().offline {
         refuse_missing(&records, network)?;
     }
@@ -126,17 +163,17 @@ fn refuse_missing(records: &[RepoDataRecord], network: &Network) -> Result<(), E
     Err(Error::Offline { missing })
 }
 
-/// Returns the size in bytes of the archives that the cache lacks.
-pub fn missing_bytes(solution: &Solution, network: &Network) -> u64 {
+/// Returns the number and the size in bytes of the archives that the cache lacks.
+pub fn missing_archives(solution: &Solution, network: &Network) -> (u64, u64) {
     let missing = solution.records.iter().filter(|record| {
         let size = record.package_record.size.unwrap_or(0);
         record.url.scheme() != "file"
             && !fs_err::metadata(cached_path(record, network))
                 .is_ok_and(|found| found.len() == size)
     });
-    missing
-        .filter_map(|record| record.package_record.size)
-        .sum()
+    missing.fold((0, 0), |(count, bytes), record| {
+        (count + 1, bytes + record.package_record.size.unwrap_or(0))
+    })
 }
 
 /// Returns the path of an archive in the cache. The file name contains a digest, because two

@@ -76,7 +76,7 @@ pub use condarc::{Condarc, condarc_files};
 pub use error::{Error, MissingPackage};
 pub use explicit::complete;
 pub use extend::{Change, Extended, InstallContext, Removal, StillNeeded, extend, remove};
-pub use fetch::{Archives, fetch, missing_bytes};
+pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
 pub use install::install;
 pub use landmarks::{Files, landmarks};
 pub use lock::{Lock, LockedPackage, render_lock, render_updated_lock};

@@ -66,6 +66,15 @@ impl Solution {
         self.records.iter().map(of).collect()
     }
 
+    /// Returns the solution without the pip packages of its lock file.
+    #[must_use]
+    pub fn without_locked_pip(&self) -> Self {
+        Self {
+            locked_pip: None,
+            ..self.clone()
+        }
+    }
+
     /// Lists names and versions of the pip packages that a lock file names.
     pub fn locked_pip_packages(&self) -> Vec<PipPackage> {
         let locked = self.locked_pip.iter().flatten();

@@ -12,14 +12,14 @@ use condense_env_vars::EnvVars;
 use super::{
     Context,
     inputs::{Beside, Inputs, RULE},
-    made, misuse,
+    misuse,
     new::MorePackages,
 };
 use crate::{
     cli::{
         base::choose_base,
         build::{clean, existing},
-        build_job,
+        build_sif,
         run_settings::default_channels,
         sif::{self, AskedSif, SifOptions},
     },
@@ -51,9 +51,6 @@ pub(super) struct Arguments {
     /// Replace an existing file
     #[arg(long)]
     force: bool,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Builds the SIF. The exit status is 2 if nothing is named that could be installed.
@@ -63,12 +60,7 @@ pub(super) fn run(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     match plan(arguments, words, context.env_vars, context.console)? {
-        Ok(plan) => {
-            let path = plan.output.file.clone();
-            let build = condense_build::build_sif;
-            let build = build_job(Box::new(plan), |plan| plan.dry_run, build);
-            made::sif(&path, build, context)
-        }
+        Ok(plan) => build_sif(&plan, context),
         Err(refusal) => Ok(misuse(refusal, context)),
     }
 }
@@ -88,7 +80,6 @@ fn plan(
         base_image,
         options,
         force,
-        json: _,
     } = arguments;
     let beside = Beside {
         channels: more.channel,

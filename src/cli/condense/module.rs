@@ -28,7 +28,9 @@ const SPECIAL_IN_TCL: [char; 8] = ['"', '$', '[', ']', '{', '}', '\\', '*'];
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --to, modules go into modules/container below $EBU_USER_PREFIX (~/EasyBuild), if that directory\nexists. CONTAINERROOT is then SW/container/NAME/VERSION below it, and otherwise software/NAME/VERSION beside MODDIR."
+    after_help = "Without --to, modules go into modules/container below $EBU_USER_PREFIX (~/EasyBuild), \
+    if that directory\nexists. CONTAINERROOT is then SW/container/NAME/VERSION below it, \
+    and otherwise software/NAME/VERSION\nbeside MODDIR."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -103,11 +105,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     let module = ModuleName::new(&name, &version)?;
     let places = places(arguments, &module, &source, env_vars)?;
-    let dir = places.module_dir.to_string_lossy();
-    if arguments.format != Format::Lua && dir.contains(SPECIAL_IN_TCL) {
-        context.report.warning(format!(
-            "Environment Modules finds no modules in `{dir}`, for signs that are special in Tcl"
-        ));
+    if arguments.format != Format::Lua {
+        warn_of_tcl(&module, &places.module_dir, context);
     }
     let wishes = Wishes {
         module: &module,
@@ -154,6 +153,23 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         condense_publish::write(path, text.as_bytes())?;
     }
     tell(arguments, &places, &module, &paths, context)
+}
+
+/// Warns of names that Environment Modules does not find.
+fn warn_of_tcl(module: &ModuleName, module_dir: &Path, context: &Context) {
+    let dir = module_dir.to_string_lossy();
+    if dir.contains(SPECIAL_IN_TCL) {
+        context.report.warning(format!(
+            "Environment Modules finds no modules in `{dir}`, for signs that are special in Tcl"
+        ));
+    }
+    let words = [module.name(), module.version()];
+    let has_variant = |word: &str| word.trim_end_matches('+').contains('+');
+    if words.into_iter().any(has_variant) {
+        context.report.warning(format!(
+            "Environment Modules does not find `{module}`: it takes what follows `+` for a variant"
+        ));
+    }
 }
 
 fn texts(format: Format, file: &ModuleFile) -> anyhow::Result<Vec<(Language, String)>> {

@@ -13,12 +13,12 @@ use super::{
     Context,
     inputs::{Beside, Inputs, RULE},
     installations::{find, place_of_new},
-    made, misuse,
+    misuse,
 };
 use crate::{
     cli::{
         build::{self, BuildOptions, CommandOptions, PackagesOption, existing},
-        build_job,
+        build_installation,
         conda_containerize::{CondaOptions, ENVIRONMENT},
         run_settings::default_channels,
     },
@@ -42,9 +42,6 @@ pub(super) struct Arguments {
     conda: CondaOptions,
     #[command(flatten)]
     options: BuildOptions,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Options of all commands of condense that install packages.
@@ -65,11 +62,7 @@ pub(super) fn run(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     match plan(arguments, words, context.env_vars, context.console)? {
-        Ok(plan) => {
-            let dir = plan.output.generation.dir.clone();
-            let build = build_job(Box::new(plan), |plan| plan.dry_run, condense_build::build);
-            made::installation("new", &dir, build, context)
-        }
+        Ok(plan) => build_installation(&plan, context),
         Err(refusal) => Ok(misuse(refusal, context)),
     }
 }
@@ -87,7 +80,6 @@ fn plan(
         more,
         conda,
         options,
-        json: _,
     } = arguments;
     if inputs.is_empty() && is_input(&name) {
         return Ok(Err(without_name(&name)));

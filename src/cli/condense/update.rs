@@ -12,12 +12,12 @@ use super::{
     Context,
     inputs::{Inputs, RULE},
     installations::find,
-    made, subject,
+    subject,
 };
 use crate::{
     cli::{
-        build_job,
         update::{self, Asked, UpdateOptions},
+        update_installation,
     },
     console::Console,
 };
@@ -47,9 +47,6 @@ pub(super) struct Arguments {
     requirement: Option<PathBuf>,
     #[command(flatten)]
     options: UpdateOptions,
-    /// Print the result as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Makes the next generation of the installation, unless nothing changes.
@@ -59,9 +56,7 @@ pub(super) fn run(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let plan = plan(arguments, words, context.env_vars, context.console)?;
-    let dir = plan.dir.clone();
-    let build = build_job(Box::new(plan), |plan| plan.dry_run, condense_build::update);
-    made::installation("update", &dir, build, context)
+    update_installation(&plan, context)
 }
 
 fn plan(
@@ -78,7 +73,6 @@ fn plan(
         pip,
         requirement,
         options,
-        json: _,
     } = arguments;
     let dir = find(&name, env_vars);
     if !dir.exists() {

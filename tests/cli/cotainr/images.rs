@@ -432,3 +432,38 @@ fn signatures_of_the_base_are_left_out_with_a_warning() {
         assert!(!signed("out.sif"), "{layout}");
     }
 }
+
+/// R5: run scripts are in each image. Files of these names that the base has or the user copies
+/// stay, and so do other files beside them.
+#[test]
+fn run_scripts_are_in_each_image_beside_the_user_s_own() {
+    let test = TestEnv::new();
+    fs_err::create_dir(test.path("base/runscripts")).unwrap();
+    for name in ["get-master", "own"] {
+        fs_err::write(test.path("base/runscripts").join(name), name).unwrap();
+    }
+    test.write("mine", "copied");
+    let copy = "mine:/runscripts/conda-python-simple";
+    build(&test, &["../base", "--copy", copy, "out.sif"]);
+    let text = |name: &str| file_in(&test, "out.sif", &format!("/runscripts/{name}"));
+    for (name, expected) in [
+        ("get-master", "get-master"),
+        ("own", "own"),
+        ("conda-python-simple", "copied"),
+    ] {
+        assert_eq!(text(name), expected);
+    }
+    for script in condense_jobs::run_scripts() {
+        if !["get-master", "conda-python-simple"].contains(&script.name) {
+            assert_eq!(text(script.name), script.text);
+        }
+    }
+    let script = file_in(&test, "out.sif", "/.singularity.d/env/92-cotainr-env.sh");
+    assert!(script.contains("/runscripts"), "{script}");
+    // A base that has something else at this place keeps it.
+    fs_err::remove_dir_all(test.path("base/runscripts")).unwrap();
+    std::os::unix::fs::symlink("usr", test.path("base/runscripts")).unwrap();
+    build(&test, &["../base", "linked.sif"]);
+    let list = condense(&test, &["image", "ls", "linked.sif"]);
+    assert!(!list.contains("conda-python-distributed"), "{list}");
+}

@@ -129,55 +129,6 @@ fn b07_arguments_that_are_not_known_are_listed() {
 }
 
 #[test]
-fn b10_to_b15_the_plan_that_comes_of_arguments() {
-    let test = TestEnv::new();
-    test.environment("tool");
-    test.write("r.txt", "rich\n");
-    test.write(
-        "systems.json",
-        r#"{"lumi": {"base-image": "docker://ubuntu:24.04"}}"#,
-    );
-    let work = test.path("work").display().to_string();
-    let scratch = test.path("tmp").display().to_string();
-    let path = "/opt/cotainr/conda/envs/conda_container_env";
-    for (words, expected) in [
-        (
-            "--base-image docker://ubuntu out.sif",
-            "image         WORK/out.sif\nbase image    docker://ubuntu\nscratch       TMP".to_owned(),
-        ),
-        (
-            "--sys lumi sub/../out.sif",
-            "image         WORK/out.sif\nbase image    docker://ubuntu:24.04\nscratch       TMP".to_owned(),
-        ),
-        (
-            "out.sif --conda=env.yml -vvvv --acc --no-color --base-image=../base",
-            format!("image         WORK/out.sif\nbase image    ../base\nenvironment   {path}\nconda         WORK/env.yml\nscratch       TMP"),
-        ),
-        (
-            "-q -q --base x --base ../base out.sif --packages numpy --packages h5py --channel c --offline",
-            format!("image         WORK/out.sif\nbase image    ../base\nenvironment   {path}\npackages      numpy, h5py\nchannels      c\nscratch       TMP\nnetwork       offline"),
-        ),
-        (
-            "--base ../base out.sif --requirements r.txt --mount-point /opt/mine --post true --copy r.txt:/etc/r --tmpdir other",
-            "image         WORK/out.sif\nbase image    ../base\nenvironment   /opt/mine/envs/conda_container_env\nrequirements  WORK/r.txt\npost          true\ncopy          WORK/r.txt to /etc/r\nscratch       WORK/other".to_owned(),
-        ),
-        (
-            "--base ../base out.sif --on-top --requirements r.txt --layout overlay",
-            "image         WORK/out.sif\nbase image    ../base\nlayout        overlay\nenvironment   /opt/cotainr/venvs/on_top, over the image's Python\nrequirements  WORK/r.txt\nscratch       TMP".to_owned(),
-        ),
-    ] {
-        let mut all = vec!["build", "--dry-run"];
-        all.extend(words.split(' '));
-        let mut command = command(&test, &all);
-        command.env("CONDENSE_SYSTEMS", "systems.json");
-        let said = command.run().succeeded();
-        let plain = said.stdout.replace(&work, "WORK").replace(&scratch, "TMP");
-        assert_eq!(plain.trim_end(), expected, "{words}");
-    }
-    assert!(!test.path("work/out.sif").exists());
-}
-
-#[test]
 fn b16_and_b17_what_is_not_there() {
     let test = TestEnv::new();
     let base = "../base";

@@ -6,7 +6,7 @@ use condense_installation::{Generation, render_time};
 use indicatif::HumanBytes;
 
 use super::{
-    html::{counted, escape, framed},
+    html::{counted, each, escape, framed},
     provenance::command,
 };
 use crate::contents::{
@@ -40,13 +40,12 @@ pub(super) fn render(steps: &[Step]) -> String {
         return String::new();
     }
     let mut text = String::from("<p>Each generation is compared with the one before it.</p>\n");
-    let links = steps.iter().rev().map(|step| {
+    let links = each(steps.iter().rev(), |step| {
         let number = step.generation.number;
         format!("<li><a href=\"#generation-{number}\">generation {number}</a></li>")
     });
     text.push_str(&format!(
-        "<nav aria-label=\"Generations\"><ul>{}</ul></nav>\n",
-        links.collect::<String>()
+        "<nav aria-label=\"Generations\"><ul>{links}</ul></nav>\n"
     ));
     for (index, step) in steps.iter().enumerate().rev() {
         let before = index.checked_sub(1).map(|before| &steps[before]);
@@ -117,9 +116,9 @@ fn compared(older: u32, before: &Contents, newer: u32, after: &Contents) -> Stri
     if let (Some(before), Some(after)) = (&before.image, &after.image) {
         summary.push_str(&format!(
             "; image {} \u{2192} {} ({})",
-            unbroken(HumanBytes(before.bytes).to_string()),
-            unbroken(HumanBytes(after.bytes).to_string()),
-            unbroken(size_difference(signed(after.bytes) - signed(before.bytes)))
+            unbroken(&HumanBytes(before.bytes).to_string()),
+            unbroken(&HumanBytes(after.bytes).to_string()),
+            unbroken(&size_difference(signed(after.bytes) - signed(before.bytes)))
         ));
     }
     let mut text = format!("<p class=\"counts\">{summary}</p>\n");
@@ -144,7 +143,7 @@ fn compared(older: u32, before: &Contents, newer: u32, after: &Contents) -> Stri
 }
 
 /// Returns a size whose unit stays in the line of its number.
-fn unbroken(size: String) -> String {
+fn unbroken(size: &str) -> String {
     size.replace(' ', "&nbsp;")
 }
 

@@ -28,11 +28,11 @@ pub(super) fn escape(text: &str) -> String {
 pub(super) fn with_code(text: &str) -> String {
     let pieces: Vec<&str> = text.split('`').collect();
     // A backtick without a second one is text.
-    if pieces.len() % 2 == 0 {
+    if pieces.len().is_multiple_of(2) {
         return escape(text);
     }
     let marked = pieces.iter().enumerate().map(|(index, piece)| {
-        if index % 2 == 0 {
+        if index.is_multiple_of(2) {
             escape(piece)
         } else {
             format!("<code>{}</code>", escape(piece))
@@ -46,6 +46,12 @@ fn acts(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
         || matches!(character, '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}')
+}
+
+/// Renders each item, one behind the other.
+pub(super) fn each<T>(items: impl IntoIterator<Item = T>, render: impl Fn(T) -> String) -> String {
+    let texts: Vec<String> = items.into_iter().map(render).collect();
+    texts.concat()
 }
 
 /// Puts a table into a frame that can be scrolled with the keyboard if it is wider than the window.

@@ -3,7 +3,7 @@
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{
-    html::{escape, framed},
+    html::{each, escape, framed},
     tiles,
 };
 use crate::contents::{Contents, Package, PackageKind, Space};
@@ -71,30 +71,28 @@ pub(super) fn render_space(contents: &Contents, parts: &[Part]) -> String {
     let Some(image) = &contents.image else {
         return String::new();
     };
-    let legend: String = [("conda", "conda"), ("pip", "pip"), ("none", "no package")]
+    let classes = [("conda", "conda"), ("pip", "pip"), ("none", "no package")];
+    let used = classes
         .iter()
-        .filter(|(class, _)| parts.iter().any(|part| part.class() == *class))
-        .map(|(class, words)| format!("<li><span class=\"tile {class}\"></span>{words}</li>"))
-        .collect();
+        .filter(|(class, _)| parts.iter().any(|part| part.class() == *class));
+    let legend = each(used, |(class, words)| {
+        format!("<li><span class=\"tile {class}\"></span>{words}</li>")
+    });
     let mut text = format!(
         "<p>Each area is the space of a package in the image, after compression. \
          <a href=\"#packages\">The table</a> has all of them.</p>\n\
          <figure>\n{}<figcaption><ul class=\"legend\">{legend}</ul></figcaption>\n</figure>\n",
         tiles::render(parts)
     );
-    let kinds: String = contents
-        .categories
-        .iter()
-        .filter(|one| one.space.files > 0)
-        .map(|one| {
-            let name = one.category.as_str().replace('-', " ");
-            let part = percentage(one.space.stored, image.bytes);
-            format!(
-                "<tr><th scope=\"row\">{name}</th>{}<td class=\"number wide\">{part}</td></tr>\n",
-                sizes(one.space)
-            )
-        })
-        .collect();
+    let used = contents.categories.iter().filter(|one| one.space.files > 0);
+    let kinds = each(used, |one| {
+        let name = one.category.as_str().replace('-', " ");
+        let part = percentage(one.space.stored, image.bytes);
+        format!(
+            "<tr><th scope=\"row\">{name}</th>{}<td class=\"number wide\">{part}</td></tr>\n",
+            sizes(one.space)
+        )
+    });
     if !kinds.is_empty() {
         text.push_str("<h3>Files that programs may not need</h3>\n");
         let table = format!(

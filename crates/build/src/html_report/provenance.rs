@@ -5,19 +5,16 @@ use std::ffi::OsString;
 use condense_installation::{Receipt, quote_line, render_time};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::html::{counted, escape, framed};
+use super::html::{counted, each, escape, framed};
 
 /// Renders what the receipt says.
 pub(super) fn render(receipt: &Receipt) -> String {
-    let rows: String = facts(receipt)
-        .iter()
-        .map(|(name, value)| {
-            format!(
-                "<tr><th scope=\"row\">{name}</th><td><code>{}</code></td></tr>\n",
-                escape(value)
-            )
-        })
-        .collect();
+    let rows = each(&facts(receipt), |(name, value)| {
+        format!(
+            "<tr><th scope=\"row\">{name}</th><td><code>{}</code></td></tr>\n",
+            escape(value)
+        )
+    });
     format!("<table class=\"facts\">\n<tbody>\n{rows}</tbody>\n</table>\n")
 }
 
@@ -83,18 +80,15 @@ pub(super) fn render_lock(text: Option<&str>) -> String {
         return String::new();
     }
     let count = counted(rows.len(), "archive", "archives");
-    let rows: String = rows
-        .iter()
-        .map(|[name, kind, from, digest]| {
-            format!(
-                "<tr><th scope=\"row\">{} <span class=\"badge {kind}\">{kind}</span></th>\
-                 <td><code>{}</code></td><td><code>{}</code></td></tr>\n",
-                escape(name),
-                escape(from),
-                escape(digest)
-            )
-        })
-        .collect();
+    let rows = each(&rows, |[name, kind, from, digest]| {
+        format!(
+            "<tr><th scope=\"row\">{} <span class=\"badge {kind}\">{kind}</span></th>\
+             <td><code>{}</code></td><td><code>{}</code></td></tr>\n",
+            escape(name),
+            escape(from),
+            escape(digest)
+        )
+    });
     let table = format!(
         "<table class=\"facts lock\">\n<thead><tr><th scope=\"col\">Package</th>\
          <th scope=\"col\">From</th><th scope=\"col\">SHA-256</th></tr></thead>\n\

@@ -6,7 +6,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::{
     Page,
-    html::{counted, escape},
+    html::{counted, each, escape},
 };
 use crate::contents::PackageKind;
 
@@ -15,7 +15,7 @@ pub(super) fn render(page: &Page) -> String {
     let mut facts = vec![("Packages", packages(page))];
     if let Some(image) = &page.contents.image {
         let codec = match &page.receipt.image {
-            Some(record) => record.compression.to_string(),
+            Some(record) => record.compression.clone(),
             None => image.codec.clone(),
         };
         let before = image.total.bytes;
@@ -41,16 +41,13 @@ pub(super) fn render(page: &Page) -> String {
     };
     let built = render_time(page.receipt.created);
     facts.push(("Generation", [generation, format!("built {built}")]));
-    let facts: String = facts
-        .iter()
-        .map(|(name, [value, more])| {
-            format!(
-                "<div><dt>{name}</dt><dd><b>{}</b> <span>{}</span></dd></div>\n",
-                escape(value),
-                escape(more)
-            )
-        })
-        .collect();
+    let facts = each(&facts, |(name, [value, more])| {
+        format!(
+            "<div><dt>{name}</dt><dd><b>{}</b> <span>{}</span></dd></div>\n",
+            escape(value),
+            escape(more)
+        )
+    });
     format!("<dl class=\"summary\">\n{facts}</dl>\n")
 }
 

@@ -1,6 +1,8 @@
 //! Tests of the page's structure: all tags are those of the page itself and are closed, whatever
 //! names packages, files and generations have.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 
 use condense_installation::Generation;
@@ -28,7 +30,7 @@ fn elements(page: &str) -> BTreeSet<&str> {
             continue;
         }
         if let Some(name) = tag.strip_prefix('/') {
-            assert_eq!(open.pop(), Some(name), "before {:.80}", rest);
+            assert_eq!(open.pop(), Some(name), "before {rest:.80}");
             continue;
         }
         let name = tag.split([' ', '/']).next().unwrap();

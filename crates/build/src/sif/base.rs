@@ -50,7 +50,7 @@ pub(super) enum BaseBlocks {
     BelowOverlay(Donor),
 }
 
-/// What a base has at a path.
+/// Kind of a base's entry at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Directory,
@@ -104,9 +104,12 @@ impl Beginning {
                 found.map(|entry| entry.kind.is_directory())
             }
         };
-        Ok(is_directory.map(|is_directory| match is_directory {
-            true => Found::Directory,
-            false => Found::Other,
+        Ok(is_directory.map(|is_directory| {
+            if is_directory {
+                Found::Directory
+            } else {
+                Found::Other
+            }
         }))
     }
 

@@ -8,7 +8,7 @@ use condense_installation::{ContainerEnvironment, EnvironmentKind, Runtime};
 use crate::{
     build::{Build, ImageDestination},
     check::{RequestToCheck, check_request},
-    environment::{Environment, LoadedRequest, Requested, refuse_index},
+    environment::{Environment, LoadedRequest, Requested, find_target, refuse_index},
     inputs::{LoadedInputs, ScriptTarget},
     open_base::OpenBase,
     plan::{CondaInput, MountPoint, SifContent, SifPlan},
@@ -39,11 +39,12 @@ pub(super) struct Installed {
 
 /// Inputs of a SIF with their files read.
 pub(super) struct Loaded<'a> {
-    environment: LoadedContent<'a>,
-    inputs: LoadedInputs,
+    pub(super) environment: LoadedContent<'a>,
+    pub(super) inputs: LoadedInputs,
 }
 
-enum LoadedContent<'a> {
+/// Environment of a SIF with its files read.
+pub(super) enum LoadedContent<'a> {
     Conda(&'a CondaInput, Box<LoadedRequest<'a>>),
     OnTop,
     Nothing,
@@ -206,7 +207,9 @@ fn install_conda<'a>(
         venv: None,
         settings: &plan.input.settings,
     };
-    let (environment, inputs, _) = requested.resolve(&opened.base, session.report)?;
+    let overrides = &plan.input.settings.overrides;
+    let target = find_target(&opened.base, overrides, session.report)?;
+    let (environment, inputs, _) = requested.resolve(target, session.report)?;
     let runtime = session.find_runtime(&environment.container_steps(&inputs, None))?;
     let build = opened.build(inputs, runtime);
     let installed = build.install_conda(&environment, is_asked, &plan.output.mount_point)?;

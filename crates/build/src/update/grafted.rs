@@ -38,6 +38,7 @@ impl Update<'_> {
         space::check(&[space::Need {
             dir: build.destination.path,
             bytes: fs_err::metadata(old_image)?.len(),
+            inodes: space::INODES_OF_INSTALLATION,
             what: "the image",
             hint: "make room there: `condense gc` removes generations that nobody uses any more",
         }])?;

@@ -9,9 +9,8 @@ use std::{
 use anyhow::{Context, bail};
 use condense_image::{Reader, Tree};
 use condense_installation::{
-    AliasedFile, BaseRecord, Claim, FileAlias, FileRole, HostView, InstallationMode,
-    InterpreterOrigin, InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Runtime, Tykky,
-    UpdateState,
+    AliasedFile, BaseRecord, FileAlias, FileRole, HostView, InstallationMode, InterpreterOrigin,
+    InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Runtime, Tykky, UpdateState,
 };
 use condense_prefix::{
     EnvironmentSpec, HostPython, Interpreter, Lock, PipPackage, SpecContext, Target, Uv, Venv,
@@ -42,14 +41,14 @@ pub(super) struct PreviousGeneration {
 }
 
 impl PreviousGeneration {
-    /// Reads the receipt of the generation.
+    /// Reads the receipt of the generation. `visible_dir` is the directory of the generation.
     ///
     /// # Errors
     /// Returns an error if there is no receipt, or if the generation is of another kind than the
     /// command changes.
-    pub(super) fn load(claim: &Claim, plan: &UpdatePlan) -> anyhow::Result<Self> {
-        let Some(dir) = claim.visible_dir() else {
-            bail!("`{}` has no visible generation", claim.dir().display());
+    pub(super) fn load(visible_dir: Option<PathBuf>, plan: &UpdatePlan) -> anyhow::Result<Self> {
+        let Some(dir) = visible_dir else {
+            bail!("`{}` has no visible generation", plan.dir.display());
         };
         let ours = dir.join("share").join(RECEIPT_NAME).exists();
         if ours {

@@ -68,6 +68,68 @@ impl Destination {
         &self.state
     }
 
+    /// Returns the directory of the visible generation or of Tykky's installation, if there is one.
+    pub fn visible_dir(&self) -> Option<PathBuf> {
+        match self.state {
+            State::Tykky => Some(self.dir.clone()),
+            State::Condense { generation, .. } => Some(generation_dir(&self.dir, generation)),
+            State::Absent | State::Empty | State::Foreign => None,
+        }
+    }
+
+    /// Checks whether [`Destination::claim`] would refuse the destination, as far as that can be
+    /// known without writing.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Destination::claim`], except [`Error::Busy`].
+    pub fn check_claim(&self, replace: bool) -> Result<()> {
+        self.refuse(replace)?;
+        self.check_writable()
+    }
+
+    /// Checks whether [`Destination::claim_for_update`] would refuse the destination, as far as
+    /// that can be known without writing.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Destination::claim_for_update`], except [`Error::Busy`].
+    pub fn check_claim_for_update(&self) -> Result<()> {
+        match self.state {
+            State::Tykky | State::Condense { .. } => self.check_writable(),
+            _ => Err(Error::NoInstallation {
+                path: self.dir.clone(),
+            }),
+        }
+    }
+
+    /// Checks that this process may write into the destination, or into the directory in which the
+    /// destination would be created.
+    fn check_writable(&self) -> Result<()> {
+        let parents = self.dir.ancestors();
+        let there = match self.state {
+            State::Absent => parents.skip(1).find(|dir| dir.exists()),
+            _ => Some(self.dir.as_path()),
+        };
+        let Some(there) = there else { return Ok(()) };
+        if !there.is_dir() {
+            return Err(Error::NotADirectory {
+                path: there.to_owned(),
+            });
+        }
+        let writable = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::access(there, writable).map_err(|error| Error::at("write into", there, error))
+    }
+
+    /// Refuses a destination by its state.
+    fn refuse(&self, replace: bool) -> Result<()> {
+        let path = self.dir.clone();
+        match self.state {
+            State::Tykky => Err(Error::TykkyInstallation { path }),
+            State::Foreign => Err(Error::NotEmpty { path }),
+            State::Condense { .. } if !replace => Err(Error::AlreadyInstalled { path }),
+            State::Absent | State::Empty | State::Condense { .. } => Ok(()),
+        }
+    }
+
     /// Reserves an existing installation for a change. An installation of Tykky becomes the first
     /// generation when the next generation is published.
     ///
@@ -89,13 +151,10 @@ impl Destination {
     /// [`Error::TykkyInstallation`], [`Error::NotEmpty`] or [`Error::Busy`] if the destination
     /// cannot be reserved, and [`Error::Io`] if it cannot be written.
     pub fn claim(self, replace: bool) -> Result<Claim> {
-        let path = self.dir.clone();
+        self.refuse(replace)?;
         match self.state {
-            State::Tykky => Err(Error::TykkyInstallation { path }),
-            State::Foreign => Err(Error::NotEmpty { path }),
-            State::Condense { .. } if !replace => Err(Error::AlreadyInstalled { path }),
             State::Absent => Claim::beside(self.dir),
-            State::Empty | State::Condense { .. } => Claim::within(
+            _ => Claim::within(
                 self.dir,
                 if replace {
                     Replacing::Generation

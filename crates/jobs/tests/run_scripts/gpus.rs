@@ -212,8 +212,8 @@ fn aiter_compiles_in_a_directory_of_each_rank() {
     said(&place, "CC=gcc").has("CC=gcc CXX=clang++");
 }
 
-/// R18, R20: the site's variables are data of the site, and the user's value wins. A log of RCCL is a
-/// file of each rank.
+/// R18, R20: the site's variables are data of the site, and the user's value wins. A log of RCCL is
+/// a file of each rank.
 #[test]
 fn rccl_writes_a_log_for_each_rank() {
     let place = amd_node();

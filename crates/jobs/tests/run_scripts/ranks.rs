@@ -51,6 +51,7 @@ fn each_script_is_one_file_that_becomes_python() {
     for script in condense_jobs::run_scripts() {
         let name = script.name;
         assert!(!script.text.contains("/parts/"), "{name} sources a file");
+        assert!(condense_jobs::is_run_script(script.text.as_bytes()));
         let last = script.text.trim_end().lines().next_back().unwrap();
         let becomes_python = name.starts_with("conda-python");
         assert_eq!(becomes_python, last.starts_with("exec "), "{name}: {last}");

@@ -92,6 +92,10 @@ for kind, name in string.gmatch(plan, "(%a+):(%S+)") do
       append_path(name, entry, ",")
     end
   elseif kind == "own" then
+    if not loads then
+      -- Tells Lmod how a list in this variable is split, if the module is loaded again at once.
+      append_path(name, packed, ",")
+    end
     setenv(name, table.concat(entries, ","))
   elseif kind == "stack" then
     local old = os.getenv(name) or ""

@@ -103,6 +103,10 @@ foreach step $plan {
       append-path -d , $name $entry
     }
   } elseif {$kind eq "own"} {
+    # Tells Lmod how a list in this variable is split, if the module is loaded again at once.
+    if {!$loads} {
+      append-path -d , $name $packed
+    }
     setenv $name [join $entries ,]
   } elseif {$kind eq "stack"} {
     set old [from_environment $name ""]

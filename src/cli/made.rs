@@ -1,4 +1,4 @@
-//! Responsible for the JSON of the verbs that make an installation, a generation or a SIF.
+//! Responsible for the JSON of the commands that make an installation, a generation or a SIF.
 
 use std::{path::Path, process::ExitCode, time::Instant};
 
@@ -8,20 +8,19 @@ use condense_installation::{Generation, History};
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::cli::Job;
 
 /// Runs a build of the installation in `dir`. With `--json`, the result of the command `name` is
 /// written at the end.
 pub(super) fn installation(
     name: &str,
     dir: &Path,
-    build: Job,
+    build: impl FnOnce() -> anyhow::Result<ExitCode>,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let before = visible(dir).map(|generation| generation.number);
     let started = Instant::now();
-    let code = build(context)?;
-    if !context.console.wants_json() || context.console.has_given_json() {
+    let code = build()?;
+    if !context.console.wants_json() {
         return Ok(code);
     }
     let generation = visible(dir);
@@ -34,7 +33,7 @@ pub(super) fn installation(
         "bytes": generation.as_ref().map(|one| one.bytes),
         "base": receipt.map(|receipt| &receipt.base.reference),
         "image": receipt.and_then(|receipt| receipt.image.as_ref()),
-        "packages": packages(dir)?,
+        "packages": packages(dir),
         "seconds": seconds(started),
     });
     context.console.json(name, value);
@@ -42,17 +41,21 @@ pub(super) fn installation(
 }
 
 /// Runs a build of the SIF at `path`. With `--json`, the result is written at the end.
-pub(super) fn sif(path: &Path, build: Job, context: &Context) -> anyhow::Result<ExitCode> {
+pub(super) fn sif(
+    path: &Path,
+    build: impl FnOnce() -> anyhow::Result<ExitCode>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let code = build(context)?;
-    if !context.console.wants_json() || context.console.has_given_json() {
+    let code = build()?;
+    if !context.console.wants_json() {
         return Ok(code);
     }
     let value = json!({
         "path": path,
         "bytes": fs_err::metadata(path)?.len(),
         "sha256": BaseImage::open(path)?.digest()?,
-        "packages": packages(path)?,
+        "packages": packages(path),
         "seconds": seconds(started),
     });
     context.console.json("build", value);
@@ -65,10 +68,11 @@ fn visible(dir: &Path) -> Option<Generation> {
     generations.into_iter().find(|one| one.is_current)
 }
 
-/// Returns the number of packages in an installation or a SIF.
-fn packages(path: &Path) -> anyhow::Result<usize> {
-    let subject = Subject::open(path, None)?;
-    Ok(Contents::load(&subject)?.packages.len())
+/// Returns the number of packages in an installation or a SIF, or `None` if it has no records of
+/// packages, as a wrapped directory.
+fn packages(path: &Path) -> Option<usize> {
+    let subject = Subject::open(path, None).ok()?;
+    Some(Contents::load(&subject).ok()?.packages.len())
 }
 
 fn seconds(started: Instant) -> Value {

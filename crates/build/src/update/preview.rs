@@ -1,0 +1,144 @@
+//! Responsible for the dry run of an update.
+
+use std::{ffi::OsStr, sync::Arc};
+
+use condense_prefix::{Interpreter, Solution, Venv};
+
+use super::{nothing_to_do, prepare, previous::PreviousGeneration};
+use crate::{
+    build::Build,
+    claim::inspect_existing,
+    interrupt::Interrupt,
+    plan::{NextGeneration, UpdatePlan},
+    preview::{
+        Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PythonVersion, Resolved,
+        Solved, Step, resolve,
+    },
+    report::Report,
+    session::Session,
+    space,
+    update::change::PackageFacts,
+};
+
+/// Finds out what [`super::update`] would do for `plan`; `search_path` is the user's PATH. Returns
+/// `None` if it would change nothing.
+///
+/// # Errors
+/// Returns the error of an update, as far as it can be known before anything is downloaded.
+pub fn preview_update(
+    plan: &UpdatePlan,
+    search_path: &OsStr,
+    report: &Arc<Report>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<Preview>> {
+    let destination = inspect_existing(&plan.dir, search_path, report)?;
+    destination.check_claim_for_update()?;
+    let before = PreviousGeneration::load(destination.visible_dir(), plan)?;
+    let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
+    let next = plan.next_generation(&before.receipt, own_lines.given);
+    let session = Session::new(&next.settings, search_path, report, interrupt).dry();
+    let Some((build, facts)) = prepare(plan, &before, &next, session)? else {
+        report.info(nothing_to_do(&plan.dir));
+        return Ok(None);
+    };
+    let image_bytes = fs_err::metadata(before.image_path())?.len();
+    space::check(&[space::Need {
+        dir: &plan.dir,
+        bytes: image_bytes,
+        inodes: space::INODES_OF_INSTALLATION,
+        what: "the image",
+        hint: "make room there: `condense gc` removes generations that nobody uses any more",
+    }])?;
+    let pip = pip_of(&build, &facts, plan, &next)?;
+    let compression = next.generation.compression.unwrap_or_default();
+    let mut steps = Vec::new();
+    let [first, last] = build.inputs.script_steps();
+    let is_whole = first.is_some() || last.is_some() || plan.compression.is_some();
+    if is_whole {
+        steps.push("unpack the image".to_owned());
+    }
+    if !facts.is_conda_idle {
+        steps.push("solve near the packages that are there, and change them".to_owned());
+    }
+    steps.extend(first);
+    let installer = if next.extra.uv { "uv" } else { "pip" };
+    steps.extend(pip.step(installer));
+    steps.extend(last);
+    for step in [
+        "write the image",
+        "read it back and start it once",
+        "publish",
+    ] {
+        steps.push(step.to_owned());
+    }
+    let mut timed = vec![Step::Fixed, Step::Container, Step::Container];
+    timed.extend(build.inputs.script_names().iter().map(|_| Step::Script));
+    if !pip.packages.is_empty() || !pip.lines.is_empty() {
+        timed.push(Step::Pip);
+    }
+    let mut estimate = Estimate::new(&Amounts {
+        archive_bytes: 0,
+        wheel_bytes: pip.bytes(),
+        download_bytes: pip.bytes(),
+        base_bytes: 0,
+        steps: timed,
+        compression,
+    });
+    estimate.add_image(image_bytes, is_whole, compression);
+    let receipt = &before.receipt;
+    Ok(Some(Preview::new(
+        Parts {
+            output: plan.dir.clone(),
+            mount_point: Some(receipt.env_prefix.clone()),
+            base: PreviewedBase {
+                reference: receipt.base.path.display().to_string(),
+                path: Some(build.prepared.base.path().to_owned()),
+                manifest_digest: None,
+                download_bytes: 0,
+                glibc: facts.target.glibc.clone(),
+            },
+            plan: plan.to_string(),
+            target: Some(facts.target.to_string()),
+            packages: Vec::new(),
+            pip,
+            estimate,
+            steps,
+            compression: Some(compression),
+        },
+        report,
+    )))
+}
+
+/// Returns the packages that pip would install beside those that are there.
+fn pip_of(
+    build: &Build,
+    facts: &PackageFacts,
+    plan: &UpdatePlan,
+    next: &NextGeneration,
+) -> anyhow::Result<Resolved> {
+    let conda = facts.lock.as_ref().map(|lock| lock.solution());
+    let solved = Solved::installed(match conda {
+        Some(solution) => solution.without_locked_pip(),
+        None => Solution::without_packages(&facts.target),
+    });
+    let python = match build
+        .venv
+        .as_ref()
+        .map(|Venv { interpreter, .. }| interpreter)
+    {
+        Some(Interpreter::Host(python)) => Some(PythonVersion::of_program(python)),
+        Some(_) => None,
+        None => solved.solution.python().as_deref().map(PythonVersion::new),
+    };
+    resolve(&PipQuestion {
+        spec: &facts.requirements,
+        solved: &solved,
+        python,
+        target: &facts.target,
+        uses_uv: next.extra.uv,
+        uv_program: plan.extra.uv_program.as_deref(),
+        settings: &plan.packages,
+        session: build.prepared.session,
+        notes: build.scratch(),
+    })
+}
