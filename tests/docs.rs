@@ -327,7 +327,7 @@ fn the_readme_shows_every_command() {
     let shown = Page::read("README.md", &readme);
     let builds = shown.blocks.iter().any(|block| {
         let mut commands = block.commands().into_iter();
-        commands.any(|line| line.contains("conda-containerize new --"))
+        commands.any(|line| line.contains("condense new "))
     });
     assert!(builds, "the README shows no build");
 }

@@ -117,9 +117,9 @@ pub(super) fn read(
     let mut options = words.options;
     for (flag, is_set) in [
         ("--force", arguments.force),
-        ("--no-user-site", arguments.no_user_site),
         ("--dry-run", arguments.dry_run.dry_run),
         ("--json", arguments.dry_run.json),
+        ("--no-user-site", arguments.no_user_site),
     ] {
         if is_set {
             options.push(flag.into());

@@ -23,8 +23,8 @@ struct DefaultBase {
     reason: String,
 }
 
-/// Chooses the base image: `--base-image`, else `CONDENSE_BASE_IMAGE`, else the site's default, else
-/// the image of this machine's distribution. A default is said in one line.
+/// Chooses the base image: `--base-image`, else `CONDENSE_BASE_IMAGE`, else the site's default,
+/// else the image of this machine's distribution. A default is said in one line.
 ///
 /// # Errors
 /// Returns an error if the site asks for the machine's distribution and that is unknown, or if an
@@ -38,12 +38,11 @@ pub(crate) fn choose_base(
 ) -> anyhow::Result<BaseChoice> {
     let look = |name: &str| env_vars.get(name).map(str::to_owned);
     let named = flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE));
-    let (words, reason) = match named {
-        Some(words) => (words, None),
-        None => {
-            let default = of_site(site, env_vars)?;
-            (default.words, Some(default.reason))
-        }
+    let (words, reason) = if let Some(words) = named {
+        (words, None)
+    } else {
+        let default = of_site(site, env_vars)?;
+        (default.words, Some(default.reason))
     };
     let (reference, note) = catalogue.resolve_image(&words, site, env_vars)?;
     if let Some(note) = note {

@@ -253,6 +253,7 @@ pub(super) fn plan(
         },
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
         other_names,
+        compression_is_default: compression.is_none(),
         compression: run_settings::compression(compression, env_vars, &site)?,
         block_size,
         source_date_epoch: env_vars.source_date_epoch()?,

@@ -11,8 +11,10 @@ mod doctor;
 mod explain;
 mod export;
 mod generations;
+mod groups;
 mod help;
 mod image;
+mod info;
 pub(super) mod inputs;
 mod installations;
 mod kernel;
@@ -137,8 +139,8 @@ enum Verb {
     Gc(generations::GcArguments),
     /// Show the help of a command, or explain a code
     Help(help::Arguments),
-    /// Show an installation: its inputs, its base and its generations
-    Info(generations::InfoArguments),
+    /// Show an installation or a .sif: its inputs, its base, its packages and its generations
+    Info(info::Arguments),
     /// Register an installation or a .sif as a kernel of Jupyter
     Kernel(kernel::Arguments),
     /// List the installations in the directories of TYKKY_PATH
@@ -156,8 +158,8 @@ enum Verb {
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
-    /// Write an HTML page about an installation: findings, packages and their sizes, changes
-    /// between generations, provenance, the lock
+    /// Write an HTML page about an installation or a .sif: findings, packages and their sizes,
+    /// changes between generations, provenance, the lock
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
@@ -179,7 +181,8 @@ enum Verb {
     Update(Box<update::Arguments>),
     /// Pack, unpack and list what users have installed on top of a module's image
     UserSoftware(user_software::Arguments),
-    /// Check an installation on this machine: its files, its wrappers, and whether a program starts
+    /// Check an installation or a .sif on this machine: its files, whether a program starts, and
+    /// whether its lock builds it again
     Verify(verify::Arguments),
     /// Show for which requested packages a package was installed
     Why(why::Arguments),
@@ -193,7 +196,8 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     {
         return pages::parse(rest);
     }
-    let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
+    let settled = groups::settle(arguments, &command());
+    let argv = std::iter::once(OsString::from("condense")).chain(settled);
     let matches = command().try_get_matches_from(argv);
     if matches.as_ref().map_or_else(
         |_| mistake::wants_json(arguments),
@@ -279,7 +283,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Export(arguments) => export::run(&arguments, context),
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
-        Verb::Info(arguments) => generations::info(&arguments, context),
+        Verb::Info(arguments) => info::run(&arguments, context),
         Verb::Kernel(arguments) => kernel::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),

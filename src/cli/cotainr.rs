@@ -212,15 +212,7 @@ pub(crate) fn parse(
         }
         Some(Verb::Build(build)) => {
             console.set_style(OutputStyle::Cotainr(renderer(&build, env_vars)?));
-            let command_line = arguments
-                .iter()
-                .map(|word| word.to_string_lossy().into_owned());
-            let command_line = std::iter::once(PROGRAM.to_owned())
-                .chain(command_line)
-                .collect::<Vec<_>>();
-            Ok(Command::Run(Box::new(move |context| {
-                run(*build, &command_line, context)
-            })))
+            Ok(Command::Run(Box::new(move |context| run(*build, context))))
         }
     }
 }
@@ -303,7 +295,7 @@ fn renderer(build: &Build, env_vars: &EnvVars) -> anyhow::Result<CotainrRenderer
 }
 
 /// Builds the image. As in cotainr, the question whether to overwrite comes first.
-fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Result<ExitCode> {
+fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     let Context {
         console, env_vars, ..
     } = context;
@@ -331,7 +323,7 @@ fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Resu
         }
     }
     let accepted = build.accept_licenses;
-    let plan = plan::make(build, out, command_line, env_vars, console)?;
+    let plan = plan::make(build, out, env_vars, console)?;
     if plan.dry_run {
         return dry_run::show(&plan, condense_build::preview_sif, context);
     }

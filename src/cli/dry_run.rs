@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
 
 use super::{Context, Run};
 use crate::console::Console;
@@ -39,9 +38,9 @@ impl DryRunArguments {
 ///
 /// # Errors
 /// Returns the error of the build, as far as it is known before.
-pub(super) fn show<P, T: Into<Option<Preview>>>(
+pub(super) fn show<P>(
     plan: &P,
-    preview: Run<P, T>,
+    preview: Run<P, Preview>,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
@@ -51,12 +50,6 @@ pub(super) fn show<P, T: Into<Option<Preview>>>(
         context.report,
         context.interrupt,
     )?;
-    let Some(preview) = preview.into() else {
-        if context.console.wants_json() {
-            context.console.json("dry-run", json!({ "steps": [] }));
-        }
-        return Ok(ExitCode::SUCCESS);
-    };
     if context.console.wants_json() {
         context
             .console

@@ -9,18 +9,28 @@ use serde_json::{Value, json};
 
 use super::Context;
 
-/// Runs a build of the installation in `dir`. With `--json`, the result of the command `name` is
-/// written at the end.
+/// Installation or SIF that a command makes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made<'a> {
+    /// Name of the command in the schema of its result.
+    pub(super) command: &'a str,
+    /// Directory of the installation, or path of the SIF.
+    pub(super) path: &'a Path,
+    /// Whether nothing is made. The dry run writes its own result.
+    pub(super) is_dry_run: bool,
+}
+
+/// Runs a build of an installation. With `--json`, its result is written at the end.
 pub(super) fn installation(
-    name: &str,
-    dir: &Path,
+    made: Made,
     build: impl FnOnce() -> anyhow::Result<ExitCode>,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
+    let dir = made.path;
     let before = visible(dir).map(|generation| generation.number);
     let started = Instant::now();
     let code = build()?;
-    if !context.console.wants_json() {
+    if made.is_dry_run || !context.console.wants_json() {
         return Ok(code);
     }
     let generation = visible(dir);
@@ -36,21 +46,22 @@ pub(super) fn installation(
         "packages": packages(dir),
         "seconds": seconds(started),
     });
-    context.console.json(name, value);
+    context.console.json(made.command, value);
     Ok(code)
 }
 
-/// Runs a build of the SIF at `path`. With `--json`, the result is written at the end.
+/// Runs a build of a SIF. With `--json`, its result is written at the end.
 pub(super) fn sif(
-    path: &Path,
+    made: Made,
     build: impl FnOnce() -> anyhow::Result<ExitCode>,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let code = build()?;
-    if !context.console.wants_json() {
+    if made.is_dry_run || !context.console.wants_json() {
         return Ok(code);
     }
+    let path = made.path;
     let value = json!({
         "path": path,
         "bytes": fs_err::metadata(path)?.len(),
@@ -58,7 +69,7 @@ pub(super) fn sif(
         "packages": packages(path),
         "seconds": seconds(started),
     });
-    context.console.json("build", value);
+    context.console.json(made.command, value);
     Ok(code)
 }
 

@@ -30,7 +30,9 @@ use std::{
     sync::Arc,
 };
 
-use condense_build::{Interrupt, Report};
+use made::Made;
+
+use condense_build::{Interrupt, Preview, Report};
 use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
@@ -79,12 +81,17 @@ impl Command {
             Self::Build(plan) => Box::new(move |context| build_installation(&plan, context)),
             Self::Update(plan) => Box::new(move |context| update_installation(&plan, context)),
             Self::Wrap(plan) => Box::new(move |context| {
-                if plan.dry_run {
-                    return dry_run::show(&*plan, condense_build::preview_wrap, context);
-                }
-                let dir = &plan.output.generation.dir;
-                let run = || build(&*plan, condense_build::wrap, context);
-                made::installation("new", dir, run, context)
+                let (preview, wrap) = (condense_build::preview_wrap, condense_build::wrap);
+                let run = || build(&*plan, plan.dry_run, preview, wrap, context);
+                made::installation(
+                    Made {
+                        command: "new",
+                        path: &plan.output.generation.dir,
+                        is_dry_run: plan.dry_run,
+                    },
+                    run,
+                    context,
+                )
             }),
         };
         context.interrupt.listen()?;
@@ -103,15 +110,38 @@ pub(crate) fn build_installation(
     plan: &InstallationPlan,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    if plan.dry_run {
-        return dry_run::show(plan, condense_build::preview_build, context);
-    }
-    let dir = &plan.output.generation.dir;
-    let run = || build(plan, condense_build::build, context);
-    made::installation("new", dir, run, context)
+    let (preview, build_it) = (condense_build::preview_build, condense_build::build);
+    let run = || build(plan, plan.dry_run, preview, build_it, context);
+    made::installation(
+        Made {
+            command: "new",
+            path: &plan.output.generation.dir,
+            is_dry_run: plan.dry_run,
+        },
+        run,
+        context,
+    )
 }
 
-/// Updates an installation, or shows what the update would do.
+/// Makes a SIF, or shows what a build would do.
+///
+/// # Errors
+/// Returns the error of the build.
+pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
+    let (preview, build_it) = (condense_build::preview_sif, condense_build::build_sif);
+    let run = || build(plan, plan.dry_run, preview, build_it, context);
+    made::sif(
+        Made {
+            command: "build",
+            path: &plan.output.file,
+            is_dry_run: plan.dry_run,
+        },
+        run,
+        context,
+    )
+}
+
+/// Changes an installation, or shows what an update would do.
 ///
 /// # Errors
 /// Returns the error of the update.
@@ -119,27 +149,30 @@ pub(crate) fn update_installation(
     plan: &UpdatePlan,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    if plan.dry_run {
-        return dry_run::show(plan, condense_build::preview_update, context);
-    }
-    let run = || build(plan, condense_build::update, context);
-    made::installation("update", &plan.dir, run, context)
+    let (preview, update) = (condense_build::preview_update, condense_build::update);
+    let run = || build(plan, plan.dry_run, preview, update, context);
+    made::installation(
+        Made {
+            command: "update",
+            path: &plan.dir,
+            is_dry_run: plan.dry_run,
+        },
+        run,
+        context,
+    )
 }
 
-/// Builds a SIF, or shows what the build would do.
-///
-/// # Errors
-/// Returns the error of the build.
-pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
-    if plan.dry_run {
-        return dry_run::show(plan, condense_build::preview_sif, context);
+/// Carries out a plan, or shows what that would do.
+fn build<P>(
+    plan: &P,
+    is_dry_run: bool,
+    preview: Run<P, Preview>,
+    run: Run<P, ()>,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    if is_dry_run {
+        return dry_run::show(plan, preview, context);
     }
-    let run = || build(plan, condense_build::build_sif, context);
-    made::sif(&plan.output.file, run, context)
-}
-
-/// Carries out a plan.
-fn build<P>(plan: &P, run: Run<P, ()>, context: &Context) -> anyhow::Result<ExitCode> {
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     run(
         plan,

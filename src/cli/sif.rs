@@ -90,13 +90,15 @@ pub(super) struct AskedSif<'a> {
 /// Makes the plan of a SIF.
 ///
 /// # Errors
-/// Returns an error if an option, a variable or a file is invalid, or if options cannot be combined.
+/// Returns an error if an option, a variable or a file is invalid, or if options cannot be
+/// combined.
 pub(super) fn plan(
     options: SifOptions,
     asked: AskedSif,
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<SifPlan> {
+    let dry_run = options.dry_run.apply(console);
     let place = Place::choose(options.mount_point, &asked.content)?;
     let copies = options.copy.iter();
     let copies = copies.map(|text| parse_copy(text, &env_vars.cwd));
@@ -141,7 +143,7 @@ pub(super) fn plan(
             source_date_epoch: env_vars.source_date_epoch()?,
         },
         base: asked.base,
-        dry_run: options.dry_run.apply(console),
+        dry_run,
         settings,
     })
 }

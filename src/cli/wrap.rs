@@ -283,6 +283,7 @@ fn plan(
         wrapper_paths,
         extra_text,
         other_names,
+        compression_is_default: asked.compression.is_none(),
         compression: compression(asked.compression, env_vars, &site)?,
         block_size: BlockSize::default(),
         source_date_epoch: env_vars.source_date_epoch()?,

@@ -150,7 +150,7 @@ fn builds_follow_the_configuration() {
         dir.to_str().unwrap(),
         env.to_str().unwrap(),
     ];
-    let plan = [&words[..], &["--dry-run"]].concat();
+    let plan = [&words[..], &["--force", "--dry-run"]].concat();
     let run = |words: &[&str]| {
         let mut command = test.condense(words);
         command.env_remove("CONDENSE_CACHE_DIR").run().succeeded()

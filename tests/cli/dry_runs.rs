@@ -184,11 +184,7 @@ fn fails_as_the_build(test: &TestEnv, line: &str, words: &[&str]) -> String {
         text[start..].to_owned()
     };
     let dry = test.condense(&arguments).arg("--dry-run").run();
-    assert_eq!(
-        (dry.status, dry.stdout.as_str()),
-        (1, ""),
-        "{line}: {dry:?}"
-    );
+    assert_eq!(dry.status, 1, "{line}: {dry:?}");
     test.left_nothing();
     let built = test.condense(&arguments).run();
     assert_eq!(built.status, 1, "{line}: {built:?}");

@@ -355,10 +355,8 @@ fn the_image_of_a_module_and_its_copies_are_compared() {
     fs_err::create_dir(&copies).unwrap();
     test.write(
         "catalogue.toml",
-        &format!(
-            "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\n[site.here.module]\n\
-             conflicts = [\"other-bindings\"]\nimage_dirs = [\"${{MY_IMAGES:-/nowhere}}/copies\"]\n"
-        ),
+        "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\n[site.here.module]\n\
+             conflicts = [\"other-bindings\"]\nimage_dirs = [\"${MY_IMAGES:-/nowhere}/copies\"]\n",
     );
     let site = ["--site", "here", "--catalogue", "catalogue.toml"];
     module(&test, &[&WORDS[..], &site].concat()).succeeded();

@@ -177,7 +177,7 @@ fn row<Name: AsRef<str>>(names: &[Name], tool: Option<&str>, text: &str) -> Stri
 #[test]
 fn variables_are_read_with_their_tools() {
     let source = "\
-//! Names.
+//! Names of the environment variables.
 
 /// Scratch directory,
 /// absolute (Tykky).

@@ -1,5 +1,5 @@
-//! Tests of the builders of condense itself with the real runtime: `new`, `update`, `build`, and the
-//! base image of a machine that is no site.
+//! Tests of the builders of condense itself with the real runtime: `new`, `update`, `build`, and
+//! the base image of a machine that is no site.
 
 use std::process::Command;
 

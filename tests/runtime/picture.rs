@@ -74,12 +74,12 @@ document.body.append(answer);
 
 /// Page that shows another one in a narrower window than a browser can have, and takes the
 /// measurements out of it.
-const FRAME: &str = r##"<!DOCTYPE html><body style="margin:0"><script>
+const FRAME: &str = r#"<!DOCTYPE html><body style="margin:0"><script>
 onload = () => {
   const found = document.querySelector("iframe").contentDocument.getElementById("measured");
   if (found) document.body.append(document.adoptNode(found));
 };
-</script>"##;
+</script>"#;
 
 struct Browser {
     test: TestDir,
@@ -299,6 +299,22 @@ fn check_tables(found: &Value) {
     assert_eq!(found["label"], "Filter packages ");
 }
 
+/// Checks that the drawing is visible: the colours of the picture are many, and dark if asked for.
+fn check_drawing(browser: &Browser, look: Look) {
+    let colours = browser.colours(look);
+    let all: usize = colours.values().sum();
+    let (most, count) = colours.iter().max_by_key(|(_, count)| **count).unwrap();
+    assert_eq!(most.iter().all(|part| *part < 64), look.dark, "{most:?}");
+    let large = colours
+        .values()
+        .filter(|count| **count > all / 1000)
+        .count();
+    assert!(
+        large > 6 && *count < all * 9 / 10,
+        "{large} colours, {count} of {all} are one"
+    );
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
@@ -371,19 +387,7 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
         assert!(found["texts"].as_u64() > Some(50), "{found}");
         assert_eq!(found["faint"], serde_json::json!([]), "{look:?}");
         assert!(contrast(&found["ink"], &found["paper"]) >= 7.0, "{found}");
-        // The drawing is visible.
-        let colours = browser.colours(look);
-        let all: usize = colours.values().sum();
-        let (most, count) = colours.iter().max_by_key(|(_, count)| **count).unwrap();
-        assert_eq!(most.iter().all(|part| *part < 64), dark, "{most:?}");
-        let large = colours
-            .values()
-            .filter(|count| **count > all / 1000)
-            .count();
-        assert!(
-            large > 6 && *count < all * 9 / 10,
-            "{large} colours, {count} of {all} are one"
-        );
+        check_drawing(&browser, look);
     }
     // The browser requests its own updates, whatever it shows; it requests nothing that the page
     // names.

@@ -1,7 +1,9 @@
 //! Tests of reproducible images: the same packages give the same bytes for every user, place and
-//! number of processors.
+//! number of processors, and so does the lock of an image.
 
-use crate::harness::{Account, Run, TestDir, parts};
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
 
 struct Circumstances {
     account: Account,
@@ -98,4 +100,137 @@ fn files_of_all_kinds() {
 fn link_scripts_activation_and_pip() {
     let packages = "python=3.13, pip, edge-post-link, edge-activate, edge-activate-dynamic, {pip: [edge-pip-app]}";
     assert_eq!(digest(&ONE, packages), digest(&OTHER, packages));
+}
+
+/// Packages with byte code, link scripts, activation and wheels, one of which another one needs.
+const ALL: &str = "python=3.11, pip, rich, edge-noarch-python, edge-post-link, edge-activate, {pip: [edge-pip-app]}";
+
+/// Returns the command `condense` with the hand-made wheels as the only source of pip.
+fn condense(test: &TestDir, arguments: &[&str]) -> CommandOutput {
+    test.command(parts().path("programs/condense"))
+        .args(arguments)
+        .env("TMPDIR", test.scratch())
+        .env("CONDENSE_CACHE_DIR", test.path("cache"))
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", parts().wheels())
+        .run()
+}
+
+fn install(test: &TestDir, packages: &str) -> Vec<u8> {
+    let installation = test.installation();
+    test.new_command(&installation.dir, &test.environment(packages))
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", parts().wheels())
+        .run()
+        .succeeded();
+    fs_err::read(installation.image()).unwrap()
+}
+
+fn install_locked(test: &TestDir, lock: &Path) -> Vec<u8> {
+    let installation = test.installation();
+    test.program(["new", "--prefix"])
+        .arg(&installation.dir)
+        .arg("--base-image")
+        .arg(parts().base())
+        .arg("--lock")
+        .arg(lock)
+        .env("PIP_NO_INDEX", "1")
+        .run()
+        .succeeded();
+    fs_err::read(installation.image()).unwrap()
+}
+
+/// Copies the lock of an installation to where it means nothing.
+fn lock_of(test: &TestDir, other: &TestDir) -> PathBuf {
+    let text = fs_err::read_to_string(test.installation().dir.join("share/condense.lock"));
+    other.write("some.lock", &text.unwrap())
+}
+
+/// A1: the image of a lock has the bytes of the image that wrote it.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_lock_builds_the_bytes_that_wrote_it() {
+    let one = TestDir::new(Account::Root, "relock");
+    let first = install(&one, ALL);
+    let other = TestDir::new(Account::Ordinary, "relock-elsewhere");
+    let lock = lock_of(&one, &other);
+    let second = install_locked(&other, &lock);
+    if first != second {
+        let images = [one.installation().image(), other.installation().image()];
+        let images = images.map(|image| image.display().to_string());
+        let said = condense(&one, &["image", "diff", &images[0], &images[1]]);
+        panic!("the images differ: {said:?}");
+    }
+    // A lock of a lock is the lock.
+    let third = TestDir::new(Account::Root, "relock-again");
+    let again = lock_of(&other, &third);
+    assert_eq!(
+        fs_err::read_to_string(lock).unwrap(),
+        fs_err::read_to_string(again).unwrap()
+    );
+    let dir = other.installation().dir.display().to_string();
+    condense(&other, &["verify", "--rebuild", &dir]).succeeded();
+    other.left_nothing();
+}
+
+/// A1: the lock of an update builds the files of the updated image.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_lock_of_an_update_builds_its_files() {
+    let one = TestDir::new(Account::Root, "relock-update");
+    install(&one, "python=3.11, pip, {pip: ['edge_pip_lib<1.1']}");
+    // The new version replaces one that is there, and brings a package along.
+    let requirements = one.write("more.txt", "edge_pip_app\nedge_pip_lib>=1.1\n");
+    one.program(["update", "-r"])
+        .arg(requirements)
+        .arg(&one.installation().dir)
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", parts().wheels())
+        .run()
+        .succeeded();
+    let other = TestDir::new(Account::Ordinary, "relock-update-elsewhere");
+    let lock = lock_of(&one, &other);
+    install_locked(&other, &lock);
+    let images = [one.installation().image(), other.installation().image()];
+    let images = images.map(|image| image.display().to_string());
+    let said = condense(&one, &["image", "diff", &images[0], &images[1]]);
+    said.succeeded().says("");
+    let dir = one.installation().dir.display().to_string();
+    let said = condense(&one, &["verify", "--rebuild", "--json", &dir]);
+    let found: serde_json::Value = serde_json::from_str(&said.succeeded().text()).unwrap();
+    assert_eq!(found["rebuild"]["same_files"], true, "{found}");
+    assert_eq!(found["rebuild"]["updated"], true, "{found}");
+    one.left_nothing();
+}
+
+/// A1: SIFs of one lock are the same bytes under any name.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn sifs_of_a_lock_are_the_same_bytes() {
+    let test = TestDir::new(Account::Ordinary, "relock-sif");
+    let environment = test.environment(ALL).display().to_string();
+    let base = parts().base().display().to_string();
+    let build = |words: &[&str], out: &str| {
+        let base_and_out = ["--base-image", &base, out];
+        condense(
+            &test,
+            &[&["cotainr", "build"], words, &base_and_out].concat(),
+        )
+        .succeeded();
+        fs_err::read(test.path(out)).unwrap()
+    };
+    let first = build(&["--conda-env", &environment], "a.sif");
+    condense(&test, &["export", "--lock", "./a.sif", "-o", "a.lock"]).succeeded();
+    let second = build(&["--lock", "a.lock"], "another name.sif");
+    if first != second {
+        let said = condense(&test, &["image", "diff", "a.sif", "another name.sif"]);
+        panic!("the SIFs differ: {said:?}");
+    }
+    for words in [
+        &["./a.sif"][..],
+        &["--rebuild", "--base-image", &base, "./a.sif"],
+    ] {
+        condense(&test, &[&["verify"], words].concat()).succeeded();
+    }
+    test.left_nothing();
 }

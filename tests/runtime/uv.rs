@@ -156,7 +156,7 @@ fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
             .succeeded()
             .text();
         let info: serde_json::Value = serde_json::from_str(&info).unwrap();
-        assert_eq!(info["receipt"]["interpreter"]["of"], "image", "{info}");
+        assert_eq!(info["interpreter"]["of"], "image", "{info}");
         test.left_nothing();
         if account == Account::Root {
             return;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use condense_prefix::{NetworkSettings, Place, Solution, Venv};
+use condense_prefix::{CondaSettings, NetworkSettings, Place, Solution, Venv};
 
 use crate::{
     check::CheckContext,
@@ -27,6 +27,8 @@ pub(crate) struct Build<'a> {
     /// Settings for solving and installing packages.
     pub(crate) packages: &'a PackageSettings,
     pub(crate) inputs: LoadedInputs,
+    /// Settings that the `conda` of the environment reports.
+    pub(crate) conda_settings: CondaSettings,
     /// The virtual environment, if it is one.
     pub(crate) venv: Option<Venv>,
     /// Path of the environment below the mount point.

@@ -5,13 +5,16 @@ use std::path::Path;
 
 use anyhow::bail;
 use condense_diagnostics::UserError;
-use condense_prefix::{EnvironmentSpec, Interpreter, Kind, Lock, Solution, Target, Venv};
+use condense_prefix::{
+    CondaSettings, EnvironmentSpec, Interpreter, Kind, Lock, Solution, Target, Venv,
+};
 
 use crate::{
     check::{RequestToCheck, check_request},
     inputs::LoadedInputs,
     open_base::OpenBase,
     plan::{self, BaseChoice, CondaInput, Overrides, PackageSettings},
+    recipe::OfLock,
     report::Report,
     request::{load_conda_spec, read},
     session::Session,
@@ -74,27 +77,13 @@ impl<'a> LoadedRequest<'a> {
     }
 
     /// Adds the requirements, and reports the warnings of all files.
-    ///
-    /// # Errors
-    /// Returns an error if there are requirements and nothing but a lock, which has exactly its
-    /// packages.
-    pub(crate) fn require(&mut self, inputs: &LoadedInputs, report: &Report) -> anyhow::Result<()> {
-        if let (Self::Lock(lock), false) = (&self, inputs.pip_lines().is_empty()) {
-            bail!(UserError::new(
-                format!(
-                    "`{}` has exactly its packages: no requirements for pip are added to them",
-                    lock.path.display()
-                ),
-                "name the environment file, too, or add them afterwards with `update`",
-            ));
-        }
+    pub(crate) fn require(&mut self, inputs: &LoadedInputs, report: &Report) {
         if let Some(spec) = self.spec_mut() {
             inputs.require(spec);
             for warning in spec.warnings() {
                 report.warn_of(warning);
             }
         }
-        Ok(())
     }
 
     fn complete(
@@ -137,6 +126,8 @@ pub(crate) struct Environment {
     pub(crate) target: Target,
     /// Packages of the lock, if there is one.
     pub(crate) locked: Option<Solution>,
+    /// Facts of the lock besides its packages.
+    pub(crate) of_lock: OfLock,
 }
 
 impl Requested<'_> {
@@ -175,18 +166,25 @@ impl Requested<'_> {
             venv,
             settings,
         } = self;
+        let is_lock_alone = asked.spec().is_none();
         let (mut spec, lock) = asked.complete(&target, report)?;
+        let of_lock = match &lock {
+            Some(lock) => {
+                let is_same = is_lock_alone || lock.is_made_for(&spec);
+                inputs.check_lock(lock, is_lock_alone, report)?;
+                OfLock::new(lock, is_same && inputs.has_scripts_of(lock))
+            }
+            None => OfLock::default(),
+        };
         inputs.mix_into_digest(&mut spec);
         if let Some(venv) = &venv {
             spec.mix_into_digest(&venv.identity());
-        }
-        if let Some(lock) = &lock {
-            inputs.compare(lock, report);
         }
         let environment = Environment {
             spec,
             target,
             locked: lock.map(|lock| lock.solution().clone()),
+            of_lock,
         };
         if settings.network.offline {
             refuse_managed_python(venv.as_ref())?;
@@ -208,6 +206,13 @@ impl Environment {
             needs.push("the making of a virtual environment".to_owned());
         }
         needs
+    }
+
+    /// Returns the settings that the `conda` of the environment reports: those of the lock, or
+    /// those of the user's configuration.
+    pub(crate) fn conda_settings(&self, settings: &PackageSettings) -> CondaSettings {
+        let of_lock = self.of_lock.conda.clone();
+        of_lock.unwrap_or_else(|| CondaSettings::new(settings.condarc.as_ref()))
     }
 
     fn refuse_network(&self, settings: &PackageSettings) -> anyhow::Result<()> {

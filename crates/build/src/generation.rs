@@ -11,7 +11,7 @@ use condense_installation::{
     InstallationMode, InterpreterOrigin, Launch, Launcher, Placement, Program, Receipt, Shell,
     Staged, UpdateState,
 };
-use condense_prefix::{EnvironmentSpec, PipPackage, Place};
+use condense_prefix::{EnvironmentSpec, ImageKind, LockContents, PipPackage, Place, Recipe};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     pack::{LAUNCHER, Packed, RUN_SCRIPTS},
     plan::{Generation, InstallationPlan},
     prefix::FinishedPrefix,
-    programs,
+    programs, recipe,
 };
 
 /// Name of the image in a generation.
@@ -230,7 +230,7 @@ impl NewGeneration<'_> {
             files,
             inputs,
             lock,
-        } = self.share(&folder)?;
+        } = self.share(&folder, &packed.image)?;
         let update_state = build.update_state(made, generation, &launch, &packed.image);
         let receipt = Receipt {
             inputs,
@@ -251,15 +251,17 @@ impl NewGeneration<'_> {
     }
 
     /// Returns the environment file, the lock and all other inputs.
-    fn share(&self, folder: &Path) -> anyhow::Result<Share> {
+    fn share(&self, folder: &Path, image: &Image) -> anyhow::Result<Share> {
         let finished = &self.made.finished;
-        let lock = condense_prefix::render_lock(
-            &self.made.solution,
-            self.spec,
-            finished.pip_report.as_deref(),
-            &finished.pip_packages,
-        )?
-        .into_bytes();
+        let contents = LockContents {
+            solution: &self.made.solution,
+            spec: &self.made.asked,
+            pip_report: finished.pip_report.as_deref(),
+            installed: &finished.pip_packages,
+            conda: &self.build.conda_settings,
+            recipe: Some(&self.recipe(image)),
+        };
+        let lock = contents.render()?.into_bytes();
         let lock_record = file_record(None, Path::new(LOCK), &lock);
         let input = folder.join(inputs::name(self.plan.input.packages.source()));
         let text = self.spec.text().as_bytes().to_vec();
@@ -278,6 +280,25 @@ impl NewGeneration<'_> {
             inputs: records,
             lock: lock_record,
         })
+    }
+
+    /// Returns the properties of the image, with which a build from the lock makes its bytes again.
+    fn recipe(&self, image: &Image) -> Recipe {
+        let place = &self.made.place;
+        Recipe {
+            kind: ImageKind::Installation,
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            mount_point: place.mount_point.clone(),
+            environment: place.environment.clone(),
+            compression: Some(image.compression.to_string()),
+            block_size: Some(self.plan.output.generation.block_size.bytes()),
+            time: self.build.source_date_epoch,
+            base: recipe::base_name(self.plan.base.reference()),
+            base_digest: self.base_digest.map(str::to_owned),
+            site: None,
+            no_user_site: false,
+            updated: false,
+        }
     }
 
     fn receipt(&self, image: &Image) -> anyhow::Result<Receipt> {

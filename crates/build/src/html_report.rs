@@ -1,6 +1,6 @@
-//! Responsible for the page that shows an installation: findings, sizes by package, changes between
-//! generations, provenance and lock. The page refers to no other file, so that it can be sent as it
-//! is; its script only sorts and filters tables.
+//! Responsible for the page that shows an installation or a SIF: findings, sizes by package,
+//! changes between generations, provenance and lock. The page refers to no other file, so that it
+//! can be sent as it is; its script only sorts and filters tables.
 
 mod changes;
 mod findings;
@@ -12,14 +12,17 @@ mod tiles;
 
 use std::path::Path;
 
+use anyhow::bail;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use condense_check::Finding;
+use condense_diagnostics::UserError;
 use condense_installation::{Destination, History, Receipt, State};
 use sha2::{Digest, Sha256};
 
 use crate::{
     check::{CheckTarget, check},
-    contents::{Contents, Subject},
+    contents::{Contents, Subject, SubjectKind},
+    sif_facts::SifFacts,
 };
 use changes::Step;
 use html::{each, escape};
@@ -32,7 +35,7 @@ const SCRIPT: &str = include_str!("html_report/sort.js");
 struct Page {
     /// Path by which the user named the installation.
     path: String,
-    receipt: Receipt,
+    origin: Origin,
     contents: Contents,
     findings: Vec<Finding>,
     lock: Option<String>,
@@ -40,11 +43,21 @@ struct Page {
     history: Vec<Step>,
 }
 
-/// Returns the page of the installation in `dir`.
+/// Records of where an image comes from.
+enum Origin {
+    Installation(Box<Receipt>),
+    Sif(SifFacts),
+}
+
+/// Returns the page of an installation or of a SIF.
 ///
 /// # Errors
-/// Returns an error if `dir` is no installation or cannot be read.
-pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
+/// Returns an error if `path` is neither of them or cannot be read.
+pub fn html_report(path: &Path, target: CheckTarget) -> anyhow::Result<String> {
+    if path.is_file() {
+        return of_sif(&Subject::open(path, None)?, target);
+    }
+    let dir = path;
     let receipt = Receipt::load(dir)?;
     let (_, findings) = check(dir, None, target)?;
     let contents = Contents::load(&Subject::open(dir, None)?)?;
@@ -61,11 +74,32 @@ pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
     };
     let page = Page {
         path: dir.display().to_string(),
-        receipt,
+        origin: Origin::Installation(Box::new(receipt)),
         contents,
         findings,
         lock,
         history,
+    };
+    Ok(page.render())
+}
+
+/// Returns the page of a SIF, whose labels say where it comes from.
+fn of_sif(subject: &Subject, target: CheckTarget) -> anyhow::Result<String> {
+    let path = subject.path();
+    if subject.kind() != SubjectKind::Sif {
+        bail!(UserError::new(
+            format!("`{}` is neither an installation nor a .sif", path.display()),
+            format!("`condense packages {}` lists its packages", path.display()),
+        ));
+    }
+    let (_, findings) = check(path, None, target)?;
+    let page = Page {
+        path: path.display().to_string(),
+        origin: Origin::Sif(SifFacts::load(subject)?),
+        contents: Contents::load(subject)?,
+        findings,
+        lock: subject.lock_text()?.map(|(_, text)| text),
+        history: Vec::new(),
     };
     Ok(page.render())
 }
@@ -95,11 +129,7 @@ impl Page {
             ),
             ("packages", "Packages", packages::render_table(&parts)),
             ("changes", "Changes", changes::render(&self.history)),
-            (
-                "provenance",
-                "Provenance",
-                provenance::render(&self.receipt),
-            ),
+            ("provenance", "Provenance", provenance::render(&self.origin)),
             (
                 "lock",
                 "Lock",

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
+use condense_diagnostics::UserError;
 use condense_installation::FileRole;
 use condense_prefix::{BuildSteps, EnvironmentSpec, Lock, Scripts, Solution, UserScript, Uv};
 use sha2::{Digest, Sha256};
@@ -193,20 +195,65 @@ impl LoadedInputs {
             .collect()
     }
 
-    /// Warns if a lock was made with other scripts: it does not hold their changes.
-    pub(super) fn compare(&self, lock: &Lock, report: &Report) {
+    /// Returns whether the scripts are those that the lock was made with.
+    pub(super) fn has_scripts_of(&self, lock: &Lock) -> bool {
+        self.script_digests() == lock.scripts()
+    }
+
+    /// Compares the scripts and the requirements with those of a lock, which does not hold the
+    /// changes of other ones. `is_lock_alone` says that there is no environment file.
+    ///
+    /// # Errors
+    /// Returns an error if a script of the lock is missing, or if requirements are given that the
+    /// lock was not made for.
+    pub(super) fn check_lock(
+        &self,
+        lock: &Lock,
+        is_lock_alone: bool,
+        report: &Report,
+    ) -> anyhow::Result<()> {
         let given = self.script_digests();
+        let role_of = |script: &str| script.split(' ').next().unwrap_or(script).to_owned();
         for script in lock.scripts() {
-            let role = script.split(' ').next().unwrap_or(script);
-            if !given.contains(script) {
-                let how = if given.iter().any(|given| given.starts_with(role)) {
-                    "this is another one"
-                } else {
-                    "none is given now"
-                };
-                report.warning(format!("the lock was made with a {role} script, {how}"));
+            let (role, digest) = (role_of(script), script.split(' ').nth(1).unwrap_or("?"));
+            let of_role = lock.scripts().iter().filter(|other| role_of(other) == role);
+            let count = of_role.count();
+            if count > 1 {
+                bail!(UserError::new(
+                    format!(
+                        "the lock was made with {count} {role} scripts, those of a build and of updates, and a build runs one"
+                    ),
+                    "build with the lock of the first generation, and update as before",
+                ));
             }
+            if given.contains(script) {
+                continue;
+            }
+            if given.iter().any(|given| role_of(given) == role) {
+                report.warning(format!(
+                    "the lock was made with another {role} script, with the sha256 {digest}"
+                ));
+                continue;
+            }
+            bail!(UserError::new(
+                format!(
+                    "the lock was made with a {role} script (sha256 {digest}), and none is given"
+                ),
+                format!(
+                    "give it again (`--{role} FILE`, or `--post` for cotainr), or remove its line below `scripts:` in the lock to build without it"
+                ),
+            ));
         }
+        let text = self.requirements.as_ref().map(EnvironmentSpec::text);
+        if let Some(text) = text.filter(|_| is_lock_alone)
+            && lock.requirements_file() != Some(&text)
+        {
+            bail!(UserError::new(
+                "the lock has exactly its packages, and was not made for these requirements",
+                "name the environment file, too, or lock again",
+            ));
+        }
+        Ok(())
     }
 
     /// Returns the steps that must run in a container.

@@ -5,7 +5,7 @@ use std::{ffi::OsStr, path::PathBuf, sync::Arc};
 use anyhow::bail;
 use condense_image::PackOptions;
 use condense_installation::{Claim, Destination, Staged};
-use condense_prefix::{EnvironmentSpec, Venv};
+use condense_prefix::{CondaSettings, EnvironmentSpec, ImageKind, Recipe, Venv};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     plan::{EnvironmentInput, Generation, InstallationPlan, Packages},
     prefix::FinishedPrefix,
     prepared::Prepared,
+    recipe,
     report::{Phase, Report},
     session::Session,
     venv, verify,
@@ -50,13 +51,31 @@ pub fn build(
     if let Some(venv) = &venv {
         base.check_python(venv)?;
     }
+    let recipe = environment
+        .of_lock
+        .recipe(ImageKind::Installation, &plan.input.env_path);
+    let mount_point = recipe::mount_point(mount_point, recipe);
+    let plan = &plan.following(recipe);
     let needs = environment.container_steps(&inputs, venv.as_ref());
     let prepared = Prepared::open(session, base, &needs)?;
-    let build = new_build(plan, prepared, inputs, venv);
+    let build = Build {
+        source_date_epoch: plan
+            .output
+            .generation
+            .source_date_epoch
+            .or_else(|| recipe?.time),
+        conda_settings: environment.conda_settings(&plan.input.settings),
+        ..new_build(plan, prepared, inputs, venv)
+    };
     let made = build.make_prefix(&environment, &mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
-    let packed = build.pack(&made, build.pack_anew(generation), &claim.image_path())?;
+    let packed = build.pack(
+        &made,
+        build.pack_anew(&plan.output.generation),
+        &claim.image_path(),
+    )?;
     let base_digest = digest.wait()?;
+    recipe::warn_of_others(recipe, base_digest.as_deref(), report);
 
     report.begin(Phase::Publish, None);
     let new = NewGeneration {
@@ -77,6 +96,15 @@ pub fn build(
     Ok(())
 }
 
+impl InstallationPlan {
+    /// Returns the plan with the properties of the image that wrote the lock.
+    fn following(&self, recipe: Option<&Recipe>) -> Self {
+        let mut plan = self.clone();
+        plan.output.generation = self.output.generation.following(recipe);
+        plan
+    }
+}
+
 fn new_build<'a>(
     plan: &'a InstallationPlan,
     prepared: Prepared<'a>,
@@ -88,6 +116,7 @@ fn new_build<'a>(
         prepared,
         packages: &plan.input.settings,
         inputs,
+        conda_settings: CondaSettings::default(),
         venv,
         env_path: &plan.input.env_path,
         destination: ImageDestination {
@@ -146,7 +175,7 @@ pub(crate) fn load<'a>(
         env_path,
     };
     let inputs = LoadedInputs::load(extra, settings, target)?;
-    asked.require(&inputs, session.report)?;
+    asked.require(&inputs, session.report);
     Ok(Requested {
         asked,
         inputs,

@@ -5,7 +5,9 @@ use std::{ffi::OsStr, sync::Arc};
 use anyhow::{Context, bail};
 use condense_diagnostics::UserError;
 use condense_installation::Runtime;
-use condense_prefix::{Architecture, EnvironmentSpec, Network, Solution, Target};
+use condense_prefix::{
+    Architecture, CondaSettings, EnvironmentSpec, LockContents, Network, Solution, Target,
+};
 
 use crate::{
     build::{Build, ImageDestination},
@@ -15,6 +17,7 @@ use crate::{
     open_base::OpenBase,
     plan::{BaseChoice, LockPlan, Overrides},
     prepared::Prepared,
+    recipe::OfLock,
     report::Report,
     scratch::Scratch,
     session::Session,
@@ -86,6 +89,7 @@ fn lock_on(
         },
         packages: &plan.packages,
         inputs: LoadedInputs::default(),
+        conda_settings: conda_settings(plan),
         venv: None,
         env_path: &plan.env_path,
         destination: ImageDestination {
@@ -99,6 +103,7 @@ fn lock_on(
         spec,
         target,
         locked: None,
+        of_lock: OfLock::default(),
     };
     build.lock_with_pip(&environment, plan)
 }
@@ -113,12 +118,15 @@ impl Build<'_> {
         let progress: &Report = self.report();
         let pip_report = installed.steps.resolve_pip(&container, progress)?;
         self.refuse_interrupted()?;
-        Ok(condense_prefix::render_lock(
-            &installed.solution,
-            &environment.spec,
-            pip_report.as_deref(),
-            &[],
-        )?)
+        let contents = LockContents {
+            solution: &installed.solution,
+            spec: &environment.spec,
+            pip_report: pip_report.as_deref(),
+            installed: &[],
+            conda: &self.conda_settings,
+            recipe: None,
+        };
+        Ok(contents.render()?)
     }
 }
 
@@ -199,7 +207,19 @@ fn lock_conda(
     session: Session,
 ) -> anyhow::Result<String> {
     let solution = solve(spec, target, plan, scratch, session.report)?;
-    Ok(condense_prefix::render_lock(&solution, spec, None, &[])?)
+    let contents = LockContents {
+        solution: &solution,
+        spec,
+        pip_report: None,
+        installed: &[],
+        conda: &conda_settings(plan),
+        recipe: None,
+    };
+    Ok(contents.render()?)
+}
+
+fn conda_settings(plan: &LockPlan) -> CondaSettings {
+    CondaSettings::new(plan.packages.condarc.as_ref())
 }
 
 fn solve(

@@ -7,8 +7,7 @@ use anyhow::bail;
 use condense_diagnostics::UserError;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
-    BuildSteps, CondaFacts, CondaSettings, EnvironmentSpec, Finished, Network, Place, Runner,
-    Solution, Target,
+    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner, Solution, Target,
 };
 use indicatif::HumanBytes;
 
@@ -102,7 +101,7 @@ impl Build<'_> {
             spec: &asked,
             pip_packages: &finished.pip_packages,
             replaced_by_pip: &finished.replaced_by_pip,
-            settings: &CondaSettings::new(self.packages.condarc.as_ref()),
+            settings: &self.conda_settings,
         }
         .write(&place)?;
         for (script, reason) in &finished.activation.reasons {
@@ -229,6 +228,7 @@ impl Build<'_> {
             spec,
             target,
             locked,
+            ..
         } = environment;
         let report = self.report();
         let progress: &Report = report;

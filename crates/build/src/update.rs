@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use condense_prefix::{EnvironmentSpec, Lock};
+use condense_prefix::{CondaSettings, EnvironmentSpec, Lock};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
@@ -72,7 +72,7 @@ pub fn update(
     let mut changed = update.change(&claim.image_path())?;
     changed.launch.hand_written = own_lines.by_hand;
     build.check_context().check_pip(&changed.pip_packages)?;
-    let lock = change.render_lock(&changed)?;
+    let lock = update.render_lock(&changed)?;
 
     report.begin(Phase::Publish, None);
     let staged = update.stage(claim, &changed, lock.into_bytes())?;
@@ -146,6 +146,7 @@ fn prepare<'a>(
         prepared: Prepared::open(session, base, &needs)?,
         packages: &plan.packages,
         inputs,
+        conda_settings: conda_settings(plan, facts.lock.as_ref()),
         venv,
         env_path: &next.env_path,
         destination: ImageDestination {
@@ -156,6 +157,15 @@ fn prepare<'a>(
         source_date_epoch: plan.source_date_epoch,
     };
     Ok(Some((build, facts)))
+}
+
+/// Returns the settings that the `conda` of the environment reports: those of the configuration
+/// that is followed now, or those of the build before.
+fn conda_settings(plan: &UpdatePlan, lock: Option<&Lock>) -> CondaSettings {
+    match (&plan.packages.condarc, lock) {
+        (None, Some(lock)) => lock.conda_settings().clone(),
+        (condarc, _) => CondaSettings::new(condarc.as_ref()),
+    }
 }
 
 /// Reports the warnings of the requirements, and checks them before anything is fetched.

@@ -128,7 +128,7 @@ fn same_digest(path: &Path, found: &str, expected: &str, dir: &Path) -> anyhow::
     ));
 }
 
-fn digest(path: &Path) -> anyhow::Result<String> {
+pub(super) fn digest(path: &Path) -> anyhow::Result<String> {
     let mut hasher = Sha256::new();
     let mut file = condense_input::open(path)?;
     let mut chunk = vec![0; CHUNK_LEN];

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Written by condense: runs the program that has this file's name in the installation's container.
 # All files in bin/ have the same text. The settings of the installation are in ../common.sh.
-# `_debug_exec --explain COMMAND` prints the command line that would start COMMAND.
+# `_debug_exec --explain COMMAND` prints the command line that would start COMMAND, and
+# `_debug_shell --explain` the one that would start a shell.
 
 # common.sh sets and reads some of the variables. PATH in a $(…) is set for that command only.
 # shellcheck disable=SC2030,SC2031,SC2034,SC2154
@@ -33,7 +34,9 @@ name=${file##*/} prefix=${file%/*/*}
 # 2. The generation. common.sh is read once and names the generation, so an update that takes place
 #    while this file runs does no harm.
 OLD_PATH=$PATH explain='' before=''
-[ "$name ${1-}" != '_debug_exec --explain' ] || { shift; explain=yes before=$(export -p); }
+case "$name ${1-}" in
+  '_debug_exec --explain' | '_debug_shell --explain') shift; explain=yes before=$(export -p) ;;
+esac
 [ -r "$prefix/common.sh" ] || die "$prefix/common.sh is missing: this is not a whole installation"
 # shellcheck source=/dev/null
 . "$prefix/common.sh"
@@ -59,7 +62,7 @@ case ${CONDENSE_NO_USER_SITE:-$no_user_site} in '' | 0) ;; *) export PYTHONNOUSE
 #    would not do, because srun and ssh carry them out of the container.
 if [ -e "$inside" ]; then
   case $name in
-    _debug_shell) exec "${SHELL:-/bin/sh}" "$@" ;;
+    _debug_shell) [ "$explain" ] || exec "${SHELL:-/bin/sh}" "$@"; die 'already inside the container' ;;
     _debug_exec) [ $# -gt 0 ] || die 'no command given'; [ "$explain" ] || exec "$@"; die 'already inside the container' ;;
   esac
   [ -x "$generation_dir/_bin/$name" ] || die "not in the image that this container was started with"

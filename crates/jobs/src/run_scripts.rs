@@ -25,7 +25,7 @@ const MARK: &str = "Part of condense.";
 /// part.
 const DIRECTIVE: &str = "# shellcheck source=crates/jobs/run_scripts/parts/";
 
-/// A run script.
+/// A run script with its name and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunScript {
     /// Name of the file, by which it is found on PATH.

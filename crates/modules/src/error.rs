@@ -24,7 +24,7 @@ pub enum Error {
     /// Path that a bind mount or a search path cannot contain.
     #[error("`{}` cannot hold a module: {problem}", path.display())]
     Path {
-        /// Directory or image.
+        /// Directory or image that was named.
         path: PathBuf,
         /// Reason for the refusal.
         problem: &'static str,

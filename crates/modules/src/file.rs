@@ -14,7 +14,7 @@ use crate::{
 pub struct Named {
     /// Name of a package, a variable or a fact.
     pub name: String,
-    /// Version or value.
+    /// Version of a package, or value of a variable or a fact.
     pub value: String,
 }
 
@@ -51,7 +51,7 @@ impl ModuleBind {
 /// Module of an image or of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleFile {
-    /// Name and version.
+    /// Name and version of the module.
     pub module: ModuleName,
     /// Description in one line.
     pub description: String,

@@ -15,12 +15,11 @@ pub(crate) fn render(file: &ModuleFile) -> String {
     let suffix = file.module.suffix();
     let mut conflicts = vec![quote(file.module.name())];
     conflicts.extend(file.conflicts.iter().map(|name| quote(name)));
-    let keywords = match file.keywords.is_empty() {
-        true => String::new(),
-        false => format!(
-            "whatis({})\n",
-            quote(&format!("Keywords: {}", file.keywords.join(", ")))
-        ),
+    let keywords = if file.keywords.is_empty() {
+        String::new()
+    } else {
+        let words = format!("Keywords: {}", file.keywords.join(", "));
+        format!("whatis({})", quote(&words))
     };
     let values = [
         ("RECORD", file.record().render(Language::Lua)),
@@ -29,7 +28,7 @@ pub(crate) fn render(file: &ModuleFile) -> String {
             "DESCRIPTION",
             quote(&format!("Description: {}", file.description)),
         ),
-        ("KEYWORDS", keywords.trim_end().to_owned()),
+        ("KEYWORDS", keywords),
         ("EXTENSIONS", quote(&file.extensions())),
         ("ROOT", quote(&file.root)),
         ("CONFLICTS", conflicts.join(", ")),
@@ -120,10 +119,10 @@ fn quote(text: &str) -> String {
 
 /// Quotes a text of several lines in brackets of a level that the text does not have.
 fn block(text: &str) -> String {
-    let level = (1..)
-        .map(|level| "=".repeat(level))
-        .find(|level| !text.contains(&format!("]{level}]")))
-        .unwrap_or_default();
+    let mut level = "=".to_owned();
+    while text.contains(&format!("]{level}]")) {
+        level.push('=');
+    }
     format!("[{level}[\n{}\n]{level}]", text.trim_end())
 }
 

@@ -40,7 +40,7 @@ impl ModuleName {
         &self.name
     }
 
-    /// Returns the version.
+    /// Returns the version without the name.
     pub fn version(&self) -> &str {
         &self.version
     }

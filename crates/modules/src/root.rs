@@ -38,7 +38,7 @@ pub struct Root {
 /// Contents of the directory of a module.
 #[derive(Debug, Clone)]
 pub struct RootFiles<'a> {
-    /// Name and version.
+    /// Name and version of the module.
     pub module: &'a ModuleName,
     /// Image, binds and variables, as in the module file.
     pub container: &'a ContainerModule,
@@ -110,71 +110,51 @@ impl Root {
         })?;
         check_path(text)?;
         if self.exists() {
-            return self.fill(&self.dir, files);
+            return fill(&self.dir, files);
         }
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
         fs_err::create_dir_all(parent)?;
         let staging = Staging::create(parent)?;
         let made = staging.path().join("root");
         fs_err::create_dir(&made)?;
-        self.fill(&made, files)?;
+        fill(&made, files)?;
         sync_tree(&made)?;
         Ok(staging.publish(&made, &self.dir, Existing::Refuse)?)
     }
-
-    /// Writes the files into `dir`, which becomes the directory of the module.
-    fn fill(&self, dir: &Path, files: &RootFiles) -> Result<()> {
-        let share = dir.join(SHARE);
-        let runscripts = dir.join("runscripts");
-        for path in [&dir.join("bin"), &runscripts, &share] {
-            fs_err::create_dir_all(path)?;
-        }
-        if let Some(image) = files.copied {
-            copy(image, &dir.join(&files.container.image.file))?;
-        }
-        let marker = marker(files);
-        for entry in fs_err::read_dir(&runscripts)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.to_string_lossy().starts_with(MARKER) && name != *marker {
-                fs_err::remove_file(entry.path())?;
-            }
-        }
-        condense_publish::write(&runscripts.join(&marker), b"")?;
-        write_run_scripts(&runscripts)?;
-        let packages = serde_json::to_vec(files.packages).expect("names and versions are texts");
-        condense_publish::write(&share.join(PACKAGES), &packages)?;
-        condense_publish::write(&share.join(SETTINGS), settings(files)?.as_bytes())?;
-        let start = share.join("start");
-        condense_publish::write(&start, START.as_bytes())?;
-        make_executable(&start)?;
-        let software = UserSoftware::below(dir);
-        if let Some(venv) = files.venv.filter(|_| !software.packed.exists()) {
-            venv.write(&software.dir)?;
-        } else if !software.packed.exists() {
-            fs_err::create_dir_all(&software.dir)?;
-        }
-        link_commands(&dir.join("bin"), files.commands)
-    }
 }
 
-/// Writes the run scripts, also over those of an older version. The user's own files of these names
-/// stay.
-fn write_run_scripts(dir: &Path) -> Result<()> {
-    for script in condense_jobs::run_scripts() {
-        let path = dir.join(script.name);
-        if path.symlink_metadata().is_ok() {
-            let text = fs_err::read(&path).unwrap_or_default();
-            if !condense_jobs::is_run_script(&text) {
-                continue;
-            }
-        }
-        condense_publish::write(&path, script.text.as_bytes())?;
-        if script.mode & 0o111 != 0 {
-            make_executable(&path)?;
+/// Writes the files into `dir`, which becomes the directory of the module.
+fn fill(dir: &Path, files: &RootFiles) -> Result<()> {
+    let share = dir.join(SHARE);
+    let runscripts = dir.join("runscripts");
+    for path in [&dir.join("bin"), &runscripts, &share] {
+        fs_err::create_dir_all(path)?;
+    }
+    if let Some(image) = files.copied {
+        copy(image, &dir.join(&files.container.image.file))?;
+    }
+    let marker = marker(files);
+    for entry in fs_err::read_dir(&runscripts)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(MARKER) && name != *marker {
+            fs_err::remove_file(entry.path())?;
         }
     }
-    Ok(())
+    condense_publish::write(&runscripts.join(&marker), b"")?;
+    let packages = serde_json::to_vec(files.packages).expect("names and versions are texts");
+    condense_publish::write(&share.join(PACKAGES), &packages)?;
+    condense_publish::write(&share.join(SETTINGS), settings(files)?.as_bytes())?;
+    let start = share.join("start");
+    condense_publish::write(&start, START.as_bytes())?;
+    make_executable(&start)?;
+    let software = UserSoftware::below(dir);
+    if let Some(venv) = files.venv.filter(|_| !software.packed.exists()) {
+        venv.write(&software.dir)?;
+    } else if !software.packed.exists() {
+        fs_err::create_dir_all(&software.dir)?;
+    }
+    link_commands(&dir.join("bin"), files.commands)
 }
 
 /// Makes the links in `bin`, and removes those that are no longer asked for.

@@ -26,7 +26,7 @@ if __name__ == \"__main__\":
     sys.exit(main())
 ";
 
-const ACTIVATE: &str = r#"# Written by condense: source this file in a container to activate the environment.
+const ACTIVATE: &str = r"# Written by condense: source this file in a container to activate the environment.
 deactivate() {
     PATH=$_OLD_VIRTUAL_PATH
     export PATH
@@ -39,7 +39,7 @@ _OLD_VIRTUAL_PATH=${_OLD_VIRTUAL_PATH-$PATH}
 PATH=$VIRTUAL_ENV/bin:$_OLD_VIRTUAL_PATH
 export VIRTUAL_ENV PATH
 hash -r 2>/dev/null
-"#;
+";
 
 impl Venv {
     /// Returns the path of the environment in the container.

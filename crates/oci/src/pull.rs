@@ -221,12 +221,11 @@ impl<'a> Work<'a> {
         let cached = Cache::open(&path)?.is_some().then_some(path);
         let size_bytes = resolved.size_bytes();
         let missing = |wanted: &&&Wanted| !self.cache.blob_path(&wanted.digest).exists();
-        let download_bytes = match cached {
-            Some(_) => 0,
-            None => {
-                let blobs = resolved.registry_blobs();
-                blobs.iter().filter(missing).map(|wanted| wanted.size).sum()
-            }
+        let download_bytes = if cached.is_some() {
+            0
+        } else {
+            let blobs = resolved.registry_blobs();
+            blobs.iter().filter(missing).map(|wanted| wanted.size).sum()
         };
         Ok(Found {
             digest: resolved.digest().to_string(),

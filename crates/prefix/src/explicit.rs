@@ -18,6 +18,7 @@ use url::Url;
 use crate::{
     error::Error,
     fetch::{Archives, damaged},
+    lock::as_in_a_lock,
     network::Network,
     package,
     progress::{Progress, Warning},
@@ -163,6 +164,7 @@ pub fn complete(
     for text in unmet(&solution) {
         progress.warn(Warning::Notice(text));
     }
+    solution.records = as_in_a_lock(solution.records, solution.subdir)?;
     // Link scripts run in the order of the records, so the order in the file does not matter.
     let mut paths: HashMap<_, _> = solution
         .records

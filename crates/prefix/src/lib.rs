@@ -79,7 +79,9 @@ pub use extend::{Change, Extended, InstallContext, Removal, StillNeeded, extend,
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
 pub use install::install;
 pub use landmarks::{Files, landmarks};
-pub use lock::{Lock, LockedPackage, render_lock, render_updated_lock};
+pub use lock::{
+    ImageKind, Lock, LockContents, LockedPackage, Recipe, render_lock, render_updated_lock,
+};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;

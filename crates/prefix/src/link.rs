@@ -225,10 +225,17 @@ fn link_unpacked(
         let (paths, _) = link_package_sync(root, job.target, Arc::clone(&registry), options)
             .map_err(|error| install_error(record, error))?;
         let paths = complete_paths(paths, package, job.target.path())?;
+        let sha256 = ready[index].sha256;
+        let mut record = record.clone();
+        // A lock has the digest even if the channel's index has none.
+        record
+            .package_record
+            .sha256
+            .get_or_insert_with(|| sha256.into());
         Ok(Linked {
             index,
-            record: prefix_record(record, paths, &requested),
-            sha256: ready[index].sha256,
+            record: prefix_record(&record, paths, &requested),
+            sha256,
         })
     })?;
     let mut shared = registry.lock().map_err(|_| Error::Interrupted)?;

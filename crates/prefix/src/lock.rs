@@ -3,22 +3,31 @@
 //! condense writes the format of rattler and pixi with one more key, `condense:`, for facts that
 //! the format has no place for. pixi.lock and conda-lock.yml files can be read as well.
 
+mod canonical;
 mod entry;
 mod fits;
 mod listing;
 mod needed;
 mod pip;
 mod read;
+mod recipe;
+mod request;
 mod requirement;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{pip_package::LockedPip, progress::Warning, solution::Solution, spec::EnvironmentSpec};
+use crate::{
+    conda::CondaSettings, pip_package::LockedPip, progress::Warning, solution::Solution,
+    spec::EnvironmentSpec,
+};
+pub(crate) use canonical::as_in_a_lock;
 pub use listing::LockedPackage;
 pub(crate) use pip::check_report;
+pub use recipe::{ImageKind, Recipe};
+use request::Request;
 pub(crate) use requirement::parse_requirement;
-pub use write::{render_lock, render_updated_lock};
+pub use write::{LockContents, render_lock, render_updated_lock};
 
 /// A lock file that was read: exact packages of conda and pip.
 #[derive(Debug)]
@@ -52,6 +61,18 @@ pub(crate) struct Extra {
     /// when the scripts run again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     by_scripts: Vec<String>,
+    /// Names of the pip packages that were asked for. Absent if all were, or if nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requested_pip: Option<Vec<String>>,
+    /// Packages that were asked for.
+    #[serde(default, skip_serializing_if = "Request::is_empty")]
+    request: Request,
+    /// Settings of conda that the build followed.
+    #[serde(default, skip_serializing_if = "CondaSettings::is_default")]
+    conda: CondaSettings,
+    /// Properties of the image, if a build has written the lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<Recipe>,
 }
 
 impl Extra {
@@ -107,7 +128,37 @@ impl Lock {
 
     /// Returns the spec of an environment that is built from this lock without an environment file.
     pub fn spec(&self) -> EnvironmentSpec {
-        EnvironmentSpec::from_lock(&self.text, self.extra.variables())
+        let mut spec = EnvironmentSpec::from_lock(&self.text, self.extra.variables());
+        self.extra.request.apply(&mut spec);
+        spec
+    }
+
+    /// Returns the properties of the image that the build which wrote the lock has made. `None` for
+    /// locks of other programs and of `condense lock`.
+    pub fn recipe(&self) -> Option<&Recipe> {
+        self.extra.image.as_ref()
+    }
+
+    /// Returns true if an environment file asks for what the lock was made for.
+    pub fn is_made_for(&self, spec: &EnvironmentSpec) -> bool {
+        self.extra.request.is_of(spec)
+            && self.extra.variables.len() == spec.variables().len()
+            && self.extra.variables() == spec.variables()
+    }
+
+    /// Returns true if the lock says what was asked for.
+    pub fn has_request(&self) -> bool {
+        !self.extra.request.is_empty()
+    }
+
+    /// Returns the settings of conda that the build of the lock followed.
+    pub fn conda_settings(&self) -> &CondaSettings {
+        &self.extra.conda
+    }
+
+    /// Returns the text of the requirements file that the lock was made for.
+    pub fn requirements_file(&self) -> Option<&str> {
+        self.extra.request.requirements_file.as_deref()
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct LockedPip {
     /// valid by PEP 508 are left out.
     pub(crate) requires_dist: Vec<String>,
     pub(crate) requires_python: Option<String>,
+    /// False for a package that only other packages need. pip marks those that were asked for.
+    pub(crate) requested: bool,
 }
 
 /// Exact source of a pip package.

@@ -227,7 +227,7 @@ fn package(record: &RepoDataRecord) -> FoundPackage {
         version: package.version.to_string(),
         build: package.build.to_string(),
         channel: without_secrets(channel).trim_end_matches('/').to_owned(),
-        subdir: package.subdir.to_string(),
+        subdir: package.subdir.clone(),
         size_bytes: package.size,
         timestamp: package
             .timestamp

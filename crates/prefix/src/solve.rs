@@ -21,6 +21,7 @@ use crate::{
     error::Error,
     explicit,
     index::{ChannelQuery, QueryError, usable},
+    lock::as_in_a_lock,
     network::Network,
     progress::{Phase, Progress, Warning},
     secrets::{url_without_secrets, without_secrets},
@@ -141,6 +142,7 @@ pub(crate) async fn solve_near(
             progress.warn(Warning::LaterChannel { packages });
         }
     }
+    let records = as_in_a_lock(records, query.subdir)?;
     Ok(Solution {
         records: PackageRecord::sort_topologically(records),
         channels: spec.channels(),

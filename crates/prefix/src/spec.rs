@@ -57,6 +57,17 @@ pub struct EnvironmentSpec {
     text: String,
     extra_digest_texts: Vec<String>,
     scripts: Vec<String>,
+    /// Texts of the files that the packages of a lock were asked for in.
+    of_lock: Option<FilesOfLock>,
+    /// Text of the requirements file that was added.
+    requirements: Option<String>,
+}
+
+/// Files that a lock repeats.
+#[derive(Debug, Clone, Default)]
+struct FilesOfLock {
+    environment: Option<String>,
+    requirements: Option<String>,
 }
 
 /// Kinds of files that list packages to install.
@@ -159,6 +170,7 @@ impl EnvironmentSpec {
 
     /// Adds the lines of a requirements file. pip gets them together with the lines of this file.
     pub fn add_requirements(&mut self, requirements: &Self) {
+        self.requirements = Some(requirements.text().into_owned());
         let (own, more) = (&mut self.pip, &requirements.pip);
         own.written.extend(more.written.iter().cloned());
         own.lines.extend(more.lines.iter().cloned());
@@ -283,12 +295,62 @@ impl EnvironmentSpec {
     /// credentials. A `pip` that condense added is left out.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
-        let is_added = self.warnings.contains(&Warning::PipAdded);
-        let specs = self
+        archives.chain(self.package_texts())
+    }
+
+    /// Returns the requests for conda packages by name, without a `pip` that condense added.
+    pub(crate) fn package_texts(&self) -> impl Iterator<Item = &str> {
+        let added = self.has_added_pip().then_some("pip");
+        let texts = self
             .specs
             .iter()
             .map(|requested| requested.written.as_str());
-        archives.chain(specs.filter(move |written| !is_added || *written != "pip"))
+        texts.filter(move |text| added != Some(text))
+    }
+
+    /// Returns true if condense added `pip`, which nothing else requests then.
+    pub(crate) fn has_added_pip(&self) -> bool {
+        self.warnings.contains(&Warning::PipAdded)
+    }
+
+    /// Adds `pip` as if there were lines for pip without a request for it.
+    pub(crate) fn add_pip(&mut self) {
+        if self.add_package("pip").is_ok() {
+            self.warnings.push(Warning::PipAdded);
+        }
+    }
+
+    /// Returns the text of the environment file without credentials; for a lock, that of the file
+    /// which the lock was made for.
+    pub fn environment_file(&self) -> Option<Cow<'_, str>> {
+        match &self.of_lock {
+            Some(files) => files.environment.as_deref().map(Cow::Borrowed),
+            None if self.text.is_empty() => None,
+            None => Some(self.text()),
+        }
+    }
+
+    /// Returns the text of the requirements file without credentials; for a lock, that of the file
+    /// which the lock was made for.
+    pub fn requirements_file(&self) -> Option<&str> {
+        let of_lock = self.of_lock.as_ref();
+        let of_lock = of_lock.and_then(|files| files.requirements.as_deref());
+        self.requirements.as_deref().or(of_lock)
+    }
+
+    /// Sets the files that the packages of a lock were asked for in, and the lines for pip as they
+    /// were written there. pip gets the lock's packages instead of these lines.
+    pub(crate) fn set_files(
+        &mut self,
+        environment: Option<String>,
+        requirements: Option<String>,
+        pip: &[String],
+    ) {
+        self.of_lock = Some(FilesOfLock {
+            environment,
+            requirements,
+        });
+        self.pip.written = pip.to_vec();
     }
 
     /// Returns the conda packages that are requested by name.
@@ -435,6 +497,7 @@ impl EnvironmentSpec {
         Self {
             variables,
             text: text.to_owned(),
+            of_lock: Some(FilesOfLock::default()),
             ..Self::default()
         }
     }
@@ -497,7 +560,9 @@ fn decode(bytes: &[u8], file: &Path) -> Result<String, Error> {
 /// Returns true if the file is YAML: by its name, as Tykky decides (`x.yml.txt` counts), or by its
 /// first key. A file with the line `@EXPLICIT` is never YAML.
 fn is_yaml(text: &str, file: &Path) -> bool {
-    if text.lines().any(|line| line.trim() == explicit::MARK) {
+    // A lock may repeat the text of an explicit list.
+    let is_lock = text.starts_with("version: ");
+    if !is_lock && text.lines().any(|line| line.trim() == explicit::MARK) {
         return false;
     }
     let first = text

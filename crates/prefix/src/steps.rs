@@ -38,7 +38,7 @@ use condense_within::Within;
 use distributions::{Changes, Distributions};
 use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
-pub(crate) use pip::{PipStep, SOURCE_OPTIONS};
+pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
 pub use runner::{Runner, StepRunner};
 pub(crate) use script::{RUN_SH, run_script};

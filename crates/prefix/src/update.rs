@@ -150,6 +150,7 @@ pub fn graft(
         ("graft.py", GRAFT_PY),
         ("compile.py", steps::COMPILE_PY),
         ("compile.none", ""),
+        ("unrequested.py", steps::UNREQUESTED_PY),
         ("requirements.txt", &(requirements.pip().join("\n") + "\n")),
         ("options.txt", &(sources.join("\n") + "\n")),
         ("root", &host_root.to_string_lossy()),

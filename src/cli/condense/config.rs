@@ -103,7 +103,7 @@ impl std::fmt::Display for Source {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     match &arguments.verb {
-        Verb::List(list) => Settings::load(context)?.list(list.json, context)?,
+        Verb::List(list) => Settings::load(context)?.list(list.json, context),
         Verb::Get(get) => {
             let setting = Settings::load(context)?.of(&get.key);
             if get.json {
@@ -254,7 +254,7 @@ impl<'a> Settings<'a> {
             .collect()
     }
 
-    fn list(&self, json: bool, context: &Context) -> anyhow::Result<()> {
+    fn list(&self, json: bool, context: &Context) {
         let settings: Vec<Setting> = self.keys().iter().map(|key| self.of(key)).collect();
         if json {
             let files = self.files().into_iter();
@@ -266,7 +266,7 @@ impl<'a> Settings<'a> {
                 "files": files.collect::<Vec<_>>(),
             });
             context.console.json("config-list", value);
-            return Ok(());
+            return;
         }
         let mut rows = vec![["KEY", "VALUE", "FROM"].map(str::to_owned).to_vec()];
         for Setting {
@@ -287,7 +287,6 @@ impl<'a> Settings<'a> {
             let path = path.display();
             context.report.info(format!("{use_of}: {path}{state}"));
         }
-        Ok(())
     }
 }
 

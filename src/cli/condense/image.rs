@@ -1,6 +1,6 @@
 //! Responsible for the verbs of `condense image`. Each has a file of its own.
 
-mod diff;
+pub(super) mod diff;
 mod extract;
 mod info;
 mod ls;

@@ -40,7 +40,7 @@ pub(in crate::cli) enum FileKind {
     Environment,
     /// A requirements file for pip.
     Requirements,
-    /// A lock file.
+    /// A lock file of a solved environment.
     Lock,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum InputFile {
     Environment(PathBuf),
     /// A requirements file for pip.
     Requirements(PathBuf),
-    /// A lock file.
+    /// A lock file of a solved environment.
     Lock(PathBuf),
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Requested {
 
 /// Packages that an update adds.
 pub(in crate::cli) struct Additions {
-    /// Environment file.
+    /// Path of the environment file, if one is named.
     pub(in crate::cli) file: Option<PathBuf>,
     pub(in crate::cli) packages: Vec<String>,
     pub(in crate::cli) requirements: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub(super) struct Beside {
     pub(super) channels: Vec<String>,
     /// Channels for packages without a file if no option names a channel.
     pub(super) default_channels: Vec<String>,
-    /// File of `-r`.
+    /// Requirements file of the option `-r`.
     pub(super) requirements: Option<PathBuf>,
     pub(super) lock: Option<Lock>,
     /// Whether there are requirements of `--pip`.

@@ -152,7 +152,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     for ((_, text), path) in texts.iter().zip(&paths) {
         condense_publish::write(path, text.as_bytes())?;
     }
-    tell(arguments, &places, &module, &paths, context)
+    tell(arguments, &places, &module, &paths, context);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Warns of names that Environment Modules does not find.
@@ -297,7 +298,7 @@ fn tell(
     module: &ModuleName,
     paths: &[PathBuf],
     context: &Context,
-) -> anyhow::Result<ExitCode> {
+) {
     let use_line = quote_line([
         "module".as_ref(),
         "use".as_ref(),
@@ -326,5 +327,4 @@ fn tell(
             .info(format!("CONTAINERROOT is {}", places.root.display()));
         context.console.data(&lines.join("\n"));
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -12,8 +12,8 @@ use condense_build::CheckTarget;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Directory of the installation, or its name in a directory of TYKKY_PATH
-    #[arg(value_name = "NAME|DIR")]
+    /// Installation: a name in TYKKY_PATH or a directory; or a .sif
+    #[arg(value_name = "NAME|DIR|SIF")]
     dir: PathBuf,
     /// HTML file that is written [default: standard output]
     #[arg(short, long, value_name = "FILE")]
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     site: SiteArguments,
 }
 
-/// Writes the page about an installation.
+/// Writes the page about an installation or a SIF.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;

@@ -67,6 +67,29 @@ pub(super) fn load(name: &Path, context: &Context) -> anyhow::Result<(Subject, C
     Ok((subject, contents))
 }
 
+/// Refuses a subject of another kind than `wanted`, which is in words for the user.
+///
+/// # Errors
+/// Returns the error.
+pub(super) fn refuse_kind(subject: &Subject, wanted: &str) -> anyhow::Result<()> {
+    let kind = match subject.kind() {
+        SubjectKind::Image => "a bare image",
+        SubjectKind::Lock => "a lock",
+        SubjectKind::Sif => "a container image",
+        SubjectKind::Installation => "an installation",
+    };
+    let path = subject.path().display();
+    bail!(UserError::new(
+        format!("`{path}` is {kind}, and this command takes {wanted}"),
+        match subject.kind() {
+            SubjectKind::Image => format!(
+                "`condense image` has commands for images, such as `condense image info {path}`"
+            ),
+            _ => format!("`condense packages {path}` lists its packages"),
+        },
+    ))
+}
+
 /// Splits `NAME@3` into the name and the number.
 fn split_generation(name: &OsStr) -> Option<(OsString, u32)> {
     let bytes = name.as_bytes();

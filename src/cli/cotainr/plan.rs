@@ -26,7 +26,6 @@ const URL: &str = "https://github.com/DeiC-HPC/cotainr";
 pub(super) fn make(
     build: Build,
     out: PathBuf,
-    command_line: &[String],
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<SifPlan> {
@@ -48,7 +47,6 @@ pub(super) fn make(
     let files = NamedFiles::find(&more, conda_env, env_vars)?;
     refuse_channels(&more, &files)?;
     let labels = [
-        ("cotainr.command", without_secrets(command_line)),
         ("cotainr.version", VERSION.to_owned()),
         ("cotainr.url", URL.to_owned()),
     ];
@@ -148,12 +146,4 @@ fn content(
     }
     Ok(CondaInput::new(is_asked.then_some(request), lock)
         .map_or(SifContent::Nothing, SifContent::Conda))
-}
-
-fn without_secrets(words: &[String]) -> String {
-    words
-        .iter()
-        .map(|word| condense_prefix::without_secrets(word))
-        .collect::<Vec<_>>()
-        .join(" ")
 }

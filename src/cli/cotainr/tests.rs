@@ -88,9 +88,9 @@ fn b10_to_b15_the_plan_that_comes_of_arguments() {
             panic!("{words}");
         };
         let out = lexical(&env_vars.cwd.join(build.image_path.clone().unwrap()));
-        let plan = plan::make(*build, out, &[], &env_vars, &console).unwrap();
-        let plain = plan.to_string().replace(&work, "WORK");
-        let plain = plain.replace("scratch       /tmp", "scratch       TMP");
-        assert_eq!(plain.trim_end(), expected, "{words}");
+        let sif = plan::make(*build, out, &env_vars, &console).unwrap();
+        let shown = sif.to_string().replace(&work, "WORK");
+        let shown = shown.replace("scratch       /tmp", "scratch       TMP");
+        assert_eq!(shown.trim_end(), expected, "{words}");
     }
 }

@@ -75,10 +75,10 @@ fn b23_to_b25_an_environment_in_its_place() {
     let labels = labels(&test, "out.sif");
     assert_eq!(
         labels["cotainr.command"],
-        "cotainr build --yes --base-image ../base --conda-env env.yml out.sif"
+        "cotainr build --base-image base --lock condense.lock --mount-point /opt/cotainr/conda IMAGE.sif"
     );
     assert_eq!(labels["cotainr.url"], "https://github.com/DeiC-HPC/cotainr");
-    assert_eq!(labels["condense.base"], "../base");
+    assert_eq!(labels["condense.base"], "base");
     assert!(
         labels["condense.lock.digest"]
             .as_str()
@@ -89,10 +89,7 @@ fn b23_to_b25_an_environment_in_its_place() {
     let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
     let attributes = &metadata["data"]["attributes"];
     assert_eq!(attributes["labels"], labels);
-    assert_eq!(
-        attributes["deffile"],
-        "bootstrap: localimage\nfrom: ../base"
-    );
+    assert_eq!(attributes["deffile"], "bootstrap: localimage\nfrom: base");
     test.left_nothing();
 }
 
@@ -151,7 +148,7 @@ fn b22_a_plain_build_is_the_base_with_labels() {
             "two.sif",
             "/.singularity.d/bootstrap_history/Singularity0"
         ),
-        "bootstrap: localimage\nfrom: ../base\n\n"
+        "bootstrap: localimage\nfrom: base\n\n"
     );
 }
 
@@ -276,12 +273,8 @@ fn packages_and_a_lock_instead_of_a_file() {
     let lock = file_in(&test, "out.sif", "/.singularity.d/condense/condense.lock");
     test.write("condense.lock", &lock);
     build(&test, &["../base", "--lock", "condense.lock", "locked.sif"]);
-    // The records of conda say which packages were requested, and the history has the command.
-    let mut changed = differences(&test, "out.sif", "locked.sif");
-    changed.retain(|line| {
-        !line.contains("/conda-meta/") && !line.contains("environment-from-history")
-    });
-    assert_eq!(changed, Vec::<String>::new());
+    let bytes = |name: &str| fs_err::read(test.path("work").join(name)).unwrap();
+    assert!(bytes("out.sif") == bytes("locked.sif"), "the SIFs differ");
 }
 
 /// Checks that the overlay of a base is applied as by a runtime: its files take precedence, and

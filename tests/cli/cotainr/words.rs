@@ -440,3 +440,21 @@ fn b21_and_b41_log_files() {
     assert_eq!(read(out), said.stdout);
     assert_eq!(read(err), said.stderr);
 }
+
+#[test]
+fn b62_a_thousand_invalid_answers_are_a_no() {
+    let test = TestEnv::new();
+    test.write("out.sif", "old");
+    let words = ["build", "--base-image", "../base", "out.sif"];
+    let said = answering(&test, &words, &"perhaps\n".repeat(1000));
+    assert_eq!(said.status, 0, "{said:#?}");
+    let text = [said.stdout, said.stderr].concat();
+    for words in [
+        "You provided an invalid answer 1000 times in a row. Now assuming you meant \"no\".",
+        "You have chosen not to overwrite ",
+    ] {
+        assert!(text.contains(words), "`{words}` was not said");
+    }
+    let kept = fs_err::read_to_string(test.path("work/out.sif")).unwrap();
+    assert_eq!(kept, "old");
+}

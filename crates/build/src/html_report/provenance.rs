@@ -5,13 +5,25 @@ use std::ffi::OsString;
 use condense_installation::{Receipt, quote_line, render_time};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::html::{counted, each, escape, framed};
+use super::{
+    Origin,
+    html::{counted, each, escape, framed},
+};
 
-/// Renders what the receipt says.
-pub(super) fn render(receipt: &Receipt) -> String {
-    let rows = each(&facts(receipt), |(name, value)| {
+/// Renders what the receipt or the labels say.
+pub(super) fn render(origin: &Origin) -> String {
+    let facts = match origin {
+        Origin::Installation(receipt) => facts(receipt),
+        Origin::Sif(sif) => sif
+            .labels
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()))
+            .collect(),
+    };
+    let rows = each(&facts, |(name, value)| {
         format!(
-            "<tr><th scope=\"row\">{name}</th><td><code>{}</code></td></tr>\n",
+            "<tr><th scope=\"row\">{}</th><td><code>{}</code></td></tr>\n",
+            escape(name),
             escape(value)
         )
     });
@@ -24,7 +36,7 @@ pub(super) fn command(receipt: &Receipt) -> String {
     quote_line(&words).display().to_string()
 }
 
-fn facts(receipt: &Receipt) -> Vec<(&'static str, String)> {
+fn facts(receipt: &Receipt) -> Vec<(&str, String)> {
     let mut rows = vec![
         ("command", command(receipt)),
         (

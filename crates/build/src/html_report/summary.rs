@@ -5,7 +5,7 @@ use condense_installation::render_time;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{
-    Page,
+    Origin, Page,
     html::{counted, each, escape},
 };
 use crate::contents::PackageKind;
@@ -14,10 +14,11 @@ use crate::contents::PackageKind;
 pub(super) fn render(page: &Page) -> String {
     let mut facts = vec![("Packages", packages(page))];
     if let Some(image) = &page.contents.image {
-        let codec = match &page.receipt.image {
-            Some(record) => record.compression.clone(),
-            None => image.codec.clone(),
+        let record = match &page.origin {
+            Origin::Installation(receipt) => receipt.image.as_ref(),
+            Origin::Sif(_) => None,
         };
+        let codec = record.map_or(&image.codec, |record| &record.compression);
         let before = image.total.bytes;
         facts.push((
             "Image",
@@ -35,12 +36,21 @@ pub(super) fn render(page: &Page) -> String {
         ));
     }
     facts.push(("Findings", findings(page)));
-    let generation = match page.history.len() {
-        0 | 1 => page.receipt.generation.to_string(),
-        count => format!("{} of {count}", page.receipt.generation),
-    };
-    let built = render_time(page.receipt.created);
-    facts.push(("Generation", [generation, format!("built {built}")]));
+    match &page.origin {
+        Origin::Installation(receipt) => {
+            let generation = match page.history.len() {
+                0 | 1 => receipt.generation.to_string(),
+                count => format!("{} of {count}", receipt.generation),
+            };
+            let built = render_time(receipt.created);
+            facts.push(("Generation", [generation, format!("built {built}")]));
+        }
+        Origin::Sif(sif) => {
+            let made = sif.created.map(render_time).unwrap_or_default();
+            let base = sif.label("condense.base").unwrap_or("unknown");
+            facts.push(("Base", [base.to_owned(), format!("made {made}")]));
+        }
+    }
     let facts = each(&facts, |(name, [value, more])| {
         format!(
             "<div><dt>{name}</dt><dd><b>{}</b> <span>{}</span></dd></div>\n",

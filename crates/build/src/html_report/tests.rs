@@ -124,7 +124,7 @@ fn step(number: u32, is_current: bool, contents: Result<Contents, String>) -> St
 fn page(name: &str, history: Vec<Step>, contents: Contents) -> Page {
     Page {
         path: format!("/appl/{name}"),
-        receipt: receipt(2, name),
+        origin: Origin::Installation(Box::new(receipt(2, name))),
         contents,
         findings: Vec::new(),
         lock: Some(format!(

@@ -35,6 +35,8 @@ pub struct Generation {
     pub other_names: Vec<FileAlias>,
     /// Compression of the image. Without it, the runtime decides.
     pub compression: Option<Compression>,
+    /// Whether the compression is the site's and not the user's choice. A lock's comes before it.
+    pub compression_is_default: bool,
     /// Number of bytes of the image that are compressed together.
     pub block_size: BlockSize,
     /// Modification time of everything in the image, in seconds since 1970. Without it, the time

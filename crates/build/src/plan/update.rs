@@ -50,7 +50,7 @@ pub enum UpdatedKind {
     Conda,
     /// A virtual environment of `pip-containerize`.
     Venv,
-    /// Either of them.
+    /// Packages of conda or of pip, whichever the installation has.
     Any,
 }
 
@@ -108,6 +108,7 @@ impl UpdatePlan {
                 extra_text: self.extra_text.clone().or(extra_text),
                 other_names: remembered.file_aliases.clone(),
                 compression: self.compression.or_else(|| compression(before)),
+                compression_is_default: self.compression.is_none(),
                 block_size: BlockSize::default(),
                 source_date_epoch: self.source_date_epoch,
                 command_line: self.command_line.clone(),

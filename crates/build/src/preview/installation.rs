@@ -52,19 +52,18 @@ pub fn preview_build(
     if let Some(base) = base.open() {
         base.check_context(session).check_base()?;
     }
-    let solved = match &venv {
-        Some(_) => Solved {
+    let solved = if venv.is_some() {
+        Solved {
             solution: Solution::without_packages(&environment.target),
             packages: Vec::new(),
-        },
-        None => {
-            let destination = ImageDestination {
-                path: &generation.dir,
-                bytes_beside: 0,
-            };
-            let settings = &plan.input.settings;
-            solve(&environment, settings, session, notes.path(), destination)?
         }
+    } else {
+        let destination = ImageDestination {
+            path: &generation.dir,
+            bytes_beside: 0,
+        };
+        let settings = &plan.input.settings;
+        solve(&environment, settings, session, notes.path(), destination)?
     };
     let pip = resolve(&PipQuestion {
         spec: &environment.spec,

@@ -63,6 +63,7 @@ pub(crate) fn solve(
         spec,
         target,
         locked,
+        of_lock: _,
     } = environment;
     let runtime = condense_threads::network()?;
     let network = Network::open(settings.trusted_network(notes, report))?;

@@ -35,7 +35,6 @@ pub(super) struct Beginning {
     /// Everything that the new root file system or overlay begins with.
     pub(super) tree: Tree,
     pub(super) blocks: BaseBlocks,
-    pub(super) origin: Origin,
     /// The base's files for runtimes.
     pub(super) files: BaseFiles,
 }
@@ -71,7 +70,6 @@ impl Beginning {
     /// Returns an error if the base cannot be read, or has an overlay that is in the way.
     pub(super) fn read(plan: &SifPlan, base: &OpenBase, report: &Report) -> anyhow::Result<Self> {
         let image = &base.image;
-        let origin = Origin::parse(plan.base.reference())?;
         let files = files(image, &base.facts)?;
         warn_of_signatures(image, report);
         let (tree, blocks) = match plan.output.layout {
@@ -84,7 +82,6 @@ impl Beginning {
         Ok(Self {
             tree,
             blocks,
-            origin,
             files,
         })
     }
@@ -94,15 +91,12 @@ impl Beginning {
     /// # Errors
     /// Returns an error if the base cannot be read.
     pub(super) fn find(&self, path: &Path) -> anyhow::Result<Option<Found>> {
-        let is_directory = match &self.blocks {
-            BaseBlocks::BelowOverlay(donor) => {
-                let found = donor.reader().lookup(path)?;
-                found.map(|node| node.is_directory())
-            }
-            _ => {
-                let found = self.tree.entry_at(path);
-                found.map(|entry| entry.kind.is_directory())
-            }
+        let is_directory = if let BaseBlocks::BelowOverlay(donor) = &self.blocks {
+            let found = donor.reader().lookup(path)?;
+            found.map(|node| node.is_directory())
+        } else {
+            let found = self.tree.entry_at(path);
+            found.map(|entry| entry.kind.is_directory())
         };
         Ok(is_directory.map(|is_directory| {
             if is_directory {
@@ -282,7 +276,11 @@ fn files(base: &BaseImage, facts: &BaseFacts) -> anyhow::Result<BaseFiles> {
 }
 
 impl Origin {
-    fn parse(reference: &str) -> anyhow::Result<Self> {
+    /// Reads the origin from the name of a base.
+    ///
+    /// # Errors
+    /// Returns an error if the name cannot be understood.
+    pub(super) fn parse(reference: &str) -> anyhow::Result<Self> {
         let [transport, from] = match Reference::parse(reference)? {
             Reference::File(_) => ["localimage", reference].map(str::to_owned),
             Reference::Image(source) => {

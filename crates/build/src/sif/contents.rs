@@ -10,13 +10,19 @@ use anyhow::Context;
 use condense_image::{Existing, Mtime, Tree};
 use condense_installation::{ContainerFiles, ContainerSite};
 use condense_jobs::RUN_SCRIPTS_DIR;
+use condense_prefix::{ImageKind, Recipe};
 use sha2::{Digest, Sha256};
 
 use super::{
     base::{Beginning, Found, Origin},
-    install::Installed,
+    install::{Installed, KEPT, LOCK},
 };
-use crate::{build::Build, pack::scan_options, plan::SifPlan};
+use crate::{
+    build::Build,
+    pack::scan_options,
+    plan::{Layout, SifContent, SifPlan},
+    recipe,
+};
 
 /// Everything that is added to the base.
 pub(super) struct Contents<'a> {
@@ -27,6 +33,8 @@ pub(super) struct Contents<'a> {
     pub(super) container: ContainerFiles,
     /// Time of everything that is added, so that the same inputs give the same bytes.
     pub(super) stamp: u32,
+    /// Lock of conda's and pip's packages.
+    lock: Option<Vec<u8>>,
 }
 
 impl<'a> Contents<'a> {
@@ -42,10 +50,39 @@ impl<'a> Contents<'a> {
         base_digest: Option<String>,
     ) -> anyhow::Result<Self> {
         let (settings, base) = (build.settings(), &build.prepared.base);
-        let Origin { transport, from } = &beginning.origin;
+        let lock = installed.and_then(|installed| installed.lock.as_ref());
+        let of_lock = lock.and_then(|facts| facts.of_lock.as_ref());
+        recipe::warn_of_others(of_lock, base_digest.as_deref(), build.report());
+        // A base has several names: that of the lock stays if the base is the same.
+        let same = of_lock.filter(|_| base_digest.is_some());
+        let same = same.filter(|recipe| recipe.base_digest == base_digest);
+        let reference = same.map_or_else(
+            || recipe::base_name(plan.base.reference()),
+            |recipe| recipe.base.clone(),
+        );
+        let origin = Origin::parse(&reference)?;
+        let no_user_site =
+            settings.rules.no_user_site || of_lock.is_some_and(|recipe| recipe.no_user_site);
+        let site = &settings.checks.machine.site;
+        let recipe = Recipe {
+            kind: ImageKind::Sif,
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            mount_point: plan.output.mount_point.clone(),
+            environment: plan.input.env_path.clone(),
+            compression: None,
+            block_size: None,
+            time: build.source_date_epoch,
+            base: reference.clone(),
+            base_digest: base_digest.clone(),
+            site: Some(site.clone()),
+            no_user_site,
+            updated: false,
+        };
+        let lock = lock.map(|facts| facts.render(&recipe)).transpose()?;
+        let Origin { transport, from } = &origin;
         let container = ContainerFiles {
             base: beginning.files.clone(),
-            labels: labels(plan, installed, base_digest, &beginning.origin),
+            labels: labels(plan, lock.as_deref(), &reference, base_digest, &origin),
             definition: format!("bootstrap: {transport}\nfrom: {from}\n\n"),
             environment: installed.map(|installed| installed.environment.clone()),
             site: ContainerSite {
@@ -53,12 +90,11 @@ impl<'a> Contents<'a> {
                 variables: settings.rules.variables_for(base.known())?,
                 binds: base.site_binds(settings)?,
                 flags: settings.rules.flags_for(base.known())?,
-                no_user_site: settings.rules.no_user_site,
+                no_user_site,
             },
             last_on_path: Some(RUN_SCRIPTS_DIR.into()),
         };
-        let stamp = plan
-            .output
+        let stamp = build
             .source_date_epoch
             .or_else(|| installed?.newest)
             .or_else(|| beginning.created())
@@ -69,6 +105,7 @@ impl<'a> Contents<'a> {
             installed,
             container,
             stamp,
+            lock,
         })
     }
 
@@ -125,32 +162,65 @@ impl<'a> Contents<'a> {
         for (path, bytes) in kept {
             files.add_bytes(path, bytes.clone(), 0o644)?;
         }
+        if let Some(lock) = &self.lock {
+            files.add_bytes(Path::new(KEPT).join(LOCK), lock.clone(), 0o644)?;
+        }
         Ok(files)
     }
 }
 
 fn labels(
     plan: &SifPlan,
-    installed: Option<&Installed>,
+    lock: Option<&[u8]>,
+    reference: &str,
     base_digest: Option<String>,
     origin: &Origin,
 ) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = plan.output.labels.iter().cloned().collect();
     let mut put = |name: &str, value: String| labels.insert(name.to_owned(), value);
     put("condense.version", env!("CARGO_PKG_VERSION").to_owned());
-    put(
-        "condense.base",
-        condense_prefix::without_secrets(plan.base.reference()).into_owned(),
-    );
+    put("condense.base", reference.to_owned());
+    put("cotainr.command", command(plan, lock.is_some(), reference));
     let definition = "org.label-schema.usage.singularity.deffile";
     put(&format!("{definition}.bootstrap"), origin.transport.clone());
     put(&format!("{definition}.from"), origin.from.clone());
     if let Some(digest) = base_digest {
         put("condense.base.digest", digest);
     }
-    if let Some(lock) = installed.and_then(|installed| installed.lock.as_ref()) {
+    if let Some(lock) = lock {
         let digest = hex::encode(Sha256::digest(lock));
         put("condense.lock.digest", format!("sha256:{digest}"));
     }
     labels
+}
+
+/// Returns a command that makes the same image, with the lock that is in the image. The command
+/// line of this build may differ in names of files and in the order of options, which decide no
+/// byte.
+fn command(plan: &SifPlan, has_lock: bool, reference: &str) -> String {
+    let (input, output) = (&plan.input, &plan.output);
+    let mut words = vec![
+        "cotainr build".to_owned(),
+        format!("--base-image {reference}"),
+    ];
+    if has_lock {
+        words.push(format!("--lock {LOCK}"));
+        words.push(format!("--mount-point {}", output.mount_point.display()));
+    }
+    if input.content == SifContent::OnTop {
+        words.push("--on-top --requirements requirements.txt".to_owned());
+    }
+    let posts = input.post.iter();
+    words.extend(posts.map(|post| format!("--post {}", condense_prefix::without_secrets(post))));
+    if output.layout == Layout::Overlay {
+        words.push("--layout overlay".to_owned());
+    }
+    let copies = output.copies.iter();
+    words.extend(copies.map(|copy| {
+        let name = copy.source.file_name().unwrap_or_default();
+        let (name, to) = (name.to_string_lossy(), copy.destination.display());
+        format!("--copy {name}:{to}")
+    }));
+    words.push("IMAGE.sif".to_owned());
+    words.join(" ")
 }

@@ -1,9 +1,15 @@
 //! Responsible for the environment of a SIF: loading the request for it, and installing it in
 //! scratch.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
-use condense_installation::{ContainerEnvironment, EnvironmentKind, Runtime};
+use condense_installation::{ContainerEnvironment, EnvironmentKind, FileRole, Runtime};
+use condense_prefix::{
+    CondaSettings, EnvironmentSpec, ImageKind, LockContents, PipPackage, Recipe, Solution,
+};
 
 use crate::{
     build::{Build, ImageDestination},
@@ -22,6 +28,7 @@ use crate::{
 pub(crate) const KEPT: &str = ".singularity.d/condense";
 pub(crate) const LOCK: &str = "condense.lock";
 const INPUT: &str = "environment.yml";
+const REQUIREMENTS: &str = "requirements.txt";
 const INSTALLED: &str = "installed.txt";
 
 /// An environment in scratch, and its description.
@@ -31,10 +38,39 @@ pub(super) struct Installed {
     pub(super) environment: ContainerEnvironment,
     /// Time of the newest package, in seconds since 1970.
     pub(super) newest: Option<u32>,
-    /// Lock of conda's and pip's packages.
-    pub(super) lock: Option<Vec<u8>>,
+    /// Facts from which the lock of conda's and pip's packages is written.
+    pub(super) lock: Option<LockFacts>,
     /// Files that record how the image was made, each with its path in the image.
     pub(super) kept: Vec<(PathBuf, Vec<u8>)>,
+}
+
+/// Facts from which a lock is written when the base's digest is known.
+pub(super) struct LockFacts {
+    solution: Solution,
+    asked: EnvironmentSpec,
+    pip_report: Option<String>,
+    pip_packages: Vec<PipPackage>,
+    conda: CondaSettings,
+    /// Properties of the image that the lock of this build describes.
+    pub(super) of_lock: Option<Recipe>,
+}
+
+impl LockFacts {
+    /// Returns the text of the lock of an image with these properties.
+    ///
+    /// # Errors
+    /// Returns an error if pip's report cannot be understood.
+    pub(super) fn render(&self, recipe: &Recipe) -> anyhow::Result<Vec<u8>> {
+        let contents = LockContents {
+            solution: &self.solution,
+            spec: &self.asked,
+            pip_report: self.pip_report.as_deref(),
+            installed: &self.pip_packages,
+            conda: &self.conda,
+            recipe: Some(recipe),
+        };
+        Ok(contents.render()?.into_bytes())
+    }
 }
 
 /// Inputs of a SIF with their files read.
@@ -76,7 +112,7 @@ impl<'a> Loaded<'a> {
                 let with_pip = input.extra.has_requirements();
                 let mut asked = LoadedRequest::load(conda, with_pip, &input.settings)?;
                 asked.apply_condarc(&input.settings)?;
-                asked.require(&inputs, report)?;
+                asked.require(&inputs, report);
                 LoadedContent::Conda(conda, Box::new(asked))
             }
             SifContent::OnTop => LoadedContent::OnTop,
@@ -175,6 +211,7 @@ impl<'a> Opened<'a> {
         Build {
             packages: &input.settings,
             inputs,
+            conda_settings: CondaSettings::default(),
             venv: None,
             env_path: &input.env_path,
             destination: ImageDestination {
@@ -200,7 +237,6 @@ fn install_conda<'a>(
     opened: Opened<'a>,
 ) -> anyhow::Result<(Build<'a>, Option<Installed>)> {
     let (plan, session) = (opened.plan, opened.session);
-    let is_asked = asked.spec().is_some();
     let requested = Requested {
         asked,
         inputs,
@@ -211,35 +247,37 @@ fn install_conda<'a>(
     let target = find_target(&opened.base, overrides, session.report)?;
     let (environment, inputs, _) = requested.resolve(target, session.report)?;
     let runtime = session.find_runtime(&environment.container_steps(&inputs, None))?;
-    let build = opened.build(inputs, runtime);
-    let installed = build.install_conda(&environment, is_asked, &plan.output.mount_point)?;
+    let recipe = environment
+        .of_lock
+        .recipe(ImageKind::Sif, &plan.input.env_path);
+    let build = Build {
+        source_date_epoch: plan.output.source_date_epoch.or_else(|| recipe?.time),
+        conda_settings: environment.conda_settings(&plan.input.settings),
+        ..opened.build(inputs, runtime)
+    };
+    let installed = build.install_conda(&environment, recipe, &plan.output.mount_point)?;
     Ok((build, Some(installed)))
 }
 
 impl Build<'_> {
-    /// Makes a conda environment in scratch. `is_asked` keeps the environment file, which there is
-    /// not if only a lock was given.
+    /// Makes a conda environment in scratch. The files in which packages were asked for are kept,
+    /// those of a lock as well as those that were given.
     fn install_conda(
         &self,
         environment: &Environment,
-        is_asked: bool,
+        of_lock: Option<&Recipe>,
         mount_point: &Path,
     ) -> anyhow::Result<Installed> {
         let spec = &environment.spec;
         let mount_point = MountPoint::Fixed(mount_point.to_owned());
         let made = self.make_prefix(environment, &mount_point)?;
-        let lock = condense_prefix::render_lock(
-            &made.solution,
-            spec,
-            made.finished.pip_report.as_deref(),
-            &made.finished.pip_packages,
-        )?
-        .into_bytes();
-        let input = Path::new(KEPT).join(INPUT);
-        let mut kept = self.kept(&input);
-        kept.push((Path::new(KEPT).join(LOCK), lock.clone()));
-        if is_asked {
-            kept.push((input, spec.text().as_bytes().to_vec()));
+        let mut kept = self.kept_scripts();
+        for (name, text) in [
+            (INPUT, spec.environment_file()),
+            (REQUIREMENTS, spec.requirements_file().map(Cow::Borrowed)),
+        ] {
+            let text = text.map(|text| text.as_bytes().to_vec());
+            kept.extend(text.map(|bytes| (Path::new(KEPT).join(name), bytes)));
         }
         let scripts = made.finished.activation.dynamic.iter();
         Ok(Installed {
@@ -253,9 +291,16 @@ impl Build<'_> {
                 packages: made.solution.len() + made.finished.pip_packages.len(),
             },
             newest: made.solution.newest_timestamp(),
-            lock: Some(lock),
             kept,
             root: made.place.root,
+            lock: Some(LockFacts {
+                solution: made.solution,
+                asked: made.asked,
+                pip_report: made.finished.pip_report,
+                pip_packages: made.finished.pip_packages,
+                conda: self.conda_settings.clone(),
+                of_lock: of_lock.cloned(),
+            }),
         })
     }
 
@@ -276,10 +321,24 @@ impl Build<'_> {
         })
     }
 
+    /// Returns the scripts that were given. Requirements come from the request, which a lock
+    /// repeats.
+    fn kept_scripts(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let taken = Path::new(KEPT).join(INPUT);
+        let kept = self.inputs.kept(Path::new(KEPT), &taken).into_iter();
+        kept.filter(|(role, ..)| *role != FileRole::Requirements)
+            .map(|(_, path, bytes)| (path, bytes))
+            .collect()
+    }
+
     /// Returns the files that were named beside the environment. `taken` is the path of another
     /// file.
     fn kept(&self, taken: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let kept = self.inputs.kept(Path::new(KEPT), taken).into_iter();
-        kept.map(|(_, path, bytes)| (path, bytes)).collect()
+        kept.map(|(role, path, bytes)| match role {
+            FileRole::Requirements => (Path::new(KEPT).join(REQUIREMENTS), bytes),
+            _ => (path, bytes),
+        })
+        .collect()
     }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use condense_image::{Donor, PackOptions, Reader};
 use condense_installation::{Launch, Program};
-use condense_prefix::{EnvironmentSpec, Lock, PipPackage, Solution, Target};
+use condense_prefix::{
+    EnvironmentSpec, ImageKind, Lock, LockContents, PipPackage, Recipe, Solution, Target,
+};
 
 use super::{packages::CondaChange, previous::PreviousGeneration};
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     generation::shell_of,
     pack::{Packed, repack_options},
     plan::{Generation, UpdatePlan},
+    recipe::base_name,
 };
 
 /// Packages before a change, and those that it asks for.
@@ -53,6 +56,8 @@ pub(super) struct Update<'a> {
 pub(super) struct Changed {
     pub(super) packed: Packed,
     pub(super) solution: Solution,
+    /// Everything that is asked for now, also by scripts that called `conda`. The lock has it.
+    pub(super) requested: EnvironmentSpec,
     /// Everything that is asked for now, if the conda packages have changed.
     pub(super) asked: Option<EnvironmentSpec>,
     pub(super) pip_report: Option<String>,
@@ -105,24 +110,55 @@ impl Change<'_> {
     pub(super) fn donor(&self) -> anyhow::Result<Donor> {
         Ok(Donor::open(self.before.image_path())?)
     }
+}
 
+impl Update<'_> {
     /// Returns the text of the lock of the new generation.
     ///
     /// # Errors
     /// Returns an error if pip's report cannot be understood.
     pub(super) fn render_lock(&self, changed: &Changed) -> anyhow::Result<String> {
+        let facts = &self.change.facts;
+        let contents = LockContents {
+            solution: &changed.solution,
+            spec: &changed.requested,
+            pip_report: changed.pip_report.as_deref(),
+            installed: &changed.pip_packages,
+            conda: &self.build.conda_settings,
+            recipe: Some(&self.recipe(changed)),
+        };
         Ok(condense_prefix::render_updated_lock(
-            self.facts.lock.as_ref(),
-            &changed.solution,
-            changed.asked.as_ref().unwrap_or(&self.facts.spec),
-            &self.facts.requirements,
-            changed.pip_report.as_deref(),
-            &changed.pip_packages,
+            facts.lock.as_ref(),
+            &facts.requirements,
+            &contents,
         )?)
     }
-}
 
-impl Update<'_> {
+    /// Returns the properties of the new image. They are those of the image before, but for its
+    /// compression.
+    fn recipe(&self, changed: &Changed) -> Recipe {
+        let receipt = &self.change.before.receipt;
+        let before = self.change.facts.lock.as_ref();
+        let before = before.and_then(Lock::recipe);
+        Recipe {
+            kind: ImageKind::Installation,
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            mount_point: receipt.mount_point.clone(),
+            environment: self.build.env_path.to_owned(),
+            compression: Some(changed.packed.image.compression.to_string()),
+            block_size: before.and_then(|before| before.block_size),
+            time: self
+                .build
+                .source_date_epoch
+                .or_else(|| before.and_then(|before| before.time)),
+            base: base_name(&receipt.base.reference),
+            base_digest: receipt.base.sha256.clone(),
+            site: None,
+            no_user_site: false,
+            updated: true,
+        }
+    }
+
     /// Makes the new image in the cheapest possible way.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use anyhow::Context;
 use condense_check::Inventory;
 use condense_image::{Donor, Existing, Mtime, Reader, Tree};
 use condense_prefix::{
-    BUILD_DIR, CondaFacts, CondaSettings, Graft, GraftOptions, Grafted, PipPackage, Place, Solution,
+    BUILD_DIR, CondaFacts, Graft, GraftOptions, Grafted, PipPackage, Place, Solution,
 };
 
 use super::change::{Changed, Update};
@@ -64,7 +64,7 @@ impl Update<'_> {
                 spec: &self.change.facts.spec,
                 pip_packages: &pip_packages,
                 replaced_by_pip: &remembered.replaced_by_pip,
-                settings: &CondaSettings::new(build.packages.condarc.as_ref()),
+                settings: &build.conda_settings,
             }
             .write(&place)?;
         }
@@ -88,6 +88,7 @@ impl Update<'_> {
         Ok(Ok(Changed {
             packed,
             solution: solution.clone(),
+            requested: self.change.facts.spec.clone(),
             asked: None,
             pip_report: grafted.and_then(|grafted| grafted.pip_report),
             pip_packages,

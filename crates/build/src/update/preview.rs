@@ -4,7 +4,7 @@ use std::{ffi::OsStr, sync::Arc};
 
 use condense_prefix::{Interpreter, Solution, Venv};
 
-use super::{nothing_to_do, prepare, previous::PreviousGeneration};
+use super::{prepare, previous::PreviousGeneration};
 use crate::{
     build::Build,
     claim::inspect_existing,
@@ -20,8 +20,7 @@ use crate::{
     update::change::PackageFacts,
 };
 
-/// Finds out what [`super::update`] would do for `plan`; `search_path` is the user's PATH. Returns
-/// `None` if it would change nothing.
+/// Finds out what [`super::update`] would do for `plan`; `search_path` is the user's PATH.
 ///
 /// # Errors
 /// Returns the error of an update, as far as it can be known before anything is downloaded.
@@ -30,16 +29,16 @@ pub fn preview_update(
     search_path: &OsStr,
     report: &Arc<Report>,
     interrupt: &Interrupt,
-) -> anyhow::Result<Option<Preview>> {
+) -> anyhow::Result<Preview> {
     let destination = inspect_existing(&plan.dir, search_path, report)?;
     destination.check_claim_for_update()?;
     let before = PreviousGeneration::load(destination.visible_dir(), plan)?;
     let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
     let next = plan.next_generation(&before.receipt, own_lines.given);
     let session = Session::new(&next.settings, search_path, report, interrupt).dry();
-    let Some((build, facts)) = prepare(plan, &before, &next, session)? else {
-        report.info(nothing_to_do(&plan.dir));
-        return Ok(None);
+    let prepared = prepare(plan, &before, &next, session)?;
+    let Some((build, facts)) = prepared else {
+        return Ok(nothing(plan, &before, report));
     };
     let image_bytes = fs_err::metadata(before.image_path())?.len();
     space::check(&[space::Need {
@@ -53,14 +52,17 @@ pub fn preview_update(
     let compression = next.generation.compression.unwrap_or_default();
     let mut steps = Vec::new();
     let [first, last] = build.inputs.script_steps();
+    let change = &plan.change;
     let is_whole = first.is_some() || last.is_some() || plan.compression.is_some();
     if is_whole {
         steps.push("unpack the image".to_owned());
     }
-    if !facts.is_conda_idle {
-        steps.push("solve near the packages that are there, and change them".to_owned());
-    }
     steps.extend(first);
+    for (verb, names) in [("remove", &change.remove), ("add", &change.add)] {
+        if !names.is_empty() {
+            steps.push(format!("{verb} {}", names.join(", ")));
+        }
+    }
     let installer = if next.extra.uv { "uv" } else { "pip" };
     steps.extend(pip.step(installer));
     steps.extend(last);
@@ -86,7 +88,7 @@ pub fn preview_update(
     });
     estimate.add_image(image_bytes, is_whole, compression);
     let receipt = &before.receipt;
-    Ok(Some(Preview::new(
+    Ok(Preview::new(
         Parts {
             output: plan.dir.clone(),
             mount_point: Some(receipt.env_prefix.clone()),
@@ -106,7 +108,31 @@ pub fn preview_update(
             compression: Some(compression),
         },
         report,
-    )))
+    ))
+}
+
+/// Returns the preview of an update that would change nothing.
+fn nothing(plan: &UpdatePlan, before: &PreviousGeneration, report: &Report) -> Preview {
+    let receipt = &before.receipt;
+    let parts = Parts {
+        output: plan.dir.clone(),
+        mount_point: Some(receipt.env_prefix.clone()),
+        base: PreviewedBase {
+            reference: receipt.base.path.display().to_string(),
+            path: Some(before.base_path().to_owned()),
+            manifest_digest: None,
+            download_bytes: 0,
+            glibc: None,
+        },
+        plan: plan.to_string(),
+        target: None,
+        packages: Vec::new(),
+        pip: Resolved::default(),
+        estimate: Estimate::default(),
+        steps: vec!["nothing: everything that is asked for is there".to_owned()],
+        compression: None,
+    };
+    Preview::new(parts, report)
 }
 
 /// Returns the packages that pip would install beside those that are there.
@@ -116,7 +142,7 @@ fn pip_of(
     plan: &UpdatePlan,
     next: &NextGeneration,
 ) -> anyhow::Result<Resolved> {
-    let conda = facts.lock.as_ref().map(|lock| lock.solution());
+    let conda = facts.lock.as_ref().map(condense_prefix::Lock::solution);
     let solved = Solved::installed(match conda {
         Some(solution) => solution.without_locked_pip(),
         None => Solution::without_packages(&facts.target),

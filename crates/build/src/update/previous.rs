@@ -134,8 +134,8 @@ impl PreviousGeneration {
         Ok(Some(Lock::from_installation(&path, target)?))
     }
 
-    /// Returns the request of the build: its environment file if that can still be read without the
-    /// files around it, else the packages of the lock.
+    /// Returns the request of the build: that of the lock, or else its environment file if that can
+    /// still be read without the files around it, or else the packages of the lock.
     pub(super) fn spec(
         &self,
         lock: Option<&Lock>,
@@ -145,8 +145,9 @@ impl PreviousGeneration {
         // An update that changes conda packages adds a file with everything that is asked for then.
         let mut files = self.receipt.inputs.iter().rev();
         let file = files.find(|input| input.role == Some(FileRole::Environment));
+        let in_lock = lock.filter(|lock| lock.has_request());
         let loaded = file
-            .filter(|_| self.receipt.mode == InstallationMode::Conda)
+            .filter(|_| self.receipt.mode == InstallationMode::Conda && in_lock.is_none())
             .map(|file| self.dir.join("share").join(&file.path))
             .and_then(|path| EnvironmentSpec::load(&path, spec_context).ok());
         let mut spec = loaded.or_else(|| lock.map(Lock::spec)).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use condense_image::{ExtractOptions, Reader, extract};
 use condense_installation::Launch;
-use condense_prefix::{BuildSteps, CondaFacts, CondaSettings, PipPackage, Place, Solution};
+use condense_prefix::{BuildSteps, CondaFacts, PipPackage, Place, Solution};
 
 use super::change::{Changed, Update};
 use crate::{
@@ -63,7 +63,7 @@ impl Update<'_> {
                 spec: &made.asked,
                 pip_packages: &made.finished.pip_packages,
                 replaced_by_pip: &made.finished.replaced_by_pip,
-                settings: &CondaSettings::new(build.packages.condarc.as_ref()),
+                settings: &build.conda_settings,
             }
             .write(&made.place)?;
         }
@@ -85,6 +85,7 @@ impl Update<'_> {
             pip_report: made.finished.pip_report,
             pip_packages: made.finished.pip_packages,
             replaced_by_pip: made.finished.replaced_by_pip,
+            requested: made.asked.clone(),
             asked: asked.map(|_| made.asked),
             solution: made.solution,
             launch,

@@ -42,8 +42,8 @@ pub(super) fn split_flags(flags: &[String]) -> (Vec<String>, Vec<String>) {
     (always, lines)
 }
 
-/// Returns shell code that sets `flags` to the flags of the runtime and exports the variables, on the
-/// node where it runs.
+/// Returns shell code that sets `flags` to the flags of the runtime and exports the variables, on
+/// the node where it runs.
 ///
 /// # Errors
 /// Returns an error for a name that is no name of a variable.

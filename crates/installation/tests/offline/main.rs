@@ -502,3 +502,24 @@ fn a_named_runtime_is_checked() {
         text("/bin/sh").ends_with("does not seem to be a valid apptainer/singularity executable")
     );
 }
+
+/// B23: both wrappers of condense itself explain, in each shell, and start nothing.
+#[test]
+fn a_shell_is_explained_like_a_command() {
+    let scene = Scene::new(|_| {});
+    each_shell(|shell| {
+        for (name, verb) in [("_debug_shell", " shell "), ("_debug_exec", " exec ")] {
+            let mut command = scene.wrapper(shell, name);
+            command.arg("--explain");
+            if name == "_debug_exec" {
+                command.arg("true");
+            }
+            let output = command.output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let first = text.lines().next().unwrap();
+            assert!(output.status.success() && first.contains(verb), "{text}");
+            assert!(first.contains(MOUNT_POINT), "{first}");
+            assert!(!text.contains('\0'), "the runtime was started: {text}");
+        }
+    });
+}

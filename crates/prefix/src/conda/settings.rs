@@ -3,17 +3,23 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     condarc::Condarc, network::NetworkSettings, secrets::without_secrets, spec::ChannelPriority,
 };
 
 /// The settings besides the environment's channels. Settings of the network are known only while
 /// packages can be fetched; a finished environment has none.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CondaSettings {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     alias: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     default_channels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     custom_channels: Vec<(String, String)>,
+    #[serde(skip)]
     network: Vec<(&'static str, String)>,
 }
 
@@ -35,6 +41,11 @@ impl CondaSettings {
                 .collect(),
             ..Self::default()
         }
+    }
+
+    /// Returns true if the values are those without a configuration of the user.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Adds the settings of the network.

@@ -10,7 +10,7 @@ use rattler_lock::{
 use serde::Deserialize;
 use url::Url;
 
-use super::requirement::parse_requirement;
+use super::{Extra, requirement::parse_requirement};
 use crate::{
     pip_package::{LockedPip, PipSource, normalized},
     secrets::url_without_secrets,
@@ -26,6 +26,8 @@ struct Report {
 struct Installed {
     download_info: DownloadInfo,
     metadata: Metadata,
+    /// Absent in reports that condense makes of the log of an old pip.
+    requested: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +101,7 @@ impl LockedPip {
         let Installed {
             download_info: info,
             metadata,
+            requested,
         } = installed;
         let name = normalized(&metadata.name);
         let url = Url::parse(&info.url)
@@ -147,6 +150,7 @@ impl LockedPip {
                 .filter(|line| parse_requirement(line).is_some())
                 .collect(),
             requires_python: metadata.requires_python,
+            requested: requested.unwrap_or(true),
         })
     }
 
@@ -154,9 +158,11 @@ impl LockedPip {
     pub(super) fn from_data(
         data: &PypiPackageData,
         folder: &Path,
-        editable: &[String],
+        extra: &Extra,
     ) -> Result<Self, String> {
         let name = data.name().to_string();
+        let editable = &extra.editable;
+        let requested = extra.requested_pip.as_ref();
         let sha256 = data
             .as_wheel()
             .and_then(|wheel| wheel.hash.as_ref())
@@ -195,7 +201,6 @@ impl LockedPip {
         let is_dir = matches!(source, PipSource::Dir { .. });
         Ok(Self {
             version: data.version().filter(|_| !is_dir).map(ToString::to_string),
-            name,
             source,
             requires_dist: data
                 .requires_dist()
@@ -203,6 +208,8 @@ impl LockedPip {
                 .map(ToString::to_string)
                 .collect(),
             requires_python: data.requires_python().map(ToString::to_string),
+            requested: requested.is_none_or(|names| names.contains(&name)),
+            name,
         })
     }
 

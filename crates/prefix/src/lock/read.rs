@@ -26,7 +26,7 @@ use crate::{
     progress::Warning,
     secrets::without_secrets,
     solution::{Solution, refuse_unsafe_names},
-    spec::needed,
+    spec::{EnvironmentSpec, needed},
     target::Target,
     text, yaml_limits,
 };
@@ -99,7 +99,7 @@ impl Lock {
         target: &Target,
     ) -> Result<Self, Error> {
         let mut warnings = Vec::new();
-        let (solution, pip, extra) =
+        let (mut solution, pip, extra) =
             read(purpose, text, folder, environment, target, &mut warnings).map_err(|message| {
                 Error::Lock {
                     file: file.to_owned(),
@@ -109,6 +109,9 @@ impl Lock {
         for record in &solution.records {
             refuse_unsafe_names(record)?;
         }
+        let mut requested = EnvironmentSpec::default();
+        extra.request.apply(&mut requested);
+        solution.request(&requested);
         Ok(Self {
             file: file.to_owned(),
             text: text.to_owned(),
@@ -137,7 +140,8 @@ fn read(
     target: &Target,
     warnings: &mut Vec<Warning>,
 ) -> Result<(Solution, Vec<LockedPip>, Extra), String> {
-    if text.lines().any(|line| line.trim() == "@EXPLICIT") {
+    // The text of an explicit list inside of a lock is indented.
+    if text.lines().any(|line| line.trim_end() == "@EXPLICIT") {
         return Err(
             "this is an explicit list, which needs no `--lock`: give it as the environment file"
                 .to_owned(),
@@ -334,7 +338,7 @@ fn solution(
         .pypi_packages(platform)
         .into_iter()
         .flatten()
-        .map(|data| LockedPip::from_data(data, folder, &extra.editable))
+        .map(|data| LockedPip::from_data(data, folder, extra))
         .collect::<Result<Vec<_>, _>>()?;
     locked_pip.sort_by(|one, other| one.name.cmp(&other.name));
     if to_build && records.is_empty() {

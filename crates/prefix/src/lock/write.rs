@@ -2,8 +2,9 @@
 
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
 
-use super::{Extra, Lock, pip};
+use super::{Extra, Lock, Recipe, Request, pip};
 use crate::{
+    conda::CondaSettings,
     error::Error,
     pip_package::{LockedPip, PipPackage},
     records::scrubbed,
@@ -12,80 +13,135 @@ use crate::{
     spec::EnvironmentSpec,
 };
 
-/// Returns the text of a lock: YAML in rattler's lock format, with a digest for every package that
-/// is an archive.
-///
-/// `pip_report` is pip's report of the packages that it installed or would install. If the solution
-/// comes from a lock, its pip packages are written again unchanged. Without a report and without
-/// such a lock, all lines for pip are listed as not locked. `installed` has names and versions of
-/// all packages that are not conda's; those that neither the report nor the lock has were installed
-/// by the scripts.
+/// Everything that a lock is written from.
+#[derive(Debug, Clone, Copy)]
+pub struct LockContents<'a> {
+    /// Exact packages. If they come from a lock, its pip packages are written again unchanged.
+    pub solution: &'a Solution,
+    /// Request that the packages were chosen for.
+    pub spec: &'a EnvironmentSpec,
+    /// pip's report of the packages that it installed or would install. Without a report and
+    /// without a lock, all lines for pip are listed as not locked.
+    pub pip_report: Option<&'a str>,
+    /// Names and versions of all packages that are not conda's. Those that neither the report nor
+    /// the lock has were installed by the scripts.
+    pub installed: &'a [PipPackage],
+    /// Settings of conda that the build followed.
+    pub conda: &'a CondaSettings,
+    /// Properties of the image, if there is one.
+    pub recipe: Option<&'a Recipe>,
+}
+
+/// Returns the text of a lock without settings of conda and without properties of an image.
 ///
 /// # Errors
-/// Returns [`Error::Install`] if the report cannot be read or a package cannot
-/// be written in the format.
+/// Returns the errors of [`LockContents::render`].
 pub fn render_lock(
     solution: &Solution,
     spec: &EnvironmentSpec,
     pip_report: Option<&str>,
     installed: &[PipPackage],
 ) -> Result<String, Error> {
-    let pip = match (&solution.locked_pip, pip_report) {
-        (Some(locked), _) => locked.clone(),
-        (None, Some(report)) => pip::from_report(report).map_err(refused)?,
-        (None, None) => Vec::new(),
+    let contents = LockContents {
+        solution,
+        spec,
+        pip_report,
+        installed,
+        conda: &CondaSettings::default(),
+        recipe: None,
     };
-    let extra = Extra {
-        variables: spec
-            .variables()
-            .iter()
-            .map(|(name, value)| (name.clone().into(), value.clone().into()))
-            .collect(),
-        editable: pip
-            .iter()
-            .filter(|package| package.is_editable())
-            .map(|package| package.name.clone())
-            .collect(),
-        unlocked: if solution.locked_pip.is_none() && pip_report.is_none() {
-            let lines = spec.pip().iter();
-            lines
-                .map(|line| without_secrets(line).into_owned())
-                .collect()
-        } else {
-            Vec::new()
-        },
-        scripts: spec.scripts().map(str::to_owned).collect(),
-        by_scripts: if spec.scripts().next().is_some() {
-            installed
+    contents.render()
+}
+
+impl LockContents<'_> {
+    /// Returns the text of a lock: YAML in rattler's lock format, with a digest for every package
+    /// that is an archive.
+    ///
+    /// # Errors
+    /// Returns [`Error::Install`] if the report cannot be read or a package cannot be written in
+    /// the format.
+    pub fn render(&self) -> Result<String, Error> {
+        let Self { solution, spec, .. } = *self;
+        let pip = match (&solution.locked_pip, self.pip_report) {
+            (Some(locked), _) => locked.clone(),
+            (None, Some(report)) => pip::from_report(report).map_err(refused)?,
+            (None, None) => Vec::new(),
+        };
+        let extra = Extra {
+            variables: spec
+                .variables()
                 .iter()
-                .filter(|new| pip.iter().all(|package| package.name != new.name))
-                .map(|package| format!("{}=={}", package.name, package.version))
-                .collect()
-        } else {
-            Vec::new()
-        },
-    };
-    render(solution, &pip, &extra)
+                .map(|(name, value)| (name.clone().into(), value.clone().into()))
+                .collect(),
+            editable: editable(&pip),
+            unlocked: if solution.locked_pip.is_none() && self.pip_report.is_none() {
+                let lines = spec.pip().iter();
+                lines
+                    .map(|line| without_secrets(line).into_owned())
+                    .collect()
+            } else {
+                Vec::new()
+            },
+            scripts: spec.scripts().map(str::to_owned).collect(),
+            by_scripts: if spec.scripts().next().is_some() {
+                of_scripts(self.installed, &pip)
+            } else {
+                Vec::new()
+            },
+            requested_pip: requested(&pip),
+            request: Request::of(spec),
+            conda: self.conda.clone(),
+            image: self.recipe.cloned(),
+        };
+        render(solution, &pip, &extra)
+    }
+}
+
+fn editable(pip: &[LockedPip]) -> Vec<String> {
+    let editable = pip.iter().filter(|package| package.is_editable());
+    editable.map(|package| package.name.clone()).collect()
+}
+
+/// Returns the packages that neither a lock nor pip's report has, each as `name==version`.
+fn of_scripts(installed: &[PipPackage], pip: &[LockedPip]) -> Vec<String> {
+    let new = installed
+        .iter()
+        .filter(|new| pip.iter().all(|package| package.name != new.name));
+    new.map(|package| format!("{}=={}", package.name, package.version))
+        .collect()
+}
+
+/// Returns the names of the packages that were asked for, if others are there as well.
+fn requested(pip: &[LockedPip]) -> Option<Vec<String>> {
+    if pip.iter().all(|package| package.requested) {
+        return None;
+    }
+    let requested = pip.iter().filter(|package| package.requested);
+    Some(requested.map(|package| package.name.clone()).collect())
 }
 
 /// Returns the text of the lock of an environment that was changed in place. `before` is its lock
 /// before the change, if it has one.
 ///
-/// `pip_report` is pip's report of the packages that it installed in this change. `installed` has
-/// all of pip's packages, old and new; those that neither the lock nor the report has are listed as
-/// installed by the scripts. Without a report, the `requirements` that pip got in this change are
-/// listed as not locked.
+/// The report in `contents` is that of the packages which pip installed in this change. `installed`
+/// has all of pip's packages, old and new; those that neither the lock nor the report has are
+/// listed as installed by the scripts. Without a report, the `requirements` that pip got in this
+/// change are listed as not locked.
 ///
 /// # Errors
-/// Returns the errors of [`render_lock`].
+/// Returns the errors of [`LockContents::render`].
 pub fn render_updated_lock(
     before: Option<&Lock>,
-    solution: &Solution,
-    spec: &EnvironmentSpec,
     requirements: &EnvironmentSpec,
-    pip_report: Option<&str>,
-    installed: &[PipPackage],
+    contents: &LockContents<'_>,
 ) -> Result<String, Error> {
+    let LockContents {
+        solution,
+        spec,
+        pip_report,
+        installed,
+        ..
+    } = *contents;
     let new = pip_report.map_or(Ok(Vec::new()), pip::from_report);
     let new = new.map_err(refused)?;
     let mut pip: Vec<LockedPip> = before.map_or_else(Vec::new, |lock| lock.pip.clone());
@@ -107,22 +163,23 @@ pub fn render_updated_lock(
         unlocked.extend(lines.map(|line| without_secrets(line).into_owned()));
         unlocked.dedup();
     }
-    let unaccounted = installed
-        .iter()
-        .filter(|new| pip.iter().all(|package| package.name != new.name));
+    let mut request = Request::of(spec);
+    let more = requirements.pip_as_written().iter();
+    request.pip.extend(more.cloned());
     let extra = Extra {
         variables: before.map_or_else(Default::default, |lock| lock.extra.variables.clone()),
-        editable: pip
-            .iter()
-            .filter(|package| package.is_editable())
-            .map(|package| package.name.clone())
-            .collect(),
+        editable: editable(&pip),
         unlocked,
-        by_scripts: unaccounted
-            .filter(|_| names_all)
-            .map(|package| format!("{}=={}", package.name, package.version))
-            .collect(),
+        by_scripts: if names_all {
+            of_scripts(installed, &pip)
+        } else {
+            Vec::new()
+        },
         scripts,
+        requested_pip: requested(&pip),
+        request,
+        conda: contents.conda.clone(),
+        image: contents.recipe.cloned(),
     };
     render(solution, &pip, &extra)
 }
@@ -168,7 +225,7 @@ pub(super) fn render(
     Ok(text)
 }
 
-fn refused(error: impl std::fmt::Display) -> Error {
+pub(super) fn refused(error: impl std::fmt::Display) -> Error {
     Error::Install {
         package: "lock".to_owned(),
         source: error.to_string().into(),

@@ -23,6 +23,7 @@ pub(super) const PIP_SH: &str = include_str!("pip.sh");
 /// script's own comments describe the protocol.
 pub const ASK_SH: &str = include_str!("ask.sh");
 const OLD_REPORT_PY: &str = include_str!("old_report.py");
+pub(crate) const UNREQUESTED_PY: &str = include_str!("unrequested.py");
 /// Options that select the sources of packages. A lock's packages are downloaded with them too.
 pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
     "-i",
@@ -203,6 +204,11 @@ impl PipRequirements {
                 if direct.len() > options.len() {
                     files.push(("locked-direct.txt", direct));
                 }
+                let unrequested = packages.iter().filter(|package| !package.requested);
+                let unrequested: Vec<_> = unrequested.map(|package| package.name.clone()).collect();
+                if !unrequested.is_empty() {
+                    files.push(("unrequested.txt", unrequested));
+                }
                 files
             }
         }
@@ -244,6 +250,7 @@ impl PipStep {
         }
         write("ask.sh", ASK_SH)?;
         write("old_report.py", OLD_REPORT_PY)?;
+        write("unrequested.py", UNREQUESTED_PY)?;
         Ok(write("pip.sh", PIP_SH)?)
     }
 

@@ -10,6 +10,7 @@
 #   locked-names.txt   names and versions of these wheels, which are then installed: the installed
 #                      packages hold no trace of the paths of their wheels
 #   locked-direct.txt  repositories by commit, and directories
+#   unrequested.txt    packages of a lock that nobody has asked for, for unrequested.py
 #   old_report.py      reports the installed packages for a pip that cannot
 #   uv-wanted          uv installs requirements.txt; `uv` beside it is the host's own uv
 # The script is run by bash if there is one: the activation scripts of many packages need bash.
@@ -117,6 +118,9 @@ if [ -f locked.txt ]; then
   PIP_CONFIG_FILE=/dev/null
   export PIP_CONFIG_FILE
   install --no-deps --no-index --find-links wheels -r locked-names.txt
+fi
+if [ -f unrequested.txt ]; then
+  "$python" -S -s "$build/unrequested.py" "$environment" unrequested.txt || exit
 fi
 
 pip check >pip-check 2>&1 && exit 0

@@ -153,6 +153,14 @@ def main():
             "exact.txt",
         )
     new = root + environment
+    with open("unrequested.txt", "w", encoding="utf-8") as file:
+        for item in items:
+            if not item.get("requested", True):
+                file.write(item["metadata"]["name"] + "\n")
+    unmark = [sys.executable, "-S", "-s", "unrequested.py", new, "unrequested.txt"]
+    status = subprocess.run(unmark, check=False).returncode
+    if status:
+        sys.exit(status)
     if os.path.isdir(os.path.join(new, "etc/conda")):
         whole("a wheel brings activation scripts")
     with open("removed.txt", "w", encoding="utf-8", errors="surrogateescape") as file:

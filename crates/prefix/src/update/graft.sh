@@ -1,7 +1,8 @@
 # Installs wheels beside a read-only environment, whose image is mounted. Started by run.sh in the
 # build container instead of pip.sh (crates/prefix/src/update.rs).
 # usage: SHELL pip.sh ENVIRONMENT BUILD_DIR
-# BUILD_DIR holds surroundings.sh, requirements.txt, options.txt, root, graft.py and compile.py;
+# BUILD_DIR holds surroundings.sh, requirements.txt, options.txt, root, graft.py, unrequested.py and
+# compile.py;
 # graft.py describes the results.
 # shellcheck shell=sh
 environment=$1 build=$2

@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Ok(ExitCode::from(u8::from(!differences.is_empty())))
 }
 
-fn as_line(difference: &Difference) -> String {
+pub(in crate::cli::condense) fn as_line(difference: &Difference) -> String {
     let path = difference.path.display();
     match &difference.change {
         Change::Removed => format!("- {path}"),
@@ -94,7 +94,7 @@ fn name_and_values(aspect: &Aspect) -> (&'static str, Option<(String, String)>) 
     }
 }
 
-fn as_json(difference: &Difference) -> Value {
+pub(in crate::cli::condense) fn as_json(difference: &Difference) -> Value {
     let path = difference.path.to_string_lossy();
     match &difference.change {
         Change::Removed => json!({"path": path, "change": "removed"}),

@@ -259,7 +259,7 @@ fn can_report(program: &Path) -> bool {
         .output();
     let Ok(output) = output else { return false };
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut numbers = text.trim().split('.').map(|part| part.parse::<u32>());
+    let mut numbers = text.trim().split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= PIP_OLDEST,
         _ => false,
