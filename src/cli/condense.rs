@@ -216,13 +216,9 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
             });
         }
         Err(error) => {
-            let mut text = mistake::render(&error);
-            if error.kind() == clap::error::ErrorKind::InvalidSubcommand
-                && let Some(commands) = instead_of(arguments)
-            {
-                text = mistake::with_hint(&text, commands);
-            }
-            return Command::Usage(text);
+            let is_command = error.kind() == clap::error::ErrorKind::InvalidSubcommand;
+            let instead = is_command.then(|| instead_of(arguments)).flatten();
+            return Command::Usage(mistake::render(&error, instead));
         }
     };
     cli.logging.apply(console);

@@ -297,10 +297,7 @@ fn renderer(build: &Build, env_vars: &EnvVars) -> anyhow::Result<CotainrRenderer
 /// Builds the image. As in cotainr, the question whether to overwrite comes first.
 fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     let Context {
-        console,
-        report,
-        env_vars,
-        interrupt,
+        console, env_vars, ..
     } = context;
     let started = Instant::now();
     let out = build.image_path.clone().unwrap_or_default();
@@ -308,6 +305,15 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     let is_dry_run = build.more.sif.dry_run.apply(console);
     if out.exists() && !build.more.yes && !is_dry_run {
         let dir = out.is_dir();
+        if !dir && console.wants_json() {
+            anyhow::bail!(condense_diagnostics::UserError::new(
+                format!(
+                    "`{}` is there already, and nobody can be asked",
+                    out.display()
+                ),
+                "add `--yes`",
+            ));
+        }
         if !dir && !question::may_overwrite(&out, console)? {
             console.usage(&format!(
                 "You have chosen not to overwrite {}. Exiting.",
@@ -324,8 +330,7 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     if accepted {
         console.info("No Miniforge is installed, so there is no licence to accept");
     }
-    let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
-    condense_build::build_sif(&plan, search_path.as_ref(), report, interrupt)?;
+    super::build_sif(&plan, context)?;
     let seconds = started.elapsed().as_secs();
     console.info(format!(
         "Finished building {} in {:02}:{:02}:{:02}",

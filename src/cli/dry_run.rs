@@ -16,15 +16,15 @@ pub(super) struct DryRunArguments {
     /// exit as the build would
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// print the result of --dry-run as JSON
-    #[arg(long, requires = "dry_run")]
+    /// print the result as JSON, and messages on standard error
+    #[arg(long)]
     pub(super) json: bool,
 }
 
 impl DryRunArguments {
     /// Applies the options to the console. Returns whether nothing is built.
     pub(super) fn apply(&self, console: &Console) -> bool {
-        if self.dry_run {
+        if self.dry_run || self.json {
             console.set_messages_to_stderr();
         }
         if self.json {

@@ -14,14 +14,14 @@ pub(super) fn wants_json(arguments: &[OsString]) -> bool {
     own.any(|word| word == "--json")
 }
 
-/// Returns the text of an error of clap, with its advice as a hint.
-pub(super) fn render(error: &Error) -> String {
+/// Returns the text of an error of clap with the hint `own`, else with clap's advice as a hint.
+pub(super) fn render(error: &Error, own: Option<&str>) -> String {
     let text = error.render().to_string();
     let (message, rest) = split(&text);
     let text = format!("{message}\n\n{}", rest.trim())
         .trim_end()
         .to_owned();
-    match hint(error) {
+    match own.map(str::to_owned).or_else(|| hint(error)) {
         Some(hint) => with_hint(&text, &hint),
         None => text,
     }
@@ -41,7 +41,7 @@ fn split(text: &str) -> (String, String) {
 }
 
 /// Adds a hint after the message of a text, and before its usage.
-pub(super) fn with_hint(text: &str, hint: &str) -> String {
+fn with_hint(text: &str, hint: &str) -> String {
     match text.split_once("\n\n") {
         Some((message, rest)) => format!("{message}\nhint: {hint}\n\n{rest}"),
         None => format!("{text}\nhint: {hint}"),
@@ -108,7 +108,7 @@ mod tests {
         let error = crate::cli::condense::command()
             .try_get_matches_from(line.split(' '))
             .expect_err("the line has a mistake");
-        let text = render(&error);
+        let text = render(&error, None);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.get(1), Some(&expected), "{text}");
         assert!(!text.contains("tip:"), "{text}");

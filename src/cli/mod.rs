@@ -12,6 +12,7 @@ pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod dry_run;
 mod help;
+mod made;
 mod mistake;
 pub(crate) mod network;
 pub(crate) mod pip_containerize;
@@ -28,6 +29,8 @@ use std::{
     process::ExitCode,
     sync::Arc,
 };
+
+use made::Made;
 
 use condense_build::{Interrupt, Preview, Report};
 use condense_env_vars as env_vars;
@@ -79,7 +82,16 @@ impl Command {
             Self::Update(plan) => Box::new(move |context| update_installation(&plan, context)),
             Self::Wrap(plan) => Box::new(move |context| {
                 let (preview, wrap) = (condense_build::preview_wrap, condense_build::wrap);
-                build(&*plan, plan.dry_run, preview, wrap, context)
+                let run = || build(&*plan, plan.dry_run, preview, wrap, context);
+                made::installation(
+                    Made {
+                        command: "new",
+                        path: &plan.output.generation.dir,
+                        is_dry_run: plan.dry_run,
+                    },
+                    run,
+                    context,
+                )
             }),
         };
         context.interrupt.listen()?;
@@ -98,8 +110,17 @@ pub(crate) fn build_installation(
     plan: &InstallationPlan,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let (preview, run) = (condense_build::preview_build, condense_build::build);
-    build(plan, plan.dry_run, preview, run, context)
+    let (preview, build_it) = (condense_build::preview_build, condense_build::build);
+    let run = || build(plan, plan.dry_run, preview, build_it, context);
+    made::installation(
+        Made {
+            command: "new",
+            path: &plan.output.generation.dir,
+            is_dry_run: plan.dry_run,
+        },
+        run,
+        context,
+    )
 }
 
 /// Makes a SIF, or shows what a build would do.
@@ -107,8 +128,17 @@ pub(crate) fn build_installation(
 /// # Errors
 /// Returns the error of the build.
 pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
-    let (preview, run) = (condense_build::preview_sif, condense_build::build_sif);
-    build(plan, plan.dry_run, preview, run, context)
+    let (preview, build_it) = (condense_build::preview_sif, condense_build::build_sif);
+    let run = || build(plan, plan.dry_run, preview, build_it, context);
+    made::sif(
+        Made {
+            command: "build",
+            path: &plan.output.file,
+            is_dry_run: plan.dry_run,
+        },
+        run,
+        context,
+    )
 }
 
 /// Changes an installation, or shows what an update would do.
@@ -119,8 +149,17 @@ pub(crate) fn update_installation(
     plan: &UpdatePlan,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let (preview, run) = (condense_build::preview_update, condense_build::update);
-    build(plan, plan.dry_run, preview, run, context)
+    let (preview, update) = (condense_build::preview_update, condense_build::update);
+    let run = || build(plan, plan.dry_run, preview, update, context);
+    made::installation(
+        Made {
+            command: "update",
+            path: &plan.dir,
+            is_dry_run: plan.dry_run,
+        },
+        run,
+        context,
+    )
 }
 
 /// Carries out a plan, or shows what that would do.

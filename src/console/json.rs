@@ -38,6 +38,11 @@ impl JsonAnswer {
         self.is_given.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether standard output has a result.
+    pub(super) fn is_given(&self) -> bool {
+        self.is_given.load(Ordering::Relaxed)
+    }
+
     /// Keeps an error for the end of the run.
     pub(super) fn keep(&self, error: Value) {
         let mut kept = self.error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +52,7 @@ impl JsonAnswer {
     /// Returns the error object of a run that ends with `code`, or `None` if the run has given a
     /// result, has no error, or was not asked for JSON.
     pub(super) fn error(&self, code: ExitCode) -> Option<String> {
-        if !self.is_wanted() || self.is_given.load(Ordering::Relaxed) {
+        if !self.is_wanted() || self.is_given() {
             return None;
         }
         let mut kept = self.error.lock().unwrap_or_else(PoisonError::into_inner);

@@ -315,16 +315,6 @@ fn a_dry_run_is_data_for_programs() {
     let found = json("wrap-container --prefix out -w /bin/sh ../base");
     assert!(found["image_bytes"].is_null(), "{found}");
     test.left_nothing();
-    // `--json` without `--dry-run` is a mistake.
-    let words = [
-        "conda-containerize",
-        "new",
-        "--prefix",
-        "out",
-        "--json",
-        "env.yml",
-    ];
-    assert_eq!(test.condense(&words).run().status, 2);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn parsed(said: &CommandOutput) -> Value {
 #[track_caller]
 fn check(test: &TestEnv, lines: &[(&str, &str)]) {
     for (name, line) in lines {
-        let said = look(test, line);
+        let said = look(test, &line.replace("CHANNEL", &test.channel));
         let found = parsed(&said);
         assert_eq!(found["schema"], format!("condense.{name}/1"), "{said:?}");
         assert_eq!(found.as_object().unwrap().keys().next().unwrap(), "schema");
@@ -125,6 +125,47 @@ fn results_about_installations_have_their_shape() {
         ],
     );
     assert!(!test.path("work/envs/mine").exists());
+}
+
+/// The builders say at the end what they have made, and nothing else on standard output.
+#[test]
+fn results_of_builds_have_their_shape() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    check(
+        &test,
+        &[
+            (
+                "dry-run",
+                "new --json --dry-run ./made --base-image ../base env.yml",
+            ),
+            ("new", "new --json ./made --base-image ../base env.yml"),
+            ("update", "update --json ./made no-programs -c CHANNEL"),
+            ("build", "build --json out.sif --base-image ../base env.yml"),
+        ],
+    );
+    // The names of other tools give the same objects.
+    for (schema, line) in [
+        (
+            "condense.new/1",
+            "conda-containerize new --json --prefix other --base-image ../base env.yml",
+        ),
+        (
+            "condense.build/1",
+            "cotainr build --json other.sif --base-image ../base --conda-env env.yml",
+        ),
+        (
+            "condense.new/1",
+            "wrap-container --json --prefix wrapped -w /bin/sh ../base",
+        ),
+    ] {
+        let said = look(&test, line);
+        assert_eq!(parsed(&said)["schema"], schema, "{said:?}");
+    }
+    error(&test, "new --json ./made --base-image ../base env.yml", 1);
+    error(&test, "build --json out.sif", 2);
+    let again = "cotainr build --json other.sif --base-image ../base --conda-env env.yml";
+    assert_eq!(error(&test, again, 1)["hint"], "add `--yes`");
 }
 
 #[test]
