@@ -240,7 +240,7 @@ fn what_is_found_fails_and_what_is_not_found_runs() {
 }
 
 /// Kinds of findings that this test cannot show, each with the reason.
-const NOT_STARTED: [(&str, &str); 12] = [
+const NOT_STARTED: [(&str, &str); 16] = [
     ("mpi-abi", "wants two MPIs: crates/check/tests/real.rs"),
     ("mpi-mixed", "wants two MPIs: crates/check/tests/real.rs"),
     ("mpi-pinned", "wants two MPIs: crates/check/tests/real.rs"),
@@ -256,6 +256,16 @@ const NOT_STARTED: [(&str, &str); 12] = [
     ),
     ("channel-terms", "runs, against a contract"),
     ("moving-source", "runs today"),
+    (
+        "user-site",
+        "runs, with other packages: tests/cli/user_site.rs",
+    ),
+    (
+        "pythonpath",
+        "runs, with other packages: tests/cli/user_site.rs",
+    ),
+    ("module-image", "concerns modules: tests/cli/modules.rs"),
+    ("module-copy", "concerns modules: tests/cli/modules.rs"),
 ];
 
 #[test]

@@ -96,7 +96,7 @@ macro_rules! codes {
 }
 
 /// Index in [`CODES`] of the first code about machines.
-const MACHINE: usize = 21;
+const MACHINE: usize = 23;
 
 codes! {
     MISSING_LIBRARY "missing-library" Error
