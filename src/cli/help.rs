@@ -145,7 +145,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ("condense base ls", ["", "--json"]),
     ("condense base show", ["debian", "--json debian"]),
     ("condense base sites", ["", "--json"]),
-    ("condense check", ["env.yml", "--site lumi-g image.sif"]),
+    (
+        "condense check",
+        ["--site lumi-g image.sif", "--log train_1234.txt"],
+    ),
     ("condense doctor", ["", "--json"]),
     ("condense explain", ["mpi-abi", "--all"]),
     ("condense gc", ["NAME", "--keep 2 --dry-run DIR"]),

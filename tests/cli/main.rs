@@ -14,6 +14,7 @@ mod builds;
 mod cache;
 mod channel_priority;
 mod check;
+mod check_log;
 mod config;
 mod contents;
 mod cotainr;
