@@ -51,6 +51,7 @@ mod sif;
 mod sif_subjects;
 mod speech;
 mod standard_streams;
+mod submit;
 mod suggestions;
 #[path = "../support/mod.rs"]
 mod support;

@@ -20,6 +20,7 @@
 //! This crate writes no file, reads no variable and knows no site by name.
 
 mod batch;
+mod build_script;
 mod error;
 mod job;
 mod masks;
@@ -31,6 +32,7 @@ mod setting;
 mod time_limit;
 
 pub use batch::{BatchScript, Directive, Scheduler, quote};
+pub use build_script::{BuildJob, BuildRules, build_script};
 pub use error::{Error, Result};
 pub use job::Job;
 pub use masks::{CoreGroups, CpuMasks, TaskOrder};
@@ -40,3 +42,8 @@ pub use rules::{DirectiveRule, JobRules, JobVariable, Launcher, Partition};
 pub use run_scripts::{RUN_SCRIPTS_DIR, RunScript, is_run_script, run_scripts};
 pub use setting::{Setting, SettingKind};
 pub use time_limit::TimeLimit;
+
+/// Names of the files in the directory of a job that builds.
+pub mod build_job_files {
+    pub use crate::build_script::{ERRORS, MESSAGES, OUTPUT, STATUS};
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{batch::Scheduler, masks::CoreGroups, time_limit::TimeLimit};
+use crate::{batch::Scheduler, build_script::BuildRules, masks::CoreGroups, time_limit::TimeLimit};
 
 /// Rules of a site for jobs. A value that is not given is that of the layer below, or that of a
 /// machine of which nothing is known.
@@ -48,6 +48,9 @@ pub struct JobRules {
     /// Number of the GPU of each local rank, if it is not the rank's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_order: Option<Vec<u32>>,
+    /// Job that builds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildRules>,
     /// Partitions of Slurm or queues of PBS by their names. Without them, any name is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<BTreeMap<String, Partition>>,
@@ -176,6 +179,7 @@ impl JobRules {
         take(&mut self.own_mpich, over.own_mpich);
         take(&mut self.core_groups, over.core_groups);
         take(&mut self.gpu_order, over.gpu_order);
+        take(&mut self.build, over.build);
         if let Some(partitions) = over.partition {
             self.partition.get_or_insert_default().extend(partitions);
         }

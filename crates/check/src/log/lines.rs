@@ -80,7 +80,8 @@ pub(super) fn parse(line: &str) -> Option<Line<'_>> {
 /// Parses the text after `NCCL INFO`, which RCCL writes as well. The head ends with
 /// `HOST:PROCESS:THREAD [DEVICE]`.
 fn nccl<'a>(head: &'a str, text: &'a str) -> Option<Line<'a>> {
-    let who = head.rsplit(' ').find(|word| !word.starts_with('['))?;
+    let (head, _device) = head.rsplit_once(' ')?;
+    let who = head.rsplit(' ').next()?;
     let (process, _thread) = who.rsplit_once(':')?;
     let (host, _) = process.rsplit_once(':')?;
     // Open MPI's label `[1,0]<stdout>:` and srun's label `0:` stand in front of the host.
