@@ -8,8 +8,8 @@ use condense_env_vars::{self as env_vars, EnvVars};
 use condense_jobs::{Account, JobRules, Scheduler};
 
 /// Returns the project that the user has named, else that of the variable of Slurm, else the only
-/// one of the user's groups whose name is that of a project. `None` if the site needs none. `option`
-/// is the option that names a project, for advice.
+/// one of the user's groups whose name is that of a project. `None` if the site needs none. Advice
+/// names the `option` that names a project.
 ///
 /// # Errors
 /// Returns an error if the site needs a project, and the user has none or several.

@@ -2,7 +2,8 @@
 //! end of the help of every command. Man pages have the same groups and examples.
 
 /// Headings of the help of the builders, each with the long names of its options.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
+    ("Job", &["submit", "time"]),
     (
         "Input",
         &[

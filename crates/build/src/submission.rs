@@ -1,5 +1,5 @@
-//! Responsible for builds that run as jobs of Slurm or PBS: the job runs the same command, its output
-//! appears here as it comes, and its exit status is that of this process.
+//! Responsible for builds that run as jobs of Slurm or PBS: the job runs the same command, its
+//! output appears here as it comes, and its exit status is that of this process.
 
 use std::{
     io::{Read, Seek, SeekFrom, Write},
@@ -41,7 +41,7 @@ pub struct Submission {
     pub rules: JobRules,
     /// Time limit that the user has named.
     pub time: Option<TimeLimit>,
-    /// Project that pays.
+    /// Project that pays for the job.
     pub account: Option<Account>,
     /// Further options for the command that submits.
     pub options: Vec<String>,

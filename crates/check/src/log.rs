@@ -1,5 +1,5 @@
-//! Responsible for reading logs of jobs: the network, the ranks, their cores and GPUs that libraries
-//! have named, and known messages of failures.
+//! Responsible for reading logs of jobs: the network, the ranks, their cores and GPUs that
+//! libraries have named, and known messages of failures.
 //!
 //! A log is read once, line by line, and takes a few megabytes of memory whatever its size. Lines
 //! may carry the labels that `srun --label` and Open MPI put in front of them.
@@ -27,7 +27,7 @@ const LINE_MOST: u64 = 64 << 10;
 /// Result of reading the logs of one job.
 #[derive(Debug)]
 pub struct JobLog {
-    /// What libraries, Slurm and run scripts said about the job.
+    /// Statements of libraries, Slurm and run scripts about the job.
     pub facts: JobFacts,
     /// Problems that the logs tell of.
     pub findings: Vec<Finding>,

@@ -1,5 +1,5 @@
-//! Responsible for the batch script of a build: one process on one node, which runs the same command
-//! as the user has typed.
+//! Responsible for the batch script of a build: one process on one node, which runs the same
+//! command as the user has typed.
 
 use std::path::Path;
 
@@ -20,9 +20,9 @@ use crate::{
 pub struct BuildRules {
     /// Partition of Slurm or queue of PBS.
     pub partition: String,
-    /// Number of cores.
+    /// Number of cores of the job.
     pub cores: u32,
-    /// Memory in GiB.
+    /// Memory of the job in GiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_gib: Option<u32>,
     /// Time limit, unless the user names one.
@@ -40,7 +40,7 @@ pub struct BuildRules {
 pub struct BuildJob<'a> {
     /// Time limit that the user has named.
     pub time: Option<TimeLimit>,
-    /// Project that pays.
+    /// Project that pays for the job.
     pub account: Option<&'a Account>,
     /// Directory in which the command runs.
     pub dir: &'a Path,

@@ -197,7 +197,8 @@ impl Collected {
         }
     }
 
-    /// Notes the cores of a task. A task that is named again, by another process, begins a new step.
+    /// Notes the cores of a task. A task that is named again, by another process, begins a new
+    /// step.
     fn bind_task(&mut self, host: &str, task: u32, bound: Bound) {
         let key = (host.to_owned(), task);
         let is_new_step = self
@@ -319,7 +320,7 @@ impl Collected {
         let members = communicator.members.values();
         let complete = members.filter(|one| one.is_complete).count();
         let ranks = communicator.ranks as usize;
-        // A job that prints the lines of one rank only, or of one host only, says nothing of others.
+        // A job that prints the lines of one rank or of one host only says nothing of others.
         let hosts: BTreeSet<&str> = communicator
             .members
             .values()

@@ -111,8 +111,8 @@ fn provider<'a>(host: &'a str, text: &'a str) -> Option<Line<'a>> {
     Some(Line::Provider { host, name, nics })
 }
 
-/// Parses `comm 0x5 rank 3 nranks 32 cudaDev 3 busId c9000 commId 0x7 - Init COMPLETE`, which begins
-/// with the name of a function in some versions.
+/// Parses `comm 0x5 rank 3 nranks 32 cudaDev 3 busId c9000 commId 0x7 - Init COMPLETE`, which
+/// begins with the name of a function in some versions.
 fn communicator<'a>(process: &'a str, host: &'a str, text: &'a str) -> Option<Line<'a>> {
     let is_complete = text.contains("Init COMPLETE");
     if !is_complete && !text.contains("Init START") {
