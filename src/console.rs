@@ -322,6 +322,11 @@ impl Console {
         }
     }
 
+    /// Returns a writer of bytes to standard error.
+    pub(crate) fn error_bytes(&self) -> impl Write {
+        std::io::stderr()
+    }
+
     /// Returns whether `error` is only the failure to write bytes to standard output.
     /// [`Console::conclude`] reports that failure.
     pub(crate) fn has_lost_its_bytes(&self, error: &anyhow::Error) -> bool {

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         run(
             &argv,
             &Context {
+                argv: &argv,
                 console: &console,
                 report: &Arc::new(Report::new(console.clone())),
                 env_vars: &env_vars,

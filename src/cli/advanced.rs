@@ -125,6 +125,7 @@ pub(super) fn read(
             options.push(flag.into());
         }
     }
+    options.extend(arguments.dry_run.submit.words());
     // The file follows `--`, because its name may begin with a hyphen.
     options.extend(["--".into(), file.into()]);
     let configuration = Mapping::from_iter([("defaults".into(), of_site.into())]);

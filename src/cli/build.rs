@@ -211,7 +211,8 @@ pub(super) fn plan(
         network,
         given,
     } = options;
-    let dry_run = dry_run.apply(console);
+    let submit = &dry_run.submit;
+    let is_dry_run = dry_run.apply(console);
     let read = |path, what| given_text(path, what, env_vars);
     let inputs = ExtraInputs {
         requirements: match asked.requirement {
@@ -233,6 +234,7 @@ pub(super) fn plan(
         work_dir: env_vars.cwd.clone(),
     };
     let (catalogue, site) = site.load(env_vars, console)?;
+    let submission = submit.submission(&site, env_vars)?;
     let base = choose_base(base_image, &catalogue, &site, env_vars, console)?;
     let (mut settings, package_settings) =
         run_settings(&network, tmpdir, env_vars, &site, console)?;
@@ -275,7 +277,8 @@ pub(super) fn plan(
             base_file: base_file(copy_base, &site),
         },
         base,
-        dry_run,
+        dry_run: is_dry_run,
+        submission,
         settings,
     })
 }

@@ -62,6 +62,8 @@ pub(crate) struct Context<'a> {
     pub console: &'a Arc<Console>,
     /// Receiver of messages and progress, which the console shows.
     pub report: &'a Arc<Report>,
+    /// Words of the command line, the name of the program first.
+    pub argv: &'a [std::ffi::OsString],
     /// Environment variables and current directory of the user.
     pub env_vars: &'a EnvVars,
     /// Handler of signals, which removes temporary files of an interrupted run.

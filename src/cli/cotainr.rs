@@ -20,7 +20,7 @@ use std::{
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{Command, condense::Context, dry_run, help, sif::SifOptions, usage};
+use super::{Command, condense::Context, dry_run, help, sif::SifOptions, submit, usage};
 use crate::console::{self, Console, OutputStyle, cotainr::CotainrRenderer};
 use condense_env_vars::{self as env_vars, EnvVars};
 use systems::Systems;
@@ -303,7 +303,9 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     let out = build.image_path.clone().unwrap_or_default();
     let out = lexical(&env_vars.cwd.join(out));
     let is_dry_run = build.more.sif.dry_run.apply(console);
-    if out.exists() && !build.more.yes && !is_dry_run {
+    // The question was asked before the build was submitted.
+    let is_asked = env_vars.get(env_vars::CONDENSE_SUBMITTED).is_some();
+    if out.exists() && !build.more.yes && !is_dry_run && !is_asked {
         let dir = out.is_dir();
         if !dir && console.wants_json() {
             anyhow::bail!(condense_diagnostics::UserError::new(
@@ -324,6 +326,9 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let accepted = build.accept_licenses;
     let plan = plan::make(build, out, env_vars, console)?;
+    if let Some(submission) = &plan.submission {
+        return submit::run(submission, plan.dry_run, context);
+    }
     if plan.dry_run {
         return dry_run::show(&plan, condense_build::preview_sif, context);
     }

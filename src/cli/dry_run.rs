@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Context, Run};
+use super::{Context, Run, submit::SubmitArguments};
 use crate::console::Console;
 use condense_build::Preview;
 use condense_env_vars as env_vars;
@@ -19,6 +19,8 @@ pub(super) struct DryRunArguments {
     /// print the result as JSON, and messages on standard error
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) submit: SubmitArguments,
 }
 
 impl DryRunArguments {

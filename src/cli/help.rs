@@ -2,7 +2,8 @@
 //! end of the help of every command. Man pages have the same groups and examples.
 
 /// Headings of the help of the builders, each with the long names of its options.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
+    ("Job", &["submit", "time"]),
     (
         "Input",
         &[
@@ -145,7 +146,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ("condense base ls", ["", "--json"]),
     ("condense base show", ["debian", "--json debian"]),
     ("condense base sites", ["", "--json"]),
-    ("condense check", ["env.yml", "--site lumi-g image.sif"]),
+    (
+        "condense check",
+        ["--site lumi-g image.sif", "--log train_1234.txt"],
+    ),
     ("condense doctor", ["", "--json"]),
     ("condense explain", ["mpi-abi", "--all"]),
     ("condense gc", ["NAME", "--keep 2 --dry-run DIR"]),

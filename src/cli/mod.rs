@@ -1,6 +1,7 @@
 //! Responsible for command lines and environment variables: one file for each dialect, which makes
 //! a [`Command`] with a validated plan.
 
+mod account;
 mod advanced;
 pub(crate) mod base;
 mod build;
@@ -20,6 +21,7 @@ pub(crate) mod registries;
 mod run_settings;
 mod sif;
 pub(crate) mod site;
+mod submit;
 mod update;
 mod usage;
 pub(crate) mod wrap;
@@ -82,6 +84,9 @@ impl Command {
             Self::Update(plan) => Box::new(move |context| update_installation(&plan, context)),
             Self::Wrap(plan) => Box::new(move |context| {
                 let (preview, wrap) = (condense_build::preview_wrap, condense_build::wrap);
+                if let Some(submission) = &plan.submission {
+                    return submit::run(submission, plan.dry_run, context);
+                }
                 let run = || build(&*plan, plan.dry_run, preview, wrap, context);
                 made::installation(
                     Made {
@@ -111,6 +116,9 @@ pub(crate) fn build_installation(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let (preview, build_it) = (condense_build::preview_build, condense_build::build);
+    if let Some(submission) = &plan.submission {
+        return submit::run(submission, plan.dry_run, context);
+    }
     let run = || build(plan, plan.dry_run, preview, build_it, context);
     made::installation(
         Made {
@@ -129,6 +137,9 @@ pub(crate) fn build_installation(
 /// Returns the error of the build.
 pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
     let (preview, build_it) = (condense_build::preview_sif, condense_build::build_sif);
+    if let Some(submission) = &plan.submission {
+        return submit::run(submission, plan.dry_run, context);
+    }
     let run = || build(plan, plan.dry_run, preview, build_it, context);
     made::sif(
         Made {
@@ -150,6 +161,9 @@ pub(crate) fn update_installation(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let (preview, update) = (condense_build::preview_update, condense_build::update);
+    if let Some(submission) = &plan.submission {
+        return submit::run(submission, plan.dry_run, context);
+    }
     let run = || build(plan, plan.dry_run, preview, update, context);
     made::installation(
         Made {
@@ -219,6 +233,15 @@ pub(crate) enum Dialect {
     Cotainr(Vec<OsString>),
     /// Command line of `condense` itself.
     Condense(Vec<OsString>),
+}
+
+/// Returns the name of the dialect if it is that of the program, so that the same words after
+/// another name of the program need it as their first word.
+fn dialect_word(argv: &[OsString]) -> Option<&'static str> {
+    let name = std::path::Path::new(argv.first()?).file_name()?;
+    DIALECTS
+        .into_iter()
+        .find(|dialect| name == OsStr::new(dialect))
 }
 
 /// Selects the dialect by the name under which the program was called; if that is no dialect, by

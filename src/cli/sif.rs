@@ -99,6 +99,7 @@ pub(super) fn plan(
     console: &Console,
 ) -> anyhow::Result<SifPlan> {
     let dry_run = options.dry_run.apply(console);
+    let submission = options.dry_run.submit.submission(asked.site, env_vars)?;
     let place = Place::choose(options.mount_point, &asked.content)?;
     let copies = options.copy.iter();
     let copies = copies.map(|text| parse_copy(text, &env_vars.cwd));
@@ -144,6 +145,7 @@ pub(super) fn plan(
         },
         base: asked.base,
         dry_run,
+        submission,
         settings,
     })
 }

@@ -117,6 +117,7 @@ pub(super) fn plan(
         console,
     )?;
     settings.rules.no_user_site = arguments.no_user_site;
+    let submission = arguments.dry_run.submit.submission(&site, env_vars)?;
     Ok(UpdatePlan {
         settings,
         packages,
@@ -132,6 +133,7 @@ pub(super) fn plan(
         compression: arguments.compression,
         source_date_epoch: env_vars.source_date_epoch()?,
         dry_run,
+        submission,
         command_line: std::iter::once(asked.program.to_owned())
             .chain(words.iter().map(|word| word.to_string_lossy().into_owned()))
             .collect(),

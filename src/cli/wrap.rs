@@ -235,6 +235,7 @@ fn plan(
         common.site.configuration = Some((path, text));
     }
     let (catalogue, site) = common.site.load(env_vars, console)?;
+    let submission = common.dry_run.submit.submission(&site, env_vars)?;
     let wrapper_paths = wrapper_paths(&common.wrapper_paths)?;
     let what = wrapped(asked.directory.as_ref(), &wrapper_paths, env_vars)?;
     let mut scripts = Vec::new();
@@ -303,6 +304,7 @@ fn plan(
         },
         base,
         dry_run,
+        submission,
         settings,
     })
 }

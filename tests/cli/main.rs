@@ -14,6 +14,7 @@ mod builds;
 mod cache;
 mod channel_priority;
 mod check;
+mod check_log;
 mod config;
 mod contents;
 mod cotainr;
@@ -50,6 +51,7 @@ mod sif;
 mod sif_subjects;
 mod speech;
 mod standard_streams;
+mod submit;
 mod suggestions;
 #[path = "../support/mod.rs"]
 mod support;

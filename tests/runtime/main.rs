@@ -39,6 +39,7 @@ mod shells;
 mod slim;
 mod solving;
 mod steps;
+mod submit;
 #[path = "../support/mod.rs"]
 mod support;
 mod unusual_paths;

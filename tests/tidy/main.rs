@@ -70,6 +70,7 @@ fn arrows_between_crates_are_those_of_the_design() {
                 "image",
                 "input",
                 "installation",
+                "jobs",
             ],
         ),
         ("env-vars", &["diagnostics"]),
@@ -79,7 +80,7 @@ fn arrows_between_crates_are_those_of_the_design() {
         ("fuzz", &[]),
         ("image", &["diagnostics", "input", "publish", "threads"]),
         ("input", &[]),
-        ("jobs", &[]),
+        ("jobs", &["diagnostics"]),
         (
             "installation",
             &["activation", "diagnostics", "input", "publish"],

@@ -12,6 +12,8 @@ mod sif;
 mod update;
 mod wrap;
 
+use crate::Submission;
+
 pub use base::{BaseChoice, BaseFile};
 pub use build_env::BuildEnv;
 pub(crate) use input::INLINE;
@@ -39,6 +41,8 @@ pub struct Plan<I, O> {
     pub base: BaseChoice,
     /// Shows the plan and exits.
     pub dry_run: bool,
+    /// Job that does the work in place of this process.
+    pub submission: Option<Submission>,
     /// Settings of the run.
     pub settings: RunSettings,
 }

@@ -251,6 +251,7 @@ fn of_sif(subject: &Subject, plan: &RebuildPlan, session: Session) -> anyhow::Re
         },
         base: base_of(recipe, path, plan)?,
         dry_run: false,
+        submission: None,
         settings: RunSettings {
             scratch_parent: scratch.path().to_owned(),
             ..plan.settings.clone()

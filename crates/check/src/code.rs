@@ -62,12 +62,13 @@ pub fn render_page() -> String {
     let mut page = String::from(
         "# What condense finds\n\n\
          Written by `condense explain --all` from the table that the checks use; change `crates/check/src/code.rs`, not this page.\n\
-         `condense check` and the builders find the first part, `condense doctor` the second. An error ends a build, and means exit\n\
-         status 1; `--allow CODE` of `check` and `doctor`, or `CONDENSE_ALLOW=CODE,…` everywhere, lets one pass.\n",
+         `condense check` and the builders find the first part, `condense doctor` the second, and `condense check --log` the third. An\n\
+         error ends a build, and means exit status 1; `--allow CODE` of `check` and `doctor`, or `CONDENSE_ALLOW=CODE,…` everywhere, lets one pass.\n",
     );
     for (part, codes) in [
         ("Environments and images", &CODES[..MACHINE]),
-        ("Machines", &CODES[MACHINE..]),
+        ("Machines", &CODES[MACHINE..LOG]),
+        ("Logs of jobs", &CODES[LOG..]),
     ] {
         page.push_str(&format!("\n## {part}\n"));
         for code in codes {
@@ -90,13 +91,15 @@ macro_rules! codes {
             fix: $fix,
         };)*
         /// Codes of all kinds of findings: first those of environments and images, then those of
-        /// machines.
+        /// machines, then those of logs.
         pub static CODES: &[&Code] = &[$(&$name),*];
     };
 }
 
 /// Index in [`CODES`] of the first code about machines.
 const MACHINE: usize = 23;
+/// Index in [`CODES`] of the first code about logs of jobs.
+const LOG: usize = 40;
 
 codes! {
     MISSING_LIBRARY "missing-library" Error
@@ -261,6 +264,99 @@ codes! {
         "this machine is no site of the catalogue"
         "binds, GPUs, MPI and drivers are not known, so much is not checked"
         "name the site with `--site`, or describe it in base-images.toml (`detect`, `gpu`, `mpi`, `binds`)";
+
+    JOB_SOCKETS "job-sockets" Warning
+        "the job sends its data through sockets instead of the fast network"
+        "it is three to ten times slower than it could be, and says so nowhere else"
+        "look for the network's library in the image and its devices on the node (`condense doctor` there); on Slingshot bind /opt/cray and libcxi.so.1, take an image with the plugin for libfabric, and keep NCCL_SOCKET_IFNAME to interfaces that exist";
+    JOB_NICS "job-nics" Warning
+        "hosts of the job have found different numbers of network cards"
+        "the slowest host decides how fast all others are"
+        "tell the site about the host with fewer cards, and leave it out with `--exclude`";
+    JOB_RANKS_ALONE "job-ranks-alone" Error
+        "each process is a job of its own"
+        "the same work is done many times, and results are overwritten"
+        "let the launcher of the MPI in the image start the ranks: `srun --mpi=pmi2` for MPICH, `condense job` writes it; for PyTorch start each rank with `conda-python-distributed`";
+    JOB_RANKS_MISSING "job-ranks-missing" Error
+        "ranks have not joined the others"
+        "all others wait for them until a time limit ends the job"
+        "look at the log of the missing rank's host; with ROCm 7 leave NCCL_NET_GDR_LEVEL unset, and set FI_MR_CACHE_MONITOR=userfaultfd on Slingshot";
+    JOB_GPU_SHARED "job-gpu-shared" Error
+        "two ranks of a host use the same GPU"
+        "NCCL refuses it, and without NCCL the ranks share memory and time of one GPU while others idle"
+        "use LOCAL_RANK as the device, or let `conda-python-distributed` show each rank its own; set ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES, never both";
+    JOB_CORES_SHARED "job-cores-shared" Warning
+        "tasks of a host share cores"
+        "they wait for each other, and GPUs wait for them"
+        "bind tasks: `--cpus-per-task`, and on whole nodes with GPUs the masks of `condense job masks`";
+    JOB_GPU_MISSING "job-gpu-missing" Error
+        "the program saw no GPU, or not the one that it wanted"
+        "it ends, or computes on the CPU without a word"
+        "ask Slurm for GPUs, pass `--rocm` or `--nv` to the runtime, and use device 0 where a run script shows each rank one GPU";
+    JOB_GPU_MEMORY "job-gpu-memory" Error
+        "the GPU's memory is used up"
+        "the program ends where it asked for more"
+        "make batches smaller, shard the model, or look whether two ranks use one GPU";
+    JOB_GPU_KERNEL "job-gpu-kernel" Error
+        "the package has no code for this GPU"
+        "programs end at their first computation"
+        "install a build of the package for this GPU (gfx90a for MI250X, sm_80 for A100, sm_90 for H100 and GH200); `condense check` shows what an image has";
+    JOB_TIME_LIMIT "job-time-limit" Error
+        "the time limit ended the job"
+        "what was not saved is lost"
+        "ask for more time with `--time`, or save and continue from checkpoints";
+    JOB_MEMORY "job-memory" Error
+        "memory was used up"
+        "the kernel or Slurm kills processes, often without a word of the program"
+        "ask for more with `--mem`, use fewer workers for loading data, and count what lies in /tmp where it is in memory";
+    JOB_NODE_FAILURE "job-node-failure" Error
+        "a node failed, or the job had to make place for another"
+        "the job ended for no reason of its own"
+        "submit it again, from its last checkpoint";
+    JOB_LAUNCH "job-launch" Error
+        "Slurm or the MPI launcher could not start tasks"
+        "nothing has run"
+        "compare the options with the site's rules: `condense job` writes them; masks need whole nodes, and `srun --mpi=list` names the launchers";
+    JOB_CONTAINER "job-container" Error
+        "the container runtime gave up"
+        "the program was not started"
+        "read the message: a missing file is an image or a bind that is not on this node; `condense doctor` on the node tells what the runtime lacks";
+    JOB_LOOP_DEVICES "job-loop-devices" Error
+        "the node has no loop device left for an image"
+        "each container of a setuid runtime takes one device for each image, and many ranks take all"
+        "start fewer containers a node (one task a node with `torchrun`), or ask the site for `shared loop devices = yes`";
+    JOB_LIBRARY "job-library" Error
+        "the dynamic linker did not find a library, or a version of it"
+        "the program ended before its first line, or an import failed"
+        "`condense check` on the image names the package or the base that has it; LD_LIBRARY_PATH of a module may bring another version in";
+    JOB_PORT "job-port" Error
+        "a port was in use"
+        "two jobs or steps on one node have taken the same MASTER_PORT"
+        "leave MASTER_PORT unset, so that `conda-python-distributed` takes one for each step";
+    JOB_RENDEZVOUS "job-rendezvous" Error
+        "ranks did not find each other, or lost each other"
+        "the first message is of the rank that waited; the reason is often in another rank's lines"
+        "look for the first failing rank; MASTER_ADDR is the first node of the step, as `get-master` prints it";
+    JOB_SPACE "job-space" Error
+        "a file system or a quota is full"
+        "files are cut short"
+        "write to scratch, and move caches there: HF_HOME, TORCH_HOME, MIOPEN_USER_DB_PATH; `condense doctor` shows quotas";
+    JOB_CACHE "job-cache" Warning
+        "ranks fight for the same cache of MIOpen"
+        "kernels are compiled again and again, or ranks fail at random"
+        "start ranks with `conda-python-distributed`, which gives each job and node a cache of its own";
+    JOB_PACKAGE_MISSING "job-package-missing" Error
+        "a Python package is not there"
+        "the environment lacks it, or another Python has run"
+        "add it with `condense update NAME PACKAGE`, and look which Python the job starts";
+    JOB_INSTRUCTION "job-instruction" Error
+        "a program has instructions that this processor lacks"
+        "it was built for a newer processor"
+        "install generic builds; `condense check --site` names the file";
+    JOB_CRASHED "job-crashed" Error
+        "a process ended with an error"
+        "the others wait for it, or are ended as well"
+        "look at the lines before the first one of this kind";
 }
 
 #[cfg(test)]
@@ -299,9 +395,11 @@ mod tests {
             include_str!("../../../tests/cli/modules.rs"),
         );
         let machines = include_str!("doctor/tests.rs");
+        let logs = include_str!("log/tests.rs");
         for (codes, tests) in [
             (&CODES[..MACHINE], environments),
-            (&CODES[MACHINE..], machines),
+            (&CODES[MACHINE..LOG], machines),
+            (&CODES[LOG..], logs),
         ] {
             for code in codes {
                 let quoted = format!("\"{}\"", code.name);
@@ -326,5 +424,6 @@ mod tests {
         }
         assert_eq!(find_code("nothing"), None);
         assert_eq!(CODES[MACHINE], &NO_RUNTIME);
+        assert_eq!(CODES[LOG], &JOB_SOCKETS);
     }
 }

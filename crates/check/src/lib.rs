@@ -4,7 +4,8 @@
 //! An [`Inventory`] lists the contents of a directory or an image that matter: ELF files, packages
 //! and links. [`check_environment`] checks an inventory against the [`RuntimeContext`] that a base
 //! makes and against a [`Machine`]. [`check_request`] checks requested packages, and [`doctor`]
-//! checks a machine itself. All of them return [`Finding`]s: plain values, each with one of the
+//! checks a machine itself, and [`check_logs`] reads what a job has written. All of them return
+//! [`Finding`]s: plain values, each with one of the
 //! [`CODES`]. The page of all codes is generated from the same table.
 //!
 //! ```no_run
@@ -28,6 +29,7 @@ mod elf;
 mod error;
 mod finding;
 mod inventory;
+mod log;
 mod machine;
 mod packages;
 #[cfg(test)]
@@ -40,5 +42,6 @@ pub use elf::Elf;
 pub use error::Error;
 pub use finding::{Finding, Verdict};
 pub use inventory::Inventory;
+pub use log::{JobFacts, JobLog, check_logs};
 pub use machine::{Gpu, Machine, Mpi};
 pub use packages::{CondaPackage, PipPackage, Venv};

@@ -51,6 +51,9 @@ pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Codes of findings that do not make a build or a check fail, separated by commas; `condense
 /// explain` lists all codes.
 pub const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
+/// Set in jobs that run a build for `--submit`, which then builds there instead of submitting
+/// another job.
+pub const CONDENSE_SUBMITTED: &str = "CONDENSE_SUBMITTED";
 /// Name of the user, with which `condense doctor` looks up quotas.
 pub const USER: &str = "USER";
 /// Kind of the terminal. Progress bars are not drawn if it is `dumb` or not set.
@@ -147,3 +150,8 @@ pub const EBU_USER_PREFIX: &str = "EBU_USER_PREFIX";
 /// Directory of the OpenPGP key files `pgp-public` and `pgp-secret`; default: `~/.apptainer/keys`
 /// and `~/.singularity/keys` (apptainer).
 pub const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";
+/// Directories of environment modules, in which `condense job` looks for a module (Environment
+/// Modules, Lmod).
+pub const MODULEPATH: &str = "MODULEPATH";
+/// Project that pays for a job of `condense job`, if `--account` does not name one (Slurm).
+pub const SBATCH_ACCOUNT: &str = "SBATCH_ACCOUNT";

@@ -1,5 +1,6 @@
 //! Responsible for the verb `condense check`, and for printing findings.
 
+mod log_check;
 mod module_check;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -26,8 +27,11 @@ const NOT_CHECKED: u8 = 2;
 pub(super) struct Arguments {
     /// Environment file, requirements file, installation or its name in a directory of TYKKY_PATH,
     /// .sif file, file of a module, or directory with an environment
-    #[arg(value_name = "FILE|NAME|DIR|SIF")]
-    path: PathBuf,
+    #[arg(value_name = "FILE|NAME|DIR|SIF", required_unless_present = "log")]
+    path: Option<PathBuf>,
+    /// Log of a job; given several times, logs of the same job
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "base", "site"])]
+    log: Vec<PathBuf>,
     /// Base image in which the environment of the file or directory will run
     #[arg(long, value_name = "REF")]
     base: Option<String>,
@@ -112,12 +116,15 @@ fn block(finding: &Finding, console: &Console) -> String {
 
 fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
-    if let Some(record) = module_check::open(&env_vars.cwd.join(&arguments.path)) {
+    let Some(subject_path) = &arguments.path else {
+        return look_at_logs(arguments, context);
+    };
+    if let Some(record) = module_check::open(&env_vars.cwd.join(subject_path)) {
         let findings = module_check::compare(&record, env_vars)?;
-        let about = json!({"subject": arguments.path, "kind": "module"});
+        let about = json!({"subject": subject_path, "kind": "module"});
         return arguments.output.show("check", findings, about, context);
     }
-    let path = existing(&arguments.path, "file, installation or image", env_vars)?;
+    let path = existing(subject_path, "file, installation or image", env_vars)?;
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     let base = match &arguments.base {
         Some(words) => Some(catalogue.resolve_image(words, &site, env_vars)?.0),
@@ -141,11 +148,28 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
         },
     )?;
     let about = json!({
-        "subject": arguments.path,
+        "subject": subject_path,
         "kind": subject.as_str(),
         "site": site.name,
     });
     arguments.output.show("check", findings, about, context)
+}
+
+/// Shows what the logs of a job tell, then the findings.
+fn look_at_logs(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let log = log_check::read(&arguments.log, context.env_vars)?;
+    if !arguments.output.is_json() {
+        let lines = log_check::describe(&log.facts);
+        if !lines.is_empty() {
+            context.console.data(&lines.join("\n"));
+        } else if log.findings.is_empty() {
+            context
+                .report
+                .info(log_check::advice(&log.facts).to_owned());
+        }
+    }
+    let about = json!({"subject": arguments.log, "kind": "log", "facts": log.facts});
+    arguments.output.show("check", log.findings, about, context)
 }
 
 impl Output {

@@ -10,6 +10,8 @@ use condense_catalogue::SiteRules;
 use condense_image::{BlockSize, Compression};
 use condense_installation::Receipt;
 
+use crate::Submission;
+
 use super::{ExtraInputs, Generation, PackageSettings, RunSettings};
 
 /// One validated run that changes an installation. Everything that it does not mention stays as it
@@ -35,6 +37,8 @@ pub struct UpdatePlan {
     pub source_date_epoch: Option<u32>,
     /// Shows the plan and exits.
     pub dry_run: bool,
+    /// Job that does the work in place of this process.
+    pub submission: Option<Submission>,
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
     /// Settings for solving and installing packages.
