@@ -167,6 +167,21 @@ impl SiteRules {
     }
 }
 
+impl SiteRules {
+    /// Returns the flags and the variables that are for all images.
+    pub fn of_all_images(&self) -> (Vec<String>, Vec<SiteVariable>) {
+        let flags = self.flags.iter().filter(|rule| rule.images.is_all());
+        let variables = self.variables.iter().filter(|rule| rule.images.is_all());
+        let variables = variables.map(|rule| SiteVariable {
+            name: rule.name.clone(),
+            value: rule.value.clone(),
+            path: rule.path.as_ref().map(Into::into),
+        });
+        let flags = flags.map(|rule| rule.text.clone());
+        (flags.collect(), variables.collect())
+    }
+}
+
 impl VariableRule {
     /// Checks the ranges of the rule, so that mistakes are reported when the catalogue is read and
     /// not during a build.

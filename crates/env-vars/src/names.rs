@@ -147,3 +147,8 @@ pub const EBU_USER_PREFIX: &str = "EBU_USER_PREFIX";
 /// Directory of the OpenPGP key files `pgp-public` and `pgp-secret`; default: `~/.apptainer/keys`
 /// and `~/.singularity/keys` (apptainer).
 pub const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";
+/// Directories of environment modules, in which `condense job` looks for a module (Environment
+/// Modules, Lmod).
+pub const MODULEPATH: &str = "MODULEPATH";
+/// Project that pays for a job of `condense job`, if `--account` does not name one (Slurm).
+pub const SBATCH_ACCOUNT: &str = "SBATCH_ACCOUNT";

@@ -83,6 +83,12 @@ pub enum Error {
         /// Largest number.
         most: u32,
     },
+    /// Site whose cores are not known.
+    #[error("the catalogue does not have the cores of {site} that are beside each GPU")]
+    NoGroups {
+        /// Name of the site.
+        site: String,
+    },
     /// Launcher that the site does not have.
     #[error("`{launcher}` does not start jobs of {site}")]
     Launcher {
@@ -146,6 +152,10 @@ impl Hint for Error {
             }
             Self::NoMasks { .. } => "leave out `--binding`".to_owned(),
             Self::Cores { most, .. } => format!("give a number from 1 to {most}"),
+            Self::NoGroups { .. } => {
+                "name a site with `--site` whose jobs have masks; they are in `core_groups` of its table [site.NAME.job]"
+                    .to_owned()
+            }
             Self::Launcher { known, .. } => format!("known: {}", known.join(", ")),
             Self::NoPython { subject, .. } => {
                 format!("`condense packages {subject}` lists what it has")

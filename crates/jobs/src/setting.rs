@@ -47,6 +47,19 @@ pub struct Setting {
     pub source: String,
 }
 
+impl std::fmt::Display for Setting {
+    /// Writes the name and the value as the script has them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(value) = &self.value else {
+            return f.write_str(&self.name);
+        };
+        let is_short = self.name.starts_with('-') && !self.name.starts_with("--");
+        let is_separate = self.kind == SettingKind::Module || is_short && !self.name.contains(' ');
+        let sign = if is_separate { ' ' } else { '=' };
+        write!(f, "{}{sign}{value}", self.name)
+    }
+}
+
 /// Settings in the order in which a script has them.
 #[derive(Debug, Default)]
 pub(crate) struct Settings(pub(crate) Vec<Setting>);
