@@ -22,7 +22,7 @@ pub struct Job {
     pub resources: Resources,
     /// Everything that the script sets, in its order.
     pub settings: Vec<Setting>,
-    /// Script.
+    /// Batch script for the scheduler.
     pub script: BatchScript,
 }
 

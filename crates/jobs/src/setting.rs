@@ -10,7 +10,7 @@ pub enum SettingKind {
     Directive,
     /// Module that is loaded.
     Module,
-    /// Environment variable.
+    /// Environment variable of the program.
     Variable,
     /// Option of the launcher.
     Launcher,

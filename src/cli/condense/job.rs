@@ -83,7 +83,7 @@ struct MasksArguments {
 /// Options about the nodes and the processes of a job.
 #[derive(Debug, Args)]
 struct Wishes {
-    /// Number of nodes
+    /// Number of nodes of the job
     #[arg(long, value_name = "N", default_value = "1", value_parser = number(1))]
     nodes: u32,
     /// Partition of Slurm or queue of PBS [default: the first of the usual ones that is right]
