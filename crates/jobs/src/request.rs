@@ -74,7 +74,7 @@ pub enum Start {
     },
 }
 
-/// What an environment module brings.
+/// Contents of an environment module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleKind {
     /// Wrappers that are on PATH.

@@ -1,5 +1,5 @@
-//! What `condense job` refuses or asks for: jobs beyond a site's rules, images without run scripts,
-//! and projects that are not clear.
+//! Refusals of `condense job`: jobs beyond a site's rules, images without run scripts, and projects
+//! that are not clear.
 
 use super::{line, prepared};
 use crate::harness::{CommandOutput, Run};
