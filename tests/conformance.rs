@@ -220,7 +220,9 @@ fn statements_about_jobs_have_tests_or_reasons() {
         assert!(number.starts_with(['R', 'J', 'S']), "{row}");
         assert!(!statement.is_empty(), "{row}");
         let tests = tests_in(shown_by);
-        let is_reasoned = shown_by.strip_prefix(NOT_SHOWN).is_some_and(|it| it.len() > 10);
+        let is_reasoned = shown_by
+            .strip_prefix(NOT_SHOWN)
+            .is_some_and(|it| it.len() > 10);
         assert!(is_reasoned || !tests.is_empty(), "{row}");
         for test in tests {
             let source = fs_err::read_to_string(root().join(&test.file)).unwrap();

@@ -172,7 +172,8 @@ fn arguments_arrive_as_they_are_typed() {
         "a b", "it's", "\"q\"", "$HOME", "`id`", "", "*", "\\", "a\nb", "--", "-x", "!1", "#", "~",
         "{a,b}", "é\t$(x)",
     ];
-    let expected: String = words.iter().map(|word| format!("<{word}>\n")).collect();
+    let expected: Vec<String> = words.iter().map(|word| format!("<{word}>\n")).collect();
+    let expected = expected.concat();
     test.fake_program("singularity", RUNTIME);
     test.fake_program("apptainer", RUNTIME);
     test.fake_program(
@@ -435,7 +436,8 @@ fn a_script_for_pbs_runs_its_ranks() {
     }
     let select = resource("select").unwrap();
     let nodes: u32 = select.split(':').next().unwrap().parse().unwrap();
-    let hosts: String = (1..=nodes).map(|node| format!("x{node}\n")).collect();
+    let hosts: Vec<String> = (1..=nodes).map(|node| format!("x{node}\n")).collect();
+    let hosts = hosts.concat();
     let hosts = test.write("hosts", &hosts);
     for script in condense_jobs::run_scripts() {
         test.fake_program(script.name, &script.text);
@@ -454,14 +456,14 @@ fn a_script_for_pbs_runs_its_ranks() {
         ],
     );
     let said = said.succeeded();
-    let expected: String = (0..8)
+    let expected: Vec<String> = (0..8)
         .map(|rank| {
             let local = rank % 4;
             let port = 20000 + 77 * 16;
             format!("rank {rank} of 8, local {local} of 4, x1 {port}, train.py\n")
         })
         .collect();
-    assert_eq!(said.stdout, expected, "{said:?}");
+    assert_eq!(said.stdout, expected.concat(), "{said:?}");
     for words in [
         "<-n>\n<8>\n<--ppn>\n<4>\n<--depth=8>\n<--cpu-bind>\n<depth>\n",
         "<--fakeroot>",
