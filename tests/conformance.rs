@@ -203,3 +203,32 @@ fn numbers_of_names_are_read() {
     assert_eq!(numbers("b87_and_b103_the_same_image"), [87, 103]);
     assert_eq!(numbers("a_base_that_has_a_conda"), [0; 0]);
 }
+
+/// Statements about jobs have a letter and a number. Each occurs once, and has tests that exist or
+/// a reason.
+#[test]
+fn statements_about_jobs_have_tests_or_reasons() {
+    let text = fs_err::read_to_string(root().join("docs/conformance/jobs.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        let columns: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [number, statement, shown_by] = columns[..] else {
+            panic!("a row without three columns: {row}");
+        };
+        assert!(seen.insert(number), "{number} occurs twice");
+        assert!(number.starts_with(['R', 'J', 'S']), "{row}");
+        assert!(!statement.is_empty(), "{row}");
+        let tests = tests_in(shown_by);
+        let is_reasoned = shown_by
+            .strip_prefix(NOT_SHOWN)
+            .is_some_and(|it| it.len() > 10);
+        assert!(is_reasoned || !tests.is_empty(), "{row}");
+        for test in tests {
+            let source = fs_err::read_to_string(root().join(&test.file)).unwrap();
+            let functions = functions_of(&source);
+            assert!(functions.contains(&test.function), "{number}: {test:?}");
+        }
+    }
+    assert!(seen.len() > 20, "{} statements", seen.len());
+}

@@ -17,6 +17,7 @@ mod image;
 mod info;
 pub(super) mod inputs;
 mod installations;
+mod job;
 mod kernel;
 mod lock;
 mod module;
@@ -143,6 +144,8 @@ enum Verb {
     Help(help::Arguments),
     /// Show an installation or a .sif: its inputs, its base, its packages and its generations
     Info(info::Arguments),
+    /// Print a batch script for a site, with the processes, masks and variables of its nodes
+    Job(Box<job::Arguments>),
     /// Register an installation or a .sif as a kernel of Jupyter
     Kernel(kernel::Arguments),
     /// List the installations in the directories of TYKKY_PATH
@@ -286,6 +289,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => info::run(&arguments, context),
+        Verb::Job(arguments) => job::run(&arguments, context),
         Verb::Kernel(arguments) => kernel::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),

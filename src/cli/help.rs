@@ -166,6 +166,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     ("condense image verify", ["image.sqfs", "base.sif"]),
     ("condense info", ["NAME", "--json DIR"]),
+    (
+        "condense job masks",
+        ["--site lumi-g", "--site lumi-g --cores 4 --order ccd"],
+    ),
     ("condense list", ["", "--json"]),
     ("condense lock", ["env.yml", "env.yml -o condense.lock"]),
     (

@@ -195,6 +195,11 @@ fn results_about_images_have_their_shape() {
             ("sif-list", "sif list --json new.sif"),
             ("sif-del", "sif del --json new.sif 2"),
             ("sif-inspect", "sif inspect --json mine.sif"),
+            (
+                "job",
+                "job --json --site lumi-g --account p mine.sif -- ./a.out",
+            ),
+            ("job-masks", "job masks --json --site lumi-g"),
         ],
     );
 }

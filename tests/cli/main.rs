@@ -33,6 +33,7 @@ mod image_pack;
 mod inputs;
 mod installations;
 mod interrupted;
+mod jobs;
 mod json;
 mod kernel;
 mod leftovers;

@@ -12,13 +12,13 @@ fn prepared() -> TestEnv {
     let words = "cotainr build --base-image ../base --conda-env env.yml mine.sif";
     let words: Vec<&str> = words.split(' ').collect();
     test.condense(&words).run().succeeded();
-    test.fake_program(
-        "apptainer",
-        "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5; exit ;; esac\n\
-         [ \"${KILL-}\" ] && kill -TERM $$\nfor word; do echo \"$word\"; done\nexit 7\n",
-    );
+    test.fake_program("apptainer", RUNTIME);
     test
 }
+
+/// Runtime that prints its arguments, one on each line, and ends with 7.
+const RUNTIME: &str = "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5; exit ;; esac\n\
+    [ \"${KILL-}\" ] && kill -TERM $$\nfor word; do echo \"$word\"; done\nexit 7\n";
 
 fn run(test: &TestEnv, words: &[&str]) -> CommandOutput {
     test.condense(&[&["run"][..], words].concat()).run()
@@ -56,6 +56,24 @@ fn programs_of_a_sif_start_through_the_runtime() {
     let expected = ["-s", "exec", sif.to_str().unwrap(), "tool", "--json"];
     assert_eq!(said.stdout.lines().collect::<Vec<_>>(), expected);
     assert_eq!(said.stderr, "");
+}
+
+/// S1: a site's flags are given to the runtime, those for GPUs only where there are some.
+#[test]
+fn the_flags_of_the_site_are_for_sifs_too() {
+    let test = prepared();
+    let said = run(&test, &["--site", "polaris", "mine.sif", "tool"]);
+    let words: Vec<&str> = said.stdout.lines().take(3).collect();
+    assert_eq!(words, ["-s", "exec", "--fakeroot"], "{said:?}");
+    // The build finds no runtime, so that it does not try a start.
+    fs_err::remove_file(test.path("programs/apptainer")).unwrap();
+    let file = test.environment("tool");
+    let words = "new --site polaris --prefix other --base-image ../base";
+    let words: Vec<&str> = words.split(' ').collect();
+    test.program(&words).arg(file).run().succeeded();
+    test.fake_program("apptainer", RUNTIME);
+    let said = run(&test, &["./other", "tool"]);
+    assert!(said.stdout.contains("\n--fakeroot\n"), "{said:?}");
 }
 
 #[test]

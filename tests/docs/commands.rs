@@ -36,11 +36,12 @@ const NEED_INSTALLATION: [&str; 2] = ["update", "gc"];
 /// a file is missing.
 const NOT_LOCAL: [&str; 4] = ["pull", "lock", "check", "doctor"];
 /// Options in the text that are other programs': of runtimes, conda, pip, venv and scripts.
-const FOREIGN: [&str; 24] = [
+const FOREIGN: [&str; 25] = [
     "--add",
     "--all",
     "--append",
     "--data",
+    "--fakeroot",
     "--full",
     "--get",
     "--kill",
@@ -92,6 +93,8 @@ struct Help {
     aliases: Vec<String>,
     /// Options, and whether each takes a value.
     options: BTreeMap<String, bool>,
+    /// Whether it takes words that are no commands.
+    has_arguments: bool,
 }
 
 pub(crate) fn foreign_option(option: &str) -> bool {
@@ -182,6 +185,7 @@ impl Help {
         let mut among_commands = false;
         for line in text.lines() {
             if !line.starts_with(' ') {
+                help.has_arguments |= line.starts_with("Arguments:");
                 among_commands = line.starts_with("Commands:") || line.starts_with("Dialects ");
                 continue;
             }
@@ -254,6 +258,10 @@ impl Program {
         let mut rest = words[start..].iter();
         while let Some(word) = rest.next() {
             let help = self.help(&command);
+            if word == "--" {
+                // The words behind it are those of another program.
+                break;
+            }
             if word.starts_with('-') && word.len() > 1 {
                 let (name, value) = match word.split_once('=') {
                     Some((name, _)) => (name, true),
@@ -266,7 +274,7 @@ impl Program {
                 }
             } else if help.commands.contains(word) || help.aliases.contains(word) {
                 command.push(word.clone());
-            } else if !help.commands.is_empty() && word != "…" {
+            } else if !help.commands.is_empty() && !help.has_arguments && word != "…" {
                 return Err(format!("`{}` has no command {word}", command.join(" ")));
             } else if command == ["run"] {
                 // The words behind the installation are those of the program.
@@ -285,7 +293,9 @@ impl Program {
             return;
         }
         // Behind the installation, `run` takes each word as one of the program.
-        let at = if words[0] == "run" { 1 } else { words.len() };
+        let end = words.iter().position(|word| *word == "--");
+        let end = end.unwrap_or(words.len());
+        let at = if words[0] == "run" { 1 } else { end };
         words.insert(at, NO_OPTION);
         let output = Self::run(&words, dir.path());
         let said = String::from_utf8_lossy(&output.stderr);

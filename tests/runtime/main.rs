@@ -21,6 +21,7 @@ mod harness;
 mod house;
 mod image;
 mod interruption;
+mod jobs;
 mod kernel;
 mod locks;
 mod modules;

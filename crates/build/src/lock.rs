@@ -139,7 +139,8 @@ fn runtime_for_pip(
     let found = Runtime::find(session.settings.runtime.as_deref(), session.search_path);
     match found {
         Ok(runtime) if !spec.pip().is_empty() && base.image.check_architecture().is_ok() => {
-            Ok(Some(runtime))
+            let flags = session.settings.rules.flags_of_every_start();
+            Ok(Some(runtime.with_flags(flags)))
         }
         Ok(_) | Err(condense_installation::Error::NoRuntime) => Ok(None),
         Err(error) => Err(error.into()),

@@ -68,7 +68,10 @@ impl<'a> Session<'a> {
     /// container, or if the runtime cannot be used.
     pub(crate) fn find_runtime(&self, needs: &[String]) -> anyhow::Result<Option<Runtime>> {
         match Runtime::find(self.settings.runtime.as_deref(), self.search_path) {
-            Ok(runtime) => Ok(Some(runtime)),
+            Ok(runtime) => {
+                let flags = self.settings.rules.flags_of_every_start();
+                Ok(Some(runtime.with_flags(flags)))
+            }
             Err(condense_installation::Error::NoRuntime) if needs.is_empty() => {
                 self.report.warning(
                     "neither apptainer nor singularity is on PATH: the result cannot be started here",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
-use condense_installation::{Bind, Launch, SiteVariable};
+use condense_installation::{Bind, Launch, SiteVariable, device_of_flag};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -164,6 +164,26 @@ impl SiteRules {
             }
         }
         Ok(variables)
+    }
+
+    /// Returns the flags and the variables that are for all images.
+    pub fn of_all_images(&self) -> (Vec<String>, Vec<SiteVariable>) {
+        let flags = self.flags.iter().filter(|rule| rule.images.is_all());
+        let variables = self.variables.iter().filter(|rule| rule.images.is_all());
+        let variables = variables.map(|rule| SiteVariable {
+            name: rule.name.clone(),
+            value: rule.value.clone(),
+            path: rule.path.as_ref().map(Into::into),
+        });
+        let flags = flags.map(|rule| rule.text.clone());
+        (flags.collect(), variables.collect())
+    }
+
+    /// Returns the flags that each container of the site needs, those of build steps included.
+    pub fn flags_of_every_start(&self) -> Vec<String> {
+        let (mut flags, _) = self.of_all_images();
+        flags.retain(|flag| device_of_flag(flag).is_none());
+        flags
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Site {
     /// Rules for modules of images.
     #[serde(skip_serializing_if = "ModuleRules::is_empty")]
     pub module: ModuleRules,
-    /// Rules for jobs.
+    /// Rules for scripts of jobs.
     #[serde(skip_serializing_if = "JobRules::is_empty")]
     pub job: JobRules,
     /// Path or name of the runtime's executable.

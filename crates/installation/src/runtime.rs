@@ -19,6 +19,7 @@ pub struct Runtime {
     program: PathBuf,
     kind: RuntimeKind,
     version: String,
+    flags: Vec<String>,
 }
 
 /// Family of a runtime.
@@ -121,6 +122,13 @@ impl Runtime {
         known.or(outputs.first()).and_then(name_and_version)
     }
 
+    /// Adds flags without which no container of the site starts.
+    #[must_use]
+    pub fn with_flags(mut self, flags: Vec<String>) -> Self {
+        self.flags = flags;
+        self
+    }
+
     /// Returns the absolute path of the runtime.
     pub fn program(&self) -> &Path {
         &self.program
@@ -166,7 +174,7 @@ impl Runtime {
     /// one of the bind mounts.
     pub fn exec(&self, exec: &Exec) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["-s", "exec"]);
+        command.args(["-s", "exec"]).args(&self.flags);
         for (wanted, flag) in [
             (exec.isolation.contain, "--contain"),
             (exec.isolation.no_home, "--no-home"),
@@ -276,6 +284,7 @@ impl Runtime {
             program,
             kind,
             version,
+            flags: Vec::new(),
         })
     }
 
@@ -478,6 +487,7 @@ mod tests {
             program: "/usr/bin/apptainer".into(),
             kind: RuntimeKind::Apptainer,
             version: "1.4.5".to_owned(),
+            flags: Vec::new(),
         };
         let command = runtime.exec(&Exec {
             base: "/b.sif".into(),
@@ -535,6 +545,7 @@ mod tests {
                 program,
                 kind,
                 version,
+                flags: Vec::new(),
             };
             assert_eq!(runtime.reads_zstd(), reads, "{text}");
         }
@@ -547,6 +558,7 @@ mod tests {
                 program: "/usr/bin/x".into(),
                 kind,
                 version: "4.1.5".to_owned(),
+                flags: Vec::new(),
             };
             let command = runtime.exec(&Exec {
                 base: "/b.sif".into(),

@@ -22,7 +22,7 @@ use condense_activation::ActivationStep;
 
 pub use activation::conda_activation;
 pub use launcher::Launcher;
-pub use site::{SiteVariable, render_site_settings};
+pub use site::{SiteVariable, device_of_flag, render_site_settings};
 
 /// Text of every file in `bin/`. The wrapper runs the program that has the wrapper's own file name.
 const BODY: &str = include_str!("launch.sh");

@@ -68,6 +68,10 @@ pub struct Directive {
 impl Directive {
     /// Creates an option with a value.
     #[must_use]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers give numbers and texts alike"
+    )]
     pub fn new(option: impl Into<String>, value: impl ToString) -> Self {
         Self {
             option: option.into(),

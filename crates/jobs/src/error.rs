@@ -34,7 +34,7 @@ pub enum Error {
         word: &'static str,
         /// Name of the site.
         site: String,
-        /// Job in words.
+        /// Description of the job.
         job: String,
         /// Partitions with their limits, in words.
         limits: Vec<String>,
@@ -46,7 +46,7 @@ pub enum Error {
         asked: String,
         /// Name of the partition.
         partition: String,
-        /// Limit in words.
+        /// Limit in words for users.
         limit: String,
         /// Advice for the user.
         advice: String,
@@ -72,7 +72,7 @@ pub enum Error {
     /// Masks where there can be none.
     #[error("there are no masks for this job: {reason}")]
     NoMasks {
-        /// Reason in words.
+        /// Reason in words for users.
         reason: String,
     },
     /// Number of cores that no group of cores has.
@@ -80,8 +80,14 @@ pub enum Error {
     Cores {
         /// Number that the user gave.
         cores: u32,
-        /// Largest number.
+        /// Largest number that is possible.
         most: u32,
+    },
+    /// Site whose cores are not known.
+    #[error("the catalogue does not have the cores of {site} that are beside each GPU")]
+    NoGroups {
+        /// Name of the site.
+        site: String,
     },
     /// Launcher that the site does not have.
     #[error("`{launcher}` does not start jobs of {site}")]
@@ -100,7 +106,7 @@ pub enum Error {
         launcher: &'static str,
         /// Word of the command.
         word: String,
-        /// Reason in words.
+        /// Reason in words for users.
         reason: &'static str,
         /// Advice for the user.
         advice: String,
@@ -108,7 +114,7 @@ pub enum Error {
     /// Image or installation without Python.
     #[error("`{subject}` has no Python, which {needed_by} needs")]
     NoPython {
-        /// Image or installation.
+        /// Image or installation of the job.
         subject: String,
         /// Launcher or program that needs it.
         needed_by: String,
@@ -116,9 +122,9 @@ pub enum Error {
     /// Image without run scripts.
     #[error("`{subject}` has no run scripts, which tell each of {ranks} processes its rank")]
     NoRunScripts {
-        /// Image.
+        /// Image that the job runs.
         subject: String,
-        /// Number of processes.
+        /// Number of processes on all nodes.
         ranks: u32,
     },
 }
@@ -146,6 +152,10 @@ impl Hint for Error {
             }
             Self::NoMasks { .. } => "leave out `--binding`".to_owned(),
             Self::Cores { most, .. } => format!("give a number from 1 to {most}"),
+            Self::NoGroups { .. } => {
+                "name a site with `--site` whose jobs have masks; they are in `core_groups` of its table [site.NAME.job]"
+                    .to_owned()
+            }
             Self::Launcher { known, .. } => format!("known: {}", known.join(", ")),
             Self::NoPython { subject, .. } => {
                 format!("`condense packages {subject}` lists what it has")

@@ -7,11 +7,11 @@ use crate::{masks::TaskOrder, rules::Launcher, time_limit::TimeLimit};
 /// Job that a user asks for. Values that are not given are those of the site.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// Number of nodes.
+    /// Number of nodes of the job.
     pub nodes: u32,
     /// Partition of Slurm or queue of PBS.
     pub partition: Option<String>,
-    /// Time limit.
+    /// Time limit of the job.
     pub time: Option<TimeLimit>,
     /// Project that pays for the job.
     pub account: Option<Account>,
@@ -47,7 +47,7 @@ pub struct Account {
 pub enum Binding {
     /// Masks with the tasks in this order.
     Masks(TaskOrder),
-    /// No masks.
+    /// Tasks without any masks.
     None,
 }
 
@@ -63,7 +63,7 @@ pub enum Start {
         /// Names of the wrappers.
         wrappers: Vec<String>,
     },
-    /// Environment module.
+    /// Environment module that is loaded.
     Module {
         /// Name as `module load` takes it.
         name: String,
@@ -74,10 +74,10 @@ pub enum Start {
     },
 }
 
-/// What an environment module brings.
+/// Contents of an environment module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleKind {
-    /// Wrappers on PATH.
+    /// Wrappers that are on PATH.
     Wrappers,
     /// Image with the command `start-shell` of condense.
     Commands,
@@ -113,7 +113,7 @@ pub struct Program {
     pub is_for_gpus: bool,
     /// Whether the image has an MPICH of its own.
     pub has_mpich: bool,
-    /// Version of torch.
+    /// Version of the package torch.
     pub torch: Option<String>,
     /// Directories of the host that the container shows, as SOURCE or SOURCE:DESTINATION.
     pub binds: Vec<String>,

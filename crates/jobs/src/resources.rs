@@ -17,7 +17,7 @@ pub struct Resources {
     pub partition: Option<(String, Option<Partition>)>,
     /// Whether the user has named the partition.
     pub is_partition_named: bool,
-    /// Number of nodes.
+    /// Number of nodes of the job.
     pub nodes: u32,
     /// Number of processes on each node.
     pub processes: u32,
@@ -29,13 +29,13 @@ pub struct Resources {
     pub gpus: u32,
     /// Memory on each node in GiB.
     pub memory_gib: Option<u32>,
-    /// Time limit.
+    /// Time limit of the job.
     pub time: TimeLimit,
     /// Whether the user asks for whole nodes in a partition where jobs share nodes.
     pub exclusive: bool,
     /// Whether the job has whole nodes.
     pub has_whole_nodes: bool,
-    /// Launcher.
+    /// Launcher that starts the processes.
     pub launcher: Launcher,
     /// Masks of the tasks.
     pub masks: Option<(CpuMasks, TaskOrder)>,

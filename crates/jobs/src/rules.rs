@@ -60,7 +60,7 @@ pub struct JobRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Launcher {
-    /// Launcher of Slurm.
+    /// Launcher of the scheduler Slurm.
     Srun,
     /// Launcher of torch: one process on each node, which starts the others.
     Torchrun,
@@ -86,7 +86,7 @@ impl Launcher {
 pub struct DirectiveRule {
     /// Option as a script has it, such as `-l place=scatter`.
     pub option: String,
-    /// Reason for users.
+    /// Reason that users are told.
     pub why: String,
 }
 
@@ -98,7 +98,7 @@ pub struct JobVariable {
     pub name: String,
     /// Value of the variable, in which `${NAME}` is expanded when the job starts.
     pub value: String,
-    /// Reason for users.
+    /// Reason that users are told.
     pub why: String,
     /// Whether the value is a directory that the script makes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -10,7 +10,7 @@ pub enum SettingKind {
     Directive,
     /// Module that is loaded.
     Module,
-    /// Environment variable.
+    /// Environment variable of the program.
     Variable,
     /// Option of the launcher.
     Launcher,
@@ -45,6 +45,19 @@ pub struct Setting {
     pub reason: String,
     /// Place that the value comes from: an option, a variable, the site, the image.
     pub source: String,
+}
+
+impl std::fmt::Display for Setting {
+    /// Writes the name and the value as the script has them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(value) = &self.value else {
+            return f.write_str(&self.name);
+        };
+        let is_short = self.name.starts_with('-') && !self.name.starts_with("--");
+        let is_separate = self.kind == SettingKind::Module || is_short && !self.name.contains(' ');
+        let sign = if is_separate { ' ' } else { '=' };
+        write!(f, "{}{sign}{value}", self.name)
+    }
 }
 
 /// Settings in the order in which a script has them.

@@ -25,7 +25,7 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// One hour.
+    /// Limit of one hour.
     pub const HOUR: Self = Self { seconds: HOUR };
 
     /// Returns the limit as Slurm writes it: `2-00:00:00` or `00:30:00`.

@@ -18,7 +18,8 @@ use serde_json::json;
 
 use super::Context;
 use crate::cli::site::SiteArguments;
-use source::{Source, Wishes};
+use source::Wishes;
+pub(super) use source::{Source, has_python};
 
 /// Maximum size of a module file in bytes.
 const MODULE_MOST: u64 = 1 << 20;
@@ -258,7 +259,7 @@ fn places(
 }
 
 /// Returns the directory of the user's own EasyBuild software, if it exists.
-fn user_prefix(env_vars: &EnvVars) -> Option<PathBuf> {
+pub(super) fn user_prefix(env_vars: &EnvVars) -> Option<PathBuf> {
     let named = env_vars.all().remove(env_vars::EBU_USER_PREFIX);
     let dir = match named {
         Some(text) => PathBuf::from(text),

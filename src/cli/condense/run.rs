@@ -10,13 +10,15 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use condense_base::BaseImage;
 use condense_build::contents::{Subject, SubjectKind};
+use condense_catalogue::{BaseView, Site};
 use condense_diagnostics::UserError;
-use condense_env_vars as env_vars;
-use condense_installation::{Bind, Runtime};
+use condense_env_vars::{self as env_vars, EnvVars};
+use condense_installation::{Bind, Runtime, device_of_flag};
 
 use super::{Context, subject};
-use crate::cli::{build_env::host_files, run_settings::runtime, site::SiteArguments};
+use crate::cli::{build::rules, build_env::host_files, run_settings::runtime, site::SiteArguments};
 
 /// Wrapper that runs any program of the container.
 const ANY_PROGRAM: &str = "_debug_exec";
@@ -95,6 +97,19 @@ pub(super) fn bin_dir(subject: &Subject) -> Option<PathBuf> {
     Some(dir.join("bin"))
 }
 
+/// Returns the flags of the site for this image that have an effect on this machine.
+fn flags(subject: &Subject, site: &Site, env_vars: &EnvVars) -> anyhow::Result<Vec<String>> {
+    let image = BaseImage::open(subject.path())?;
+    let facts = image.facts()?;
+    let view = BaseView {
+        base: &image,
+        facts: &facts,
+    };
+    let mut flags = rules(env_vars, site).flags_for(view)?;
+    flags.retain(|flag| device_of_flag(flag).is_none_or(Path::exists));
+    Ok(flags)
+}
+
 /// Returns the command `exec` of the container runtime, in the user's environment.
 fn through_runtime(
     subject: &Subject,
@@ -107,6 +122,7 @@ fn through_runtime(
     let runtime = Runtime::find(runtime(env_vars, &site).as_deref(), search_path.as_ref())?;
     let mut command = Command::new(runtime.program());
     command.args(["-s", "exec"]);
+    command.args(flags(subject, &site, env_vars)?);
     for (name, path) in host_files(env_vars) {
         let is_seen = ["/dev", "/proc", "/sys", "/tmp", "/var/tmp"]
             .iter()

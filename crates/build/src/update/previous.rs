@@ -96,6 +96,7 @@ impl PreviousGeneration {
         let Ok(runtime) = Runtime::find(named, session.search_path) else {
             return Ok(true);
         };
+        let runtime = runtime.with_flags(session.settings.rules.flags_of_every_start());
         let mount = ImageMount {
             runtime: &runtime,
             base: &self.base,

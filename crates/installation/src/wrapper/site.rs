@@ -2,7 +2,7 @@
 //! program starts: flags of the runtime for GPUs that exist there, and variables that the user has
 //! not set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,13 @@ pub struct SiteVariable {
 /// Flags by which a runtime mounts the devices and libraries of GPUs, each with the device without
 /// which the flag would only print a warning.
 const GPU_FLAGS: [(&str, &str); 2] = [("--rocm", "/dev/kfd"), ("--nv", "/dev/nvidiactl")];
+
+/// Returns the device without which a flag of the runtime would only print a warning. Other flags
+/// have none.
+pub fn device_of_flag(flag: &str) -> Option<&'static Path> {
+    let found = GPU_FLAGS.iter().find(|(name, _)| *name == flag);
+    found.map(|(_, device)| Path::new(*device))
+}
 
 /// Returns the flags that are always passed, and lines of shell code for those that are passed only
 /// where their device exists.

@@ -206,7 +206,9 @@ impl Plan<'_> {
         };
         let mut words = vec![program.as_str().to_owned()];
         let mut add = |name: &str, value: String, reason: &str, source: &str| {
-            let sign = if name.starts_with("--") { "=" } else { " " };
+            // The launchers of MPI libraries agree on this form only.
+            let is_separate = program == Launcher::Mpiexec && name != "--depth";
+            let sign = if is_separate { ' ' } else { '=' };
             words.push(format!("{name}{sign}{value}"));
             self.settings
                 .add(SettingKind::Launcher, name, Some(value), reason, source);

@@ -18,6 +18,9 @@ const OF_A_PROCESS: [&str; 3] = ["SLURM_NODEID", "SLURM_LOCALID", "SLURM_PROCID"
 /// the same time disturb each other.
 const CACHES: [&str; 2] = ["MIOPEN_USER_DB_PATH", "MIOPEN_CUSTOM_CACHE_DIR"];
 
+/// Devices of GPUs, by which rules of sites know nodes with GPUs.
+const GPU_DEVICES: [&str; 2] = ["/dev/kfd", "/dev/nvidiactl"];
+
 /// Flags of the runtime that are for nodes with GPUs only.
 const GPU_FLAGS: [&str; 2] = ["--rocm", "--nv"];
 
@@ -95,10 +98,14 @@ impl Plan<'_> {
         let mut caches = Vec::new();
         for ProgramVariable { name, value, path } in &self.program.variables {
             let is_of_a_process = OF_A_PROCESS.iter().any(|it| value.contains(it));
-            if is_of_a_process && self.uses_run_script() {
+            let path = path.as_ref().map(|path| path.display().to_string());
+            let is_of_gpus = path
+                .as_deref()
+                .is_some_and(|path| GPU_DEVICES.contains(&path));
+            let has_none = is_of_gpus && self.resources.gpus == 0;
+            if has_none || is_of_a_process && self.uses_run_script() {
                 continue;
             }
-            let path = path.as_ref().map(|path| path.display().to_string());
             let reason = match &path {
                 Some(path) => {
                     format!("rule of the site for nodes with {path}; your own value wins")
@@ -114,7 +121,7 @@ impl Plan<'_> {
             let dirs: Vec<String> = caches.iter().map(|name| format!("\"${name}\"")).collect();
             self.line(format!("if [ \"${{{first}-}}\" ]; then"));
             self.line(format!(
-                "  srun --ntasks-per-node=1 mkdir -p -m 700 -- {} || exit 1",
+                "  srun --ntasks=\"$SLURM_JOB_NUM_NODES\" --ntasks-per-node=1 mkdir -p -m 700 -- {} || exit 1",
                 dirs.join(" ")
             ));
             self.line("fi");

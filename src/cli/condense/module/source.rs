@@ -33,7 +33,7 @@ const VENV: &str = "opt/venv";
 const DIGITS: usize = 16;
 
 /// Image or installation that becomes a module.
-pub(super) enum Source {
+pub(in crate::cli::condense) enum Source {
     /// Installation, a directory with `bin`.
     Installation(PathBuf),
     /// Image in the format SIF.
@@ -83,7 +83,7 @@ impl Source {
     ///
     /// # Errors
     /// Returns an error if there is no such thing, or if it is neither an installation nor a SIF.
-    pub(super) fn open(
+    pub(in crate::cli::condense) fn open(
         words: &str,
         catalogue: &Catalogue,
         site: &Site,
@@ -103,7 +103,7 @@ impl Source {
         }
         if reference.contains("://") {
             bail!(UserError::new(
-                format!("`{reference}` is in a registry, and a module needs a file"),
+                format!("`{reference}` is in a registry, and this command needs a file"),
                 format!("`condense pull {reference} FILE.sif` makes one"),
             ));
         }
@@ -428,6 +428,18 @@ fn find_python(
         }
     }
     Ok(None)
+}
+
+/// Returns whether the image has a Python.
+///
+/// # Errors
+/// Returns an error if the image cannot be read.
+pub(in crate::cli::condense) fn has_python(
+    image: &BaseImage,
+    facts: &BaseFacts,
+    contents: &Contents,
+) -> anyhow::Result<bool> {
+    Ok(find_python(image, facts, contents)?.is_some())
 }
 
 /// Returns the names in `bin`.
