@@ -1,7 +1,6 @@
 //! Responsible for the verb `condense job`, which prints a batch script for a site, and explains
 //! each of its values.
 
-mod account;
 mod program;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -16,8 +15,8 @@ use condense_jobs::{
 use serde_json::{Value, json};
 
 use super::Context;
+use crate::cli::account::find_account;
 use crate::cli::site::SiteArguments;
-use account::find_account;
 
 /// Largest number of nodes, tasks, cores or GPUs that an option takes.
 const MOST: i64 = 100_000;
@@ -222,7 +221,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     // Mistakes in what is asked for come before a question about the project.
     Job::plan(of_site, &request, &program)?;
     let named = arguments.wishes.account.as_deref();
-    request.account = find_account(named, &site.job, env_vars)?;
+    request.account = find_account(named, &site.job, env_vars, "--account")?;
     let job = Job::plan(of_site, &request, &program)?;
     for note in &job.resources.notes {
         context.report.warning(note);
