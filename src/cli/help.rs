@@ -46,6 +46,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "layout",
             "mask",
             "mount-point",
+            "mpi",
             "no-user-site",
         ],
     ),

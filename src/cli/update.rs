@@ -7,6 +7,7 @@ use clap::Args;
 use condense_image::Compression;
 
 use super::{
+    mpi::MpiArguments,
     build::{clean, existing, given_text, uv_on_path},
     dry_run::DryRunArguments,
     network::NetworkArguments,
@@ -53,6 +54,8 @@ pub(super) struct UpdateOptions {
     /// generations; CONDENSE_NO_USER_SITE=0 at a start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    mpi: MpiArguments,
     #[command(flatten)]
     network: NetworkArguments,
 }
@@ -117,6 +120,7 @@ pub(super) fn plan(
         console,
     )?;
     settings.rules.no_user_site = arguments.no_user_site;
+    settings.rules.mpi.source = arguments.mpi.source();
     Ok(UpdatePlan {
         settings,
         packages,

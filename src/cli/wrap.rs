@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use condense_image::{BlockSize, Compression};
 
 use super::{
+    mpi::MpiArguments,
     Command,
     base::choose_base,
     build::{base_file, clean, given_text, rules},
@@ -63,6 +64,8 @@ struct Common {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    mpi: MpiArguments,
     #[command(flatten)]
     dry_run: DryRunArguments,
 }
@@ -266,6 +269,8 @@ fn plan(
         env_vars,
     )?;
     let other_names = other_names(&site, env_vars)?;
+    let mut rules = rules(env_vars, &site);
+    rules.mpi.source = common.mpi.source();
     let settings = RunSettings {
         scratch_parent,
         keep_scratch: keeps_scratch(env_vars),
@@ -274,7 +279,7 @@ fn plan(
         build_env: asked.build_env.read(env_vars)?,
         rules: SiteRules {
             no_user_site: common.no_user_site,
-            ..rules(env_vars, &site)
+            ..rules
         },
         checks: checks(env_vars, &site)?,
     };

@@ -12,7 +12,7 @@ use std::{
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
-    CondaPackage, Finding, HostPython, Inventory, Machine, PipPackage, Request, RuntimeContext,
+    CondaPackage, Finding, HostPython, Inventory, Machine, MpiUse, PipPackage, Request, RuntimeContext,
     Severity, Verdict,
 };
 use condense_image::Reader;
@@ -379,8 +379,8 @@ impl CheckContext<'_> {
         report_findings(findings, self.checks, self.report)
     }
 
-    /// Checks a directory in scratch that is about to be packed. `shown` are directories of this
-    /// machine that its programs will see.
+    /// Checks a directory in scratch that is about to be packed, and returns the MPI that its
+    /// programs need. `shown` are directories of this machine that its programs will see.
     ///
     /// # Errors
     /// Returns an error if a finding is not allowed.
@@ -389,9 +389,20 @@ impl CheckContext<'_> {
         root: &Path,
         mount_point: &Path,
         shown: &[PathBuf],
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<MpiUse>> {
         let inventory = Inventory::from_dir(root, mount_point, Some(BUILD_DIR))?;
-        self.check_inventory(&inventory, shown)
+        self.check_inventory(&inventory, shown)?;
+        self.mpi_use(&inventory)
+    }
+
+    /// Finds the MPI that the programs of an environment need.
+    ///
+    /// # Errors
+    /// Returns an error if the base is damaged.
+    pub(super) fn mpi_use(&self, inventory: &Inventory) -> anyhow::Result<Option<MpiUse>> {
+        let around = self.base_context()?;
+        let of_base = crate::host_mpi::of_base(self.facts, self.view);
+        Ok(MpiUse::find(inventory, &around.runtime_context(), &of_base))
     }
 }
 

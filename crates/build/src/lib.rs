@@ -17,6 +17,7 @@ mod doctor;
 mod environment;
 mod generation;
 mod hints;
+mod host_mpi;
 mod host_runner;
 mod html_report;
 mod inputs;

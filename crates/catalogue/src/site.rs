@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     keys::{FOLLOWED, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no},
     module_rules::ModuleRules,
+    mpi_rules::MpiRules,
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
 use condense_env_vars::EnvVars;
@@ -57,6 +58,9 @@ pub struct Site {
     /// Rules for modules of images.
     #[serde(skip_serializing_if = "ModuleRules::is_empty")]
     pub module: ModuleRules,
+    /// Rules for the site's own MPI.
+    #[serde(skip_serializing_if = "MpiRules::is_empty")]
+    pub host_mpi: MpiRules,
     /// Path or name of the runtime's executable.
     pub singularity_executable_path: Option<String>,
     /// Names of the environment, and of the base and the image beside `bin`.
@@ -107,6 +111,7 @@ pub(super) struct SiteEntry {
     architecture: Option<String>,
     environment: Option<Vec<VariableRule>>,
     module: Option<ModuleRules>,
+    host_mpi: Option<MpiRules>,
 }
 
 /// Properties of a machine by which its site is detected.
@@ -167,6 +172,7 @@ impl SiteEntry {
                 bail!("`flags`: `{flag}` does not start with a hyphen");
             }
         }
+        self.host_mpi.iter().try_for_each(MpiRules::check)?;
         for codec in self.codecs.iter().flatten() {
             if codec.parse::<Compression>().is_err() {
                 bail!("`codecs`: `{codec}` is not zstd, gzip, lz4, xz or none");
@@ -226,6 +232,7 @@ impl SiteEntry {
         take(&mut self.architecture, over.architecture);
         take(&mut self.environment, over.environment);
         take(&mut self.module, over.module);
+        take(&mut self.host_mpi, over.host_mpi);
     }
 
     /// Returns the number of words of the longest condition that holds.
@@ -262,6 +269,7 @@ impl SiteEntry {
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
             module: self.module.unwrap_or_default(),
+            host_mpi: self.host_mpi.unwrap_or_default(),
             singularity_executable_path: None,
             names: Names::default(),
             isolate: false,
@@ -404,6 +412,7 @@ impl Site {
             flags: self.runtime_flags(),
             variables: self.variables(),
             no_user_site: false,
+            mpi: self.host_mpi.clone(),
         }
     }
 

@@ -29,6 +29,7 @@ mod error;
 mod finding;
 mod inventory;
 mod machine;
+mod mpi_use;
 mod packages;
 #[cfg(test)]
 mod testing;
@@ -41,4 +42,5 @@ pub use error::Error;
 pub use finding::{Finding, Verdict};
 pub use inventory::Inventory;
 pub use machine::{Gpu, Machine, Mpi};
+pub use mpi_use::MpiUse;
 pub use packages::{CondaPackage, PipPackage, Venv};
