@@ -1,7 +1,7 @@
 //! Responsible for gathering the subject of a check (an environment file, an installation, an image
 //! or a directory) and the system around it, and for reporting the findings.
 
-mod base_context;
+pub(crate) mod base_context;
 mod host_python;
 
 use std::{

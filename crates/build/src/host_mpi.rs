@@ -1,15 +1,18 @@
 //! Responsible for the settings by which programs of an image start with the host's MPI.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::bail;
-use condense_base::{BaseFacts, MpiAbi};
+use condense_base::{BaseFacts, BaseImage, MpiAbi};
 use condense_catalogue::MpiRules;
-use condense_check::MpiUse;
+use condense_check::{Inventory, MpiUse};
 use condense_diagnostics::UserError;
 use condense_installation::{HostMpi, HostView, MpiSource};
 
-use crate::report::Report;
+use crate::{check::base_context::BaseContext, report::Report};
 
 /// Advice if the host's MPI cannot be used.
 const ADVICE: &str =
@@ -31,7 +34,7 @@ pub(crate) fn settings(
         if wants_host {
             bail!(UserError::new(
                 "no program of the image needs an MPI library, so there is nothing to replace by the host's",
-                "leave out `--mpi host`; an MPI that is linked statically cannot be replaced",
+                "leave out `--mpi host` (or CONDENSE_MPI=host); an MPI that is linked statically cannot be replaced",
             ));
         }
         return Ok(None);
@@ -58,6 +61,32 @@ pub(crate) fn settings(
         search: rules.search.clone(),
         binds: rules.binds.iter().map(PathBuf::from).collect(),
     }))
+}
+
+/// Returns the settings for the programs of an image. Those of its environments are read only if
+/// the host's MPI is wanted, since there may be gigabytes of them; otherwise the MPI of the image
+/// counts.
+///
+/// # Errors
+/// Returns an error if the image cannot be read, or if the user wants the host's MPI and it cannot
+/// take the place of the image's.
+pub fn host_mpi_of(
+    image: &Path,
+    rules: &MpiRules,
+    report: &Report,
+) -> anyhow::Result<Option<HostMpi>> {
+    let base = Arc::new(BaseImage::open(image)?);
+    let facts = base.facts()?;
+    let inventory = match base.reader() {
+        Some(reader) if rules.source == Some(MpiSource::Host) => {
+            Inventory::from_image(reader, Path::new("/"), true)?
+        }
+        _ => Inventory::default(),
+    };
+    let libraries = of_base(&facts, HostView::Base);
+    let context = BaseContext::new(base, facts.clone())?;
+    let found = MpiUse::find(&inventory, &context.runtime_context(), &libraries);
+    settings(found.as_ref(), Some(&facts), rules, report)
 }
 
 /// Returns whether the base has MPICH with libfabric and the library of Slingshot's network cards.

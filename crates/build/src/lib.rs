@@ -57,6 +57,7 @@ pub use cache::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 pub use check::{CheckTarget, Subject, check};
 pub use doctor::{Examined, doctor};
 pub use hints::{hint, hint_of_cause, location};
+pub use host_mpi::host_mpi_of;
 pub use html_report::html_report;
 pub use installation::build;
 pub use interrupt::Interrupt;

@@ -33,7 +33,7 @@ name=${file##*/} prefix=${file%/*/*}
 
 # 2. The generation. common.sh is read once and names the generation, so an update that takes place
 #    while this file runs does no harm.
-OLD_PATH=$PATH explain='' before='' mpi_from='' mpi_binds='' mpi_place=/.condense-mpi
+OLD_PATH=$PATH explain='' before='' mpi_from='' mpi_binds=''
 case "$name ${1-}" in
   '_debug_exec --explain' | '_debug_shell --explain') shift; explain=yes before=$(export -p) ;;
 esac
@@ -355,13 +355,8 @@ case ":$in_PATH:" in *":$bin_dir:"*) ;; *) in_PATH=$bin_dir${in_PATH:+:$in_PATH}
 [ -z "$activate" ] || replay
 [ -z "$venv" ] || case ":$in_PATH:" in *":${prog%/*}:"*) ;; *) in_PATH=${prog%/*}:$in_PATH ;; esac
 inside PATH "$in_PATH" "$users_path"
-[ -z "$mpi_binds" ] || in_LD_LIBRARY_PATH=$mpi_place${in_LD_LIBRARY_PATH:+:$in_LD_LIBRARY_PATH}
-case $in_LD_LIBRARY_PATH-$users_ld in
-  -*) ;;
-  # The base's own value follows, which only the runtime knows.
-  "$mpi_place"-) unset APPTAINERENV_LD_LIBRARY_PATH; export SINGULARITYENV_LD_LIBRARY_PATH="$mpi_place\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" ;;
-  *) inside LD_LIBRARY_PATH "$in_LD_LIBRARY_PATH" "$users_ld" ;;
-esac
+[ -z "$in_LD_LIBRARY_PATH" ] || inside LD_LIBRARY_PATH "$in_LD_LIBRARY_PATH" "$users_ld"
+[ -z "$mpi_binds" ] || mpi_library_path
 # The helpers of the runtime (squashfuse …) must not be wrappers of an environment.
 PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 

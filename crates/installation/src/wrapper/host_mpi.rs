@@ -2,6 +2,7 @@
 //! The image's part is known when it is built; the host's is found where a program starts.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,6 +13,9 @@ use crate::quote::quote;
 
 /// Shell code that finds the host's MPI.
 const BODY: &str = include_str!("host_mpi.sh");
+
+/// Shell code that starts the runtime by itself, for an image without wrappers.
+const COMMAND: &str = include_str!("host_mpi_command.sh");
 
 /// MPI with which programs start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +96,27 @@ impl HostMpi {
         text.push_str(&format!("mpi_id={}\n", &digest[..16]));
         text.push_str(BODY);
         Ok(text)
+    }
+}
+
+impl HostMpi {
+    /// Returns the command that starts the same container with the host's MPI in front. `command`
+    /// must be one of the runtime, with the words `-s exec` in front of all others.
+    ///
+    /// # Errors
+    /// Returns an error for a pattern or a path that cannot be written into the command.
+    pub fn command(&self, command: &Command) -> Result<Command> {
+        let script = format!("{}{COMMAND}", self.render()?);
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &script, "sh"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Ok(shell)
     }
 }
 

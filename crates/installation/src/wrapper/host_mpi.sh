@@ -2,7 +2,7 @@
 # dynamic linker says which libraries the host's MPI needs. The result is a directory of links that
 # is kept in a private directory of the user, and later starts only compare one line of `stat` with
 # it. Sets mpi_binds, a list of bind mounts that starts with a comma.
-mpi_binds='' mpi_said='' mpi_file=''
+mpi_place=/.condense-mpi mpi_binds='' mpi_said='' mpi_file=''
 host_mpi() {
   [ -z "$mpi_left" ] || return 0
   mpi_advice='CONDENSE_MPI=image uses the MPI of the image'
@@ -25,6 +25,14 @@ host_mpi() {
     mpi_look && { mpi_finish; return 0; }
   done
   die "no directory for the links to the host's MPI can be made, neither in /tmp nor in ~/.cache; $mpi_advice"
+}
+# Puts the directory in front of the library path of the user or, if there is none, of the image,
+# which only the runtime knows.
+mpi_library_path() {
+  mpi_users=${APPTAINERENV_LD_LIBRARY_PATH-${SINGULARITYENV_LD_LIBRARY_PATH-}}
+  unset APPTAINERENV_LD_LIBRARY_PATH
+  export SINGULARITYENV_LD_LIBRARY_PATH="$mpi_place${mpi_users:+:$mpi_users}"
+  [ "$mpi_users" ] || export SINGULARITYENV_LD_LIBRARY_PATH="$mpi_place\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
 }
 # Says how the host's MPI differs, in one process of a job.
 mpi_finish() {
@@ -183,6 +191,7 @@ mpi_make() {
   mpi_dirs=$nl mpi_count=0 mpi_below='' mpi_names=' ' mpi_files="'/etc/ld.so.cache'"
   while IFS=' ' read -r mpi_verb mpi_library mpi_path; do
     case $mpi_verb in
+      '') continue ;;
       missing) die "the host's $mpi_file needs $mpi_library, which the host does not have; $mpi_advice" ;;
       glibc) die "the host's ${mpi_path#* } needs glibc $mpi_library, and the image has ${mpi_path%% *}; $mpi_advice" ;;
     esac
