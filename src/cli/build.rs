@@ -11,9 +11,9 @@ use clap::Args;
 use condense_image::{BlockSize, Compression};
 
 use super::{
-    mpi::MpiArguments,
     base::choose_base,
     dry_run::DryRunArguments,
+    mpi::MpiArguments,
     network::NetworkArguments,
     run_settings::{self, run_settings},
     site::{SiteArguments, environment_path, other_names},

@@ -7,7 +7,12 @@ use condense_installation::MpiSource;
 pub(super) struct MpiArguments {
     /// MPI with which programs start: `host`, the newest fitting library of the node, or `image`;
     /// CONDENSE_MPI at a start says otherwise
-    #[arg(long, value_enum, value_name = "host|image", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "host|image",
+        hide_possible_values = true
+    )]
     mpi: Option<MpiChoice>,
 }
 

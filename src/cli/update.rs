@@ -7,9 +7,9 @@ use clap::Args;
 use condense_image::Compression;
 
 use super::{
-    mpi::MpiArguments,
     build::{clean, existing, given_text, uv_on_path},
     dry_run::DryRunArguments,
+    mpi::MpiArguments,
     network::NetworkArguments,
     run_settings::run_settings,
     site::SiteArguments,

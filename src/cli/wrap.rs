@@ -8,7 +8,6 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use condense_image::{BlockSize, Compression};
 
 use super::{
-    mpi::MpiArguments,
     Command,
     base::choose_base,
     build::{base_file, clean, given_text, rules},
@@ -16,6 +15,7 @@ use super::{
     condense::Logging,
     dry_run::DryRunArguments,
     help,
+    mpi::MpiArguments,
     registries::{self, RegistryOptions},
     run_settings::{checks, compression, keeps_scratch, runtime, scratch_parent},
     site::{SiteArguments, other_names, site_path},

@@ -12,8 +12,8 @@ use std::{
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
-    CondaPackage, Finding, HostPython, Inventory, Machine, MpiUse, PipPackage, Request, RuntimeContext,
-    Severity, Verdict,
+    CondaPackage, Finding, HostPython, Inventory, Machine, MpiUse, PipPackage, Request,
+    RuntimeContext, Severity, Verdict,
 };
 use condense_image::Reader;
 use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};

@@ -9,8 +9,8 @@ use condense_diagnostics::UserError;
 use condense_image::{Image, Tree};
 use condense_installation::{
     Assembly, BaseRecord, Claim, FileRecord, FileRole, HostInterpreter, HostMpi, HostView,
-    ImageRecord, InstallationMode, InterpreterOrigin, Launch, Launcher, Placement, Program, Receipt, Shell,
-    Staged, UpdateState,
+    ImageRecord, InstallationMode, InterpreterOrigin, Launch, Launcher, Placement, Program,
+    Receipt, Shell, Staged, UpdateState,
 };
 use condense_prefix::{EnvironmentSpec, ImageKind, LockContents, PipPackage, Place, Recipe};
 use sha2::{Digest, Sha256};

@@ -15,8 +15,7 @@ use condense_installation::{HostMpi, HostView, MpiSource};
 use crate::{check::base_context::BaseContext, report::Report};
 
 /// Advice if the host's MPI cannot be used.
-const ADVICE: &str =
-    "leave out `--mpi host`, or build with an MPICH outside of the environment, such as \
+const ADVICE: &str = "leave out `--mpi host`, or build with an MPICH outside of the environment, such as \
      conda-forge's `mpich=*=external_*`";
 
 /// Returns the settings for an image with these MPI libraries, or `None` if it needs no MPI.

@@ -115,11 +115,9 @@ impl Build<'_> {
         // removed together with scratch.
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
-        let mpi = self.check_context().check_result(
-            &place.root,
-            &place.mount_point,
-            &linked_dirs,
-        )?;
+        let mpi =
+            self.check_context()
+                .check_result(&place.root, &place.mount_point, &linked_dirs)?;
         Ok(FinishedPrefix {
             mpi,
             place,

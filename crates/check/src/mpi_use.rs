@@ -50,7 +50,11 @@ impl MpiUse {
         let mut refusal = None;
         for (path, elf, name, mpi) in users_of(inventory, &inventory.elves) {
             let names = elf.needed.iter();
-            needed.extend(names.filter(|name| Mpi::from_library(name).is_some()).cloned());
+            needed.extend(
+                names
+                    .filter(|name| Mpi::from_library(name).is_some())
+                    .cloned(),
+            );
             refusal = refusal.or_else(|| refuse(inventory, context, (path, elf), name, mpi));
         }
         if needed.is_empty() {
@@ -139,7 +143,10 @@ fn versions(inventory: &Inventory, context: &RuntimeContext) -> Vec<String> {
             let name = path.file_name().and_then(|name| name.to_str());
             // The file behind the link has a longer number.
             name.is_some_and(|name| {
-                name == library || name.strip_prefix(library).is_some_and(|rest| rest.starts_with('.'))
+                name == library
+                    || name
+                        .strip_prefix(library)
+                        .is_some_and(|rest| rest.starts_with('.'))
             })
         };
         let own = elves.find(|(path, _)| is_it(path));
@@ -157,8 +164,13 @@ fn versions(inventory: &Inventory, context: &RuntimeContext) -> Vec<String> {
             }
         }
     }
-    let glibc = context.glibc.iter().map(|version| format!("GLIBC_{version}"));
-    let others = highest.iter().map(|(family, number)| format!("{family}_{number}"));
+    let glibc = context
+        .glibc
+        .iter()
+        .map(|version| format!("GLIBC_{version}"));
+    let others = highest
+        .iter()
+        .map(|(family, number)| format!("{family}_{number}"));
     glibc.chain(others).collect()
 }
 
@@ -208,34 +220,60 @@ mod tests {
     /// I5 (1): the closure of the image says which libraries of an MPI it needs.
     #[test]
     fn the_needed_libraries_are_those_of_programs() {
-        assert_eq!(found(&[("/env/bin/p", elf(&["libc.so.6"], &[], &[]))], &[]), None);
+        assert_eq!(
+            found(&[("/env/bin/p", elf(&["libc.so.6"], &[], &[]))], &[]),
+            None
+        );
         let files = [
             ("/env/bin/p", elf(&["libmpi.so.12", "libc.so.6"], &[], &[])),
-            ("/env/bin/f", elf(&["libmpifort.so.12", "libmpi.so.12"], &[], &[])),
+            (
+                "/env/bin/f",
+                elf(&["libmpifort.so.12", "libmpi.so.12"], &[], &[]),
+            ),
         ];
         let uses = found(&files, &["/usr/lib/libmpi.so.40"]).unwrap();
         assert_eq!(uses.needed, ["libmpi.so.12", "libmpifort.so.12"]);
-        assert_eq!((uses.refusal, uses.versions), (None, vec!["GLIBC_2.36".to_owned()]));
+        assert_eq!(
+            (uses.refusal, uses.versions),
+            (None, vec!["GLIBC_2.36".to_owned()])
+        );
         // Programs of a base are not looked at, but its library is.
         let uses = found(&[], &["/usr/lib/libmpich.so.12"]).unwrap();
-        assert_eq!((uses.needed, uses.refusal), (vec!["libmpich.so.12".to_owned()], None));
+        assert_eq!(
+            (uses.needed, uses.refusal),
+            (vec!["libmpich.so.12".to_owned()], None)
+        );
         // Wheels of mpi4py have a file for each MPI.
         let files = [
             ("/env/mpi4py/MPI.mpich.so", elf(&["libmpi.so.12"], &[], &[])),
-            ("/env/mpi4py/MPI.openmpi.so", elf(&["libmpi.so.40"], &[], &[])),
+            (
+                "/env/mpi4py/MPI.openmpi.so",
+                elf(&["libmpi.so.40"], &[], &[]),
+            ),
         ];
         let uses = found(&files, &[]).unwrap();
-        assert_eq!((uses.needed, uses.refusal), (vec!["libmpi.so.12".to_owned()], None));
+        assert_eq!(
+            (uses.needed, uses.refusal),
+            (vec!["libmpi.so.12".to_owned()], None)
+        );
     }
 
     /// I5 (1): Open MPI, a bundled library and an RPATH are refused with the file.
     #[test]
     fn libraries_that_cannot_be_replaced_are_named() {
-        let refusal = |files: &[(&str, Elf)], of_base: &[&str]| found(files, of_base).unwrap().refusal;
+        let refusal =
+            |files: &[(&str, Elf)], of_base: &[&str]| found(files, of_base).unwrap().refusal;
         let open = [("/env/bin/p", elf(&["libmpi.so.40"], &[], &[]))];
-        assert!(refusal(&open, &[]).unwrap().starts_with("bin/p needs Open MPI's libmpi.so.40"));
+        assert!(
+            refusal(&open, &[])
+                .unwrap()
+                .starts_with("bin/p needs Open MPI's libmpi.so.40")
+        );
         let of_base = refusal(&[], &["/usr/lib/libmpi.so.40"]).unwrap();
-        assert!(of_base.starts_with("the base needs Open MPI's"), "{of_base}");
+        assert!(
+            of_base.starts_with("the base needs Open MPI's"),
+            "{of_base}"
+        );
         let bundled = [("/env/bin/p", elf(&["libmpi-1a2b3c4d.so.12"], &[], &[]))];
         assert_eq!(
             refusal(&bundled, &[]).unwrap(),
@@ -243,7 +281,11 @@ mod tests {
         );
         let library = ("/env/lib/libmpi.so.12", Elf::default());
         for (rpath, runpath, expected) in [
-            (&["$ORIGIN/../lib"][..], &[][..], Some("bin/p takes libmpi.so.12 from lib by its RPATH")),
+            (
+                &["$ORIGIN/../lib"][..],
+                &[][..],
+                Some("bin/p takes libmpi.so.12 from lib by its RPATH"),
+            ),
             (&[], &["$ORIGIN/../lib"], None),
             (&["$ORIGIN/../lib"], &["/x"], None),
             (&["/elsewhere"], &[], None),
@@ -252,7 +294,11 @@ mod tests {
                 ("/env/bin/p", elf(&["libmpi.so.12"], rpath, runpath)),
                 library.clone(),
             ];
-            assert_eq!(refusal(&files, &[]).as_deref(), expected, "{rpath:?} {runpath:?}");
+            assert_eq!(
+                refusal(&files, &[]).as_deref(),
+                expected,
+                "{rpath:?} {runpath:?}"
+            );
         }
     }
 
@@ -260,7 +306,12 @@ mod tests {
     #[test]
     fn versions_are_the_highest_of_each_family() {
         let mut library = Elf::default();
-        for version in ["GLIBCXX_3.4.9", "GLIBCXX_3.4.30", "CXXABI_1.3", "CXXABI_FLOAT128"] {
+        for version in [
+            "GLIBCXX_3.4.9",
+            "GLIBCXX_3.4.30",
+            "CXXABI_1.3",
+            "CXXABI_FLOAT128",
+        ] {
             library.defined.insert(version.to_owned());
         }
         let files = [
@@ -268,7 +319,10 @@ mod tests {
             ("/env/bin/p", elf(&["libmpi.so.12"], &[], &[])),
         ];
         let uses = found(&files, &[]).unwrap();
-        assert_eq!(uses.versions, ["GLIBC_2.36", "CXXABI_1.3", "GLIBCXX_3.4.30"]);
+        assert_eq!(
+            uses.versions,
+            ["GLIBC_2.36", "CXXABI_1.3", "GLIBCXX_3.4.30"]
+        );
         for (version, expected) in [
             ("GFORTRAN_C99_8", Some(("GFORTRAN_C99", "8"))),
             ("GCC_3.3.1", Some(("GCC", "3.3.1"))),
@@ -286,7 +340,9 @@ mod tests {
             ("/env/lib/libmpi.so.12.2.2", Elf::default()),
             ("/env/bin/p", elf(&["libmpi.so.12"], &[], &[])),
         ]);
-        inventory.links.insert("/env/lib/libmpi.so.12".into(), "libmpi.so.12.2.2".into());
+        inventory
+            .links
+            .insert("/env/lib/libmpi.so.12".into(), "libmpi.so.12.2.2".into());
         let uses = MpiUse::find(&inventory, &RuntimeContext::default(), &[]).unwrap();
         assert_eq!(uses.number.as_deref(), Some("12.2.2"));
     }

@@ -10,6 +10,10 @@ pub const CONDENSE_MPI: &str = "CONDENSE_MPI";
 /// MPI library of the host for CONDENSE_MPI=host, instead of the newest one where the site keeps
 /// them.
 pub const CONDENSE_MPI_LIBRARY: &str = "CONDENSE_MPI_LIBRARY";
+/// Number of the job, in which `condense doctor --mpi` starts ranks with srun (Slurm).
+pub const SLURM_JOB_ID: &str = "SLURM_JOB_ID";
+/// Number of the job's nodes, on two of which `condense doctor --mpi` starts ranks (Slurm).
+pub const SLURM_JOB_NUM_NODES: &str = "SLURM_JOB_NUM_NODES";
 /// Directory of the user's own Python packages, which `condense check` compares with those of an
 /// environment (Python).
 pub const PYTHONUSERBASE: &str = "PYTHONUSERBASE";

@@ -140,7 +140,12 @@ fn with_host_mpi(
     let metadata = fs_err::metadata(image)?;
     let mut key = DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut key);
-    (fs_err::canonicalize(image)?, metadata.len(), metadata.modified()?).hash(&mut key);
+    (
+        fs_err::canonicalize(image)?,
+        metadata.len(),
+        metadata.modified()?,
+    )
+        .hash(&mut key);
     format!("{rules:?}").hash(&mut key);
     let name = format!("{:016x}.json", key.finish());
     let kept = env_vars.own_cache_dir().join("host-mpi").join(name);

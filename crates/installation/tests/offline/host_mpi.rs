@@ -23,7 +23,11 @@ impl Host {
         let host = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        host.library("fabric/1.2/lib/libfab.so.1", "int fab(void) { return 1; }", &[]);
+        host.library(
+            "fabric/1.2/lib/libfab.so.1",
+            "int fab(void) { return 1; }",
+            &[],
+        );
         for version in versions {
             host.mpi(&format!("mpich/{version}/lib/libmpi.so.12"));
         }
@@ -45,7 +49,10 @@ impl Host {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let code = self.path("code.c");
         std::fs::write(&code, source).unwrap();
-        let soname = format!("-Wl,-soname,{}", path.file_name().unwrap().to_str().unwrap());
+        let soname = format!(
+            "-Wl,-soname,{}",
+            path.file_name().unwrap().to_str().unwrap()
+        );
         let done = Command::new("cc")
             .args(["-shared", "-fPIC", "-nostdlib", &soname, "-o"])
             .args([&path, &code])
@@ -130,7 +137,11 @@ fn the_newest_mpi_of_the_host_comes_first() {
         for _ in 0..2 {
             let call = Call::of(&mut host.wrapper(&scene, shell));
             let newest = host.path("mpich/8.1.29/lib/libmpi.so.12");
-            assert_eq!(in_front(&call, "libmpi.so.12"), Some(newest.clone()), "{shell:?}");
+            assert_eq!(
+                in_front(&call, "libmpi.so.12"),
+                Some(newest.clone()),
+                "{shell:?}"
+            );
             let fabric = host.path("fabric/1.2/lib/libfab.so.1");
             assert_eq!(in_front(&call, "libfab.so.1"), Some(fabric));
             assert_eq!(in_front(&call, "libc.so.6"), None);
@@ -140,7 +151,10 @@ fn the_newest_mpi_of_the_host_comes_first() {
             );
             assert_eq!(call.variable("CONDENSE_MPI_FILE"), newest.to_str());
             let socket = host.path("socket").display().to_string();
-            assert!(call.binds().contains(&format!("{socket}:{socket}").as_str()));
+            assert!(
+                call.binds()
+                    .contains(&format!("{socket}:{socket}").as_str())
+            );
             assert!(!call.binds().iter().any(|bind| bind.contains("no-socket")));
         }
         // A newer library is taken as soon as it is there, and a start without it takes the old one.
@@ -196,11 +210,18 @@ fn the_variable_chooses_at_a_start() {
                 let mut command = host.wrapper(&scene, shell);
                 command.envs(value.map(|value| ("CONDENSE_MPI", value)));
                 let call = Call::of(&mut command);
-                assert_eq!(in_front(&call, "libmpi.so.12").is_some(), expected, "{value:?}");
+                assert_eq!(
+                    in_front(&call, "libmpi.so.12").is_some(),
+                    expected,
+                    "{value:?}"
+                );
             }
             let mut command = host.wrapper(&scene, shell);
             let said = failure(command.env("CONDENSE_MPI", "cray"));
-            assert_eq!(said, "python3: CONDENSE_MPI is neither host nor image: cray\n");
+            assert_eq!(
+                said,
+                "python3: CONDENSE_MPI is neither host nor image: cray\n"
+            );
         });
     }
     let without = Scene::new(|_| {});
@@ -222,7 +243,10 @@ fn another_library_can_be_named() {
         assert_eq!(in_front(&call, "libmpi.so.12"), Some(named));
         let mut command = host.wrapper(&scene, shell);
         let said = failure(command.env("CONDENSE_MPI_LIBRARY", "/nowhere/libmpi.so.12"));
-        assert!(said.contains("there is no file /nowhere/libmpi.so.12"), "{said}");
+        assert!(
+            said.contains("there is no file /nowhere/libmpi.so.12"),
+            "{said}"
+        );
     });
 }
 
@@ -237,7 +261,10 @@ fn a_vanished_mpi_is_one_clear_line() {
         let away = host.path("away");
         std::fs::rename(&fabric, &away).unwrap();
         let said = failure(&mut host.wrapper(&scene, shell));
-        assert!(said.contains("needs libfab.so.1, which the host does not have"), "{said}");
+        assert!(
+            said.contains("needs libfab.so.1, which the host does not have"),
+            "{said}"
+        );
         std::fs::rename(&away, &fabric).unwrap();
         std::fs::rename(host.path("mpich"), &away).unwrap();
         let said = failure(&mut host.wrapper(&scene, shell));
@@ -253,7 +280,10 @@ fn a_vanished_mpi_is_one_clear_line() {
     });
     let nowhere = host.scene(|settings| settings.libraries.clear());
     let said = failure(&mut host.wrapper(&nowhere, &["sh"]));
-    assert!(said.contains("CONDENSE_MPI_LIBRARY=FILE names its libmpi.so"), "{said}");
+    assert!(
+        said.contains("CONDENSE_MPI_LIBRARY=FILE names its libmpi.so"),
+        "{said}"
+    );
 }
 
 /// I5 (4): a host whose libraries need a newer C library is refused with both versions.
@@ -263,7 +293,12 @@ fn a_newer_c_library_of_the_host_is_refused() {
     let source = "#include <stdlib.h>\n__asm__(\".symver quick_exit,quick_exit@GLIBC_2.24\");\n\
         void MPI_Init(void) { quick_exit(1); }";
     host.library("mpich/1/lib/libmpi.so.12", source, &["-lc"]);
-    for (version, refused) in [("2.9", true), ("2.23", true), ("2.24", false), ("2.100", false)] {
+    for (version, refused) in [
+        ("2.9", true),
+        ("2.23", true),
+        ("2.24", false),
+        ("2.100", false),
+    ] {
         let scene = host.scene(|settings| settings.versions = vec![format!("GLIBC_{version}")]);
         each_shell(|shell| {
             let mut command = host.wrapper(&scene, shell);
@@ -293,8 +328,16 @@ fn the_numbers_of_the_libraries_are_compared() {
         ("libmpi.so.12.1.8", "12.1.9", Ok(false)),
         ("libmpi.so.12.10", "12.9", Ok(false)),
         ("libmpi_gnu_123.so.12", "12.2.2", Ok(false)),
-        ("libmpi.so.13.0", "12.1", Err("has the ABI 13, and the image needs libmpi.so.12")),
-        ("libmpi.so.40.30.2", "", Err("has the ABI 40, and the image needs libmpi.so.12")),
+        (
+            "libmpi.so.13.0",
+            "12.1",
+            Err("has the ABI 13, and the image needs libmpi.so.12"),
+        ),
+        (
+            "libmpi.so.40.30.2",
+            "",
+            Err("has the ABI 40, and the image needs libmpi.so.12"),
+        ),
         ("libmpi.so", "12.1", Err("has no number in its name")),
     ] {
         let host = Host::new(&[]);
@@ -348,7 +391,10 @@ fn images_keep_their_mpi_or_refuse_the_host_s() {
     });
     each_shell(|shell| {
         let said = failure(&mut host.wrapper(&refused, shell));
-        assert!(said.contains("bin/it's takes libmpi.so.12 from lib by its RPATH; CONDENSE"), "{said}");
+        assert!(
+            said.contains("bin/it's takes libmpi.so.12 from lib by its RPATH; CONDENSE"),
+            "{said}"
+        );
     });
 }
 
@@ -358,15 +404,23 @@ fn each_needed_library_has_one_of_the_host() {
     let host = Host::new(&["1"]);
     host.mpi("mpich/1/lib/libmpifort.so.12");
     let debian = host.scene(|settings| {
-        settings.needed = ["libmpich.so.12", "libmpichfort.so.12"].map(str::to_owned).into();
+        settings.needed = ["libmpich.so.12", "libmpichfort.so.12"]
+            .map(str::to_owned)
+            .into();
     });
     let call = Call::of(&mut host.wrapper(&debian, &["sh"]));
     let path = |name: &str| Some(host.path("mpich/1/lib").join(name));
     assert_eq!(in_front(&call, "libmpich.so.12"), path("libmpi.so.12"));
-    assert_eq!(in_front(&call, "libmpichfort.so.12"), path("libmpifort.so.12"));
+    assert_eq!(
+        in_front(&call, "libmpichfort.so.12"),
+        path("libmpifort.so.12")
+    );
     let cxx = host.scene(|settings| settings.needed.push("libmpicxx.so.12".to_owned()));
     let said = failure(&mut host.wrapper(&cxx, &["sh"]));
-    assert!(said.contains("need libmpicxx.so.12, which is not beside"), "{said}");
+    assert!(
+        said.contains("need libmpicxx.so.12, which is not beside"),
+        "{said}"
+    );
 }
 
 /// Several ranks of a node start at the same moment, and none sees half of the links.
@@ -385,8 +439,13 @@ fn many_ranks_may_start_at_once() {
     });
     // Nothing else is left behind.
     let call = Call::of(&mut host.wrapper(&scene, &["sh"]));
-    let links = call.binds().into_iter().find(|bind| bind.contains(":/.condense-mpi:ro"));
-    let links = Path::new(links.unwrap().split(':').next().unwrap()).parent().unwrap();
+    let links = call
+        .binds()
+        .into_iter()
+        .find(|bind| bind.contains(":/.condense-mpi:ro"));
+    let links = Path::new(links.unwrap().split(':').next().unwrap())
+        .parent()
+        .unwrap();
     assert_eq!(std::fs::read_dir(links).unwrap().count(), 1, "{links:?}");
 }
 
@@ -397,11 +456,20 @@ fn links_of_others_are_not_followed() {
     let scene = host.scene(|_| {});
     let mut command = host.wrapper(&scene, &["sh"]);
     let name = host.dir.path().file_name().unwrap().to_str().unwrap();
-    let place = PathBuf::from(format!("/tmp/condense-mpi-{}", name.trim_start_matches('.')));
+    let place = PathBuf::from(format!(
+        "/tmp/condense-mpi-{}",
+        name.trim_start_matches('.')
+    ));
     symlink(host.path("."), &place).unwrap();
     let cache = host.path("cache");
     let call = Call::of(command.env("XDG_CACHE_HOME", &cache));
     std::fs::remove_file(&place).unwrap();
-    let bind = call.binds().into_iter().find(|bind| bind.contains(":/.condense-mpi:ro"));
-    assert!(bind.unwrap().starts_with(cache.to_str().unwrap()), "{bind:?}");
+    let bind = call
+        .binds()
+        .into_iter()
+        .find(|bind| bind.contains(":/.condense-mpi:ro"));
+    assert!(
+        bind.unwrap().starts_with(cache.to_str().unwrap()),
+        "{bind:?}"
+    );
 }
