@@ -25,6 +25,7 @@ mod generations;
 mod gpu_bases;
 mod harness;
 mod help;
+mod host_mpi;
 mod hostile_packages;
 mod house;
 mod image;

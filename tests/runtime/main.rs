@@ -24,6 +24,7 @@ mod interruption;
 mod kernel;
 mod locks;
 mod modules;
+mod mpi_host;
 mod picture;
 mod pip;
 mod pip_containerize;

@@ -7,9 +7,6 @@ pub const CONDENSE_NO_USER_SITE: &str = "CONDENSE_NO_USER_SITE";
 /// MPI with which programs start whose image needs one: `host`, the newest fitting library of the
 /// node, or `image`; default: what `--mpi` said at the build.
 pub const CONDENSE_MPI: &str = "CONDENSE_MPI";
-/// MPI library of the host for CONDENSE_MPI=host, instead of the newest one where the site keeps
-/// them.
-pub const CONDENSE_MPI_LIBRARY: &str = "CONDENSE_MPI_LIBRARY";
 /// Number of the job, in which `condense doctor --mpi` starts ranks with srun (Slurm).
 pub const SLURM_JOB_ID: &str = "SLURM_JOB_ID";
 /// Number of the job's nodes, on two of which `condense doctor --mpi` starts ranks (Slurm).

@@ -43,10 +43,9 @@ pub(super) struct Arguments {
         long,
         value_name = "NAME|DIR|SIF",
         num_args = 0..=1,
-        default_missing_value = "",
         conflicts_with = "offline"
     )]
-    mpi: Option<PathBuf>,
+    mpi: Option<Option<PathBuf>>,
     #[command(flatten)]
     site: SiteArguments,
     #[command(flatten)]
@@ -63,7 +62,7 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
     let env_vars = context.env_vars;
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     if let Some(subject) = &arguments.mpi {
-        let subject = Some(subject.as_path()).filter(|path| !path.as_os_str().is_empty());
+        let subject = subject.as_deref();
         return mpi::examine(subject, &site, arguments.output.is_json(), context);
     }
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
