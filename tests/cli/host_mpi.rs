@@ -1,6 +1,6 @@
-//! `--mpi host` of the builders, of modules and of `condense run`, and `condense doctor --mpi`, with
-//! a fake runtime and libraries that are compiled here. Test comments begin with the number of the
-//! statement that a test shows.
+//! `--mpi host` of the builders, of modules and of `condense run`, and `condense doctor --mpi`,
+//! with a fake runtime and libraries that are compiled here. Test comments begin with the number of
+//! the statement that a test shows.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,6 +13,8 @@ use crate::harness::{CommandOutput, Run, TestEnv};
 const RUNTIME: &str = "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5; exit ;; esac\n\
      for word; do echo \"$word\"; done\necho \"path $SINGULARITYENV_LD_LIBRARY_PATH\"\nexit 7\n";
 
+/// Code of programs whose libraries are neither in the environment nor in the base.
+const MISSING: &str = "missing-library";
 /// Start of the value that the container gets.
 const IN_FRONT: &str = "path /.condense-mpi";
 
@@ -43,7 +45,8 @@ fn software(test: &TestEnv, name: &str, more: &[&str]) -> PathBuf {
     library
 }
 
-fn wrap(test: &TestEnv, words: &[&str]) -> CommandOutput {
+/// Wraps the directory; `allowed` is a finding that does not end the build.
+fn wrap(test: &TestEnv, words: &[&str], allowed: &str) -> CommandOutput {
     let all = [
         "wrap-install",
         "--prefix",
@@ -53,7 +56,7 @@ fn wrap(test: &TestEnv, words: &[&str]) -> CommandOutput {
         "software",
     ];
     let all = [&all[..], &["--base-image", "../base"], words].concat();
-    test.condense(&all).run()
+    test.condense(&all).env("CONDENSE_ALLOW", allowed).run()
 }
 
 /// Runs a command whose links are kept below the test's directory, so that nothing is left in /tmp.
@@ -85,13 +88,14 @@ fn wrappers_take_the_host_s_mpi() {
         }
     };
     let program = test.path("work/wrapped/bin/program");
-    for (words, default, is_host) in [
-        (&["--mpi", "host"][..], "mpi_from=host", true),
-        (&["--force"], "mpi_from=image", false),
+    // A library that the host brings is not missing.
+    for (words, allowed, default, is_host) in [
+        (&["--mpi", "host"][..], "", "mpi_from=host", true),
+        (&["--force"], MISSING, "mpi_from=image", false),
     ] {
         // The fake runtime runs nothing, so that the start at the end of a build fails with it.
         fs_err::remove_file(test.path("programs/apptainer")).unwrap();
-        wrap(&test, words).succeeded();
+        wrap(&test, words, allowed).succeeded();
         test.fake_program("apptainer", RUNTIME);
         settings(&[default, "mpi_needs=libmpi.so.12", "GLIBC_2.36"]);
         for (variable, expected) in [("", is_host), ("host", true), ("image", false)] {
@@ -138,12 +142,12 @@ fn what_the_host_cannot_replace_is_refused() {
             fs_err::create_dir_all(copy.parent().unwrap()).unwrap();
             fs_err::copy(library, copy).unwrap();
         }
-        let said = wrap(&test, &["--mpi", "host"]);
+        let said = wrap(&test, &["--mpi", "host"], MISSING);
         assert_eq!(said.status, 1, "{said:?}");
         assert!(said.text().contains(words), "{said:?}");
         assert!(!test.path("work/wrapped").exists());
         // Without the option the same is built.
-        wrap(&test, &[]).succeeded();
+        wrap(&test, &[], MISSING).succeeded();
     };
     refused(
         "libmpi.so.40",

@@ -1,6 +1,6 @@
-//! Tests of programs that start with the host's MPI, with two real MPICHs: Debian's is in the image,
-//! and that of PyPI's wheel is the host's, at a path like Cray's. Test comments begin with the
-//! number of the statement that a test shows.
+//! Tests of programs that start with the host's MPI, with two real MPICHs: Debian's is in the
+//! image, and that of PyPI's wheel is the host's, at a path like Cray's. Test comments begin with
+//! the number of the statement that a test shows.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,8 +33,8 @@ int main(int count, char **words) {
 /// Directory of the host's libraries below that of a test.
 const CRAY: &str = "opt/cray/pe/mpich/8.1.29/ofi/gnu/12.3/lib-abi-mpich";
 
-/// Makes `software/bin/sum` and, in `software/lib`, Debian's MPICH with the libraries that it needs,
-/// and the host's MPICH. Returns the catalogue that says where the latter is.
+/// Makes `software/bin/sum` and, in `software/lib`, Debian's MPICH with the libraries that it
+/// needs, and the host's MPICH. Returns the catalogue that says where the latter is.
 fn prepared(test: &TestDir) -> PathBuf {
     for dir in ["software", "software/bin", "software/lib"] {
         test.make_dir(dir);

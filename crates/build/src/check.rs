@@ -16,7 +16,7 @@ use condense_check::{
     RuntimeContext, Severity, Verdict,
 };
 use condense_image::Reader;
-use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
+use condense_installation::{HostView, InterpreterOrigin, MpiSource, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use crate::{generation::IMAGE, plan::Checks, report::Report};
@@ -341,7 +341,10 @@ impl CheckContext<'_> {
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
         let started = std::time::Instant::now();
-        let around = self.base_context()?.showing(shown);
+        let mut around = self.base_context()?.showing(shown);
+        if self.rules.mpi.source == Some(MpiSource::Host) {
+            around.bound.extend(crate::host_mpi::of_host());
+        }
         let of_base = self.of_base(&around);
         let mut findings = condense_check::check_environment(
             inventory,

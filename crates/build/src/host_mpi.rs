@@ -105,6 +105,14 @@ pub(crate) fn of_base(facts: &BaseFacts, view: HostView) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Returns the paths in the container of the libraries that the host brings.
+pub(crate) fn of_host() -> impl Iterator<Item = PathBuf> {
+    let names = ["mpi", "mpich", "mpifort", "mpichfort", "mpicxx", "mpichcxx"];
+    names
+        .into_iter()
+        .map(|name| format!("/.condense-mpi/lib{name}.so.12").into())
+}
+
 /// Returns what the programs of an image need after an update that has added programs.
 pub(crate) fn joined(before: Option<&HostMpi>, added: Option<&MpiUse>) -> Option<MpiUse> {
     let Some(before) = before else {

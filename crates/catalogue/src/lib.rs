@@ -9,6 +9,7 @@ mod known;
 mod module_rules;
 mod mpi_rules;
 mod name;
+mod names;
 mod rules;
 mod site;
 
@@ -18,5 +19,6 @@ pub use keys::{is_default, is_of_site, site_keys, yes_or_no};
 pub use module_rules::ModuleRules;
 pub use mpi_rules::MpiRules;
 pub use name::ImageName;
+pub use names::Names;
 pub use rules::{BaseView, SiteRules};
-pub use site::{Machine, Names, Site, expand};
+pub use site::{Machine, Site, expand};

@@ -30,8 +30,8 @@ cd \"$3\" 2>/dev/null || :
 . \"$1\"";
 
 impl Wrap<'_> {
-    /// Packs the directory, if one is wrapped, and finds the MPI that its programs need. The user's directory is only read: scripts get a
-    /// copy of it.
+    /// Packs the directory, if one is wrapped, and finds the MPI that its programs need. The user's
+    /// directory is only read: scripts get a copy of it.
     ///
     /// # Errors
     /// Returns an error if a script fails, if a finding is not allowed, or if a file cannot be read

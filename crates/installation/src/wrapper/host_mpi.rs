@@ -1,5 +1,5 @@
-//! Responsible for the settings by which programs start with the host's MPI in place of the image's.
-//! The image's part is known when it is built; the host's is found where a program starts.
+//! Responsible for the settings by which programs start with the host's MPI in place of the
+//! image's. The image's part is known when it is built; the host's is found where a program starts.
 
 use std::path::PathBuf;
 use std::process::Command;

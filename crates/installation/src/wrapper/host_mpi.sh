@@ -53,7 +53,6 @@ mpi_look() {
   while [ "$mpi_number_of_dir" -lt 100 ]; do
     mpi_dir=$mpi_cache/$mpi_id.$mpi_number_of_dir
     if [ -r "$mpi_dir/settings" ]; then
-      # shellcheck source=/dev/null
       . "$mpi_dir/settings"
       [ "$mpi_key" = "$mpi_wanted" ] && eval "[ \"\$(mpi_stat $mpi_files)\" = \"\$mpi_stated\" ]" && return 0
       mpi_number_of_dir=$((mpi_number_of_dir + 1))

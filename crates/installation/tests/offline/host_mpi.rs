@@ -157,7 +157,7 @@ fn the_newest_mpi_of_the_host_comes_first() {
             );
             assert!(!call.binds().iter().any(|bind| bind.contains("no-socket")));
         }
-        // A newer library is taken as soon as it is there, and a start without it takes the old one.
+        // A newer library is taken as soon as it is there, and the old one when it is gone.
         host.mpi("mpich/8.1.100/lib/libmpi.so.12");
         let call = Call::of(&mut host.wrapper(&scene, shell));
         let newer = host.path("mpich/8.1.100/lib/libmpi.so.12");

@@ -149,7 +149,7 @@ def main():
             found["socket_seconds"] = through_sockets(ranks)
         except OSError as error:
             found["socket_error"] = str(error)
-    sys.stdout.write("\ncondense-mpi: %s\n" % json.dumps(found))
+    sys.stdout.write("\ncondense-mpi: " + json.dumps(found) + "\n")
     sys.stdout.flush()
     mpi.MPI_Finalize()
 
