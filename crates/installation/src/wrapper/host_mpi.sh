@@ -64,11 +64,12 @@ mpi_look() {
   done
   die "$mpi_cache has 100 directories for this image: remove it"
 }
-mpi_stat() { PATH=$PATH:/usr/bin:/bin; LC_ALL=C stat -L -c '%n %s %Y %i' -- "$@" 2>/dev/null; }
-# Prints a word for the shell.
-mpi_word() {
+# Replaces the process, so it is for $(…) only.
+mpi_stat() { PATH=$PATH:/usr/bin:/bin; exec stat -L -c '%n %s %Y %i' -- "$@" 2>/dev/null; }
+# Returns in mpi_quoted a word for the shell.
+mpi_quote() {
   case $1 in *\'*) die "a path of the host's MPI has a quotation mark: $1" ;; esac
-  printf "'%s'" "$1"
+  mpi_quoted="'$1'"
 }
 # Returns in mpi_beside the path of the host's library of this name beside the one that was chosen.
 # Debian's names of MPICH are older than those of the common ABI.
@@ -198,7 +199,8 @@ mpi_make() {
     mpi_names=$mpi_names$mpi_library' '
     mpi_real=$(readlink -f -- "$mpi_path") || die "cannot read the link $mpi_path"
     case $mpi_real in *[:,]*) die "a container cannot show a path with ':' or ',': $mpi_real; $mpi_advice" ;; esac
-    mpi_files="$mpi_files $(mpi_word "$mpi_path")"
+    mpi_quote "$mpi_path"
+    mpi_files="$mpi_files $mpi_quoted"
     case $mpi_dirs in
       *"$nl${mpi_real%/*}="*) mpi_at=${mpi_dirs##*"$nl${mpi_real%/*}="} mpi_at=${mpi_at%%"$nl"*} ;;
       *)
@@ -214,11 +216,13 @@ $mpi_lines
 EOF
   [ "$mpi_count" -gt 0 ] || exit 125
   eval "mpi_stated=\$(mpi_stat $mpi_files)"
+  mpi_below=,$mpi_dir:$mpi_place:ro$mpi_below
   {
-    printf 'mpi_file=%s mpi_said=%s\n' "$(mpi_word "$mpi_file")" "$(mpi_word "$mpi_said")"
-    printf 'mpi_key=%s\n' "$(mpi_word "$mpi_wanted")"
-    printf 'mpi_binds=%s\n' "$(mpi_word ",$mpi_dir:$mpi_place:ro$mpi_below")"
-    printf 'mpi_stated=%s\n' "$(mpi_word "$mpi_stated")"
+    for mpi_one in mpi_file mpi_said mpi_wanted mpi_stated mpi_below; do
+      eval "mpi_quote \"\$$mpi_one\""
+      case $mpi_one in mpi_wanted) mpi_one=mpi_key ;; mpi_below) mpi_one=mpi_binds ;; esac
+      printf '%s=%s\n' "$mpi_one" "$mpi_quoted"
+    done
     printf 'mpi_files="%s"\n' "$mpi_files"
   } >"$mpi_temporary/settings" || exit 125
   mv -T -- "$mpi_temporary" "$mpi_dir" 2>/dev/null || :
