@@ -159,6 +159,11 @@ fn ranks_print_the_host_s_library() {
                 "{mpi}"
             );
         }
+        let words = ["/bin/sh", "-c", "echo $LD_LIBRARY_PATH"];
+        let mut command = installation.command(account, "_debug_exec", words);
+        let output = command.env("USER", user(&test)).run().succeeded();
+        let expected = format!("/.condense-mpi:{}/lib", installation.mount_point());
+        assert!(output.stdout.starts_with(&expected), "{output:?}");
         fs_err::rename(test.path("opt"), test.path("away")).unwrap();
         let mut command = installation.command(account, "sum", [] as [&str; 0]);
         let output = command.env("USER", user(&test)).run();

@@ -210,9 +210,8 @@ impl Launch {
             ]);
             text.push(HOST_PYTHON);
         }
-        if let Some(host_mpi) = &self.host_mpi {
-            text.push(host_mpi.render()?);
-        }
+        let host_mpi = self.host_mpi.as_ref().map(HostMpi::render);
+        text.push(host_mpi.transpose()?.unwrap_or_default());
         self.render_site_binds(&mut text)?;
         text.line("replay() {");
         text.line("  :");
