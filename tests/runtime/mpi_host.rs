@@ -24,7 +24,7 @@ int main(int count, char **words) {
   MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
   MPI_Get_library_version(text, &length);
   *strchr(text, '\n') = 0;
-  printf("rank %d of %d, sum %d: %s\n", rank - 1, size, sum, strrchr(text, ' ') + 1);
+  printf("rank %d of %d, sum %d: %s\n", rank - 1, size, sum, strpbrk(strrchr(text, ':'), "0123456789"));
   MPI_Finalize();
   return 0;
 }
@@ -83,6 +83,8 @@ fn wrap(test: &TestDir, catalogue: &Path, words: &[&str]) -> CommandOutput {
         ])
         .args(words)
         .arg("software")
+        // Findings would end the build before.
+        .env("CONDENSE_ALLOW", "missing-library,mpi-mixed")
         .env("CONDENSE_CATALOGUE", catalogue)
         .env("TMPDIR", test.scratch())
         .run()
@@ -142,14 +144,10 @@ fn ranks_print_the_host_s_library() {
         let base = ["--base-image", base.to_str().unwrap()];
         wrap(&test, &catalogue, &[&base[..], &["--mpi", "host"]].concat()).succeeded();
         let installation = test.installation();
-        let of_image = Command::new("mpichversion.mpich").run();
-        let of_image = of_image.stdout.lines().next().unwrap_or("4.0.2").to_owned();
-        let of_image = of_image.split_whitespace().last().unwrap().to_owned();
-        for (mpi, version) in [
-            ("", "5.0.2"),
-            ("host", "5.0.2"),
-            ("image", of_image.as_str()),
-        ] {
+        let said = Command::new("mpichversion").run().succeeded();
+        let of_image = said.stdout.lines().next().unwrap();
+        let of_image = of_image.split_whitespace().last().unwrap();
+        for (mpi, version) in [("", "5.0.2"), ("host", "5.0.2"), ("image", of_image)] {
             assert_eq!(
                 ranks(account, &test, &installation, mpi),
                 [
