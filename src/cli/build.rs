@@ -13,6 +13,7 @@ use condense_image::{BlockSize, Compression};
 use super::{
     base::choose_base,
     dry_run::DryRunArguments,
+    mpi::MpiArguments,
     network::NetworkArguments,
     run_settings::{self, run_settings},
     site::{SiteArguments, environment_path, other_names},
@@ -86,6 +87,8 @@ pub(super) struct BuildOptions {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    mpi: MpiArguments,
     #[command(flatten)]
     network: NetworkArguments,
     /// Texts that are given instead of files.
@@ -208,6 +211,7 @@ pub(super) fn plan(
         environ,
         wrapper_paths,
         no_user_site,
+        mpi,
         network,
         given,
     } = options;
@@ -239,6 +243,7 @@ pub(super) fn plan(
     let (mut settings, package_settings) =
         run_settings(&network, tmpdir, env_vars, &site, console)?;
     settings.rules.no_user_site = no_user_site;
+    settings.rules.mpi.source = mpi.source();
     let packages = match asked.packages {
         PackagesOption::Conda(conda) => Packages::Conda(conda),
         PackagesOption::Requirements(file, wish) => {

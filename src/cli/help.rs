@@ -47,6 +47,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "layout",
             "mask",
             "mount-point",
+            "mpi",
             "no-user-site",
         ],
     ),

@@ -15,6 +15,7 @@ mod dry_run;
 mod help;
 mod made;
 mod mistake;
+mod mpi;
 pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;

@@ -9,6 +9,7 @@ use condense_image::Compression;
 use super::{
     build::{clean, existing, given_text, uv_on_path},
     dry_run::DryRunArguments,
+    mpi::MpiArguments,
     network::NetworkArguments,
     run_settings::run_settings,
     site::SiteArguments,
@@ -53,6 +54,8 @@ pub(super) struct UpdateOptions {
     /// generations; CONDENSE_NO_USER_SITE=0 at a start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    mpi: MpiArguments,
     #[command(flatten)]
     network: NetworkArguments,
 }
@@ -118,6 +121,7 @@ pub(super) fn plan(
     )?;
     settings.rules.no_user_site = arguments.no_user_site;
     let submission = arguments.dry_run.submit.submission(&site, env_vars)?;
+    settings.rules.mpi.source = arguments.mpi.source();
     Ok(UpdatePlan {
         settings,
         packages,

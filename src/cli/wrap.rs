@@ -15,6 +15,7 @@ use super::{
     condense::Logging,
     dry_run::DryRunArguments,
     help,
+    mpi::MpiArguments,
     registries::{self, RegistryOptions},
     run_settings::{checks, compression, keeps_scratch, runtime, scratch_parent},
     site::{SiteArguments, other_names, site_path},
@@ -63,6 +64,8 @@ struct Common {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    mpi: MpiArguments,
     #[command(flatten)]
     dry_run: DryRunArguments,
 }
@@ -267,6 +270,8 @@ fn plan(
         env_vars,
     )?;
     let other_names = other_names(&site, env_vars)?;
+    let mut rules = rules(env_vars, &site);
+    rules.mpi.source = common.mpi.source();
     let settings = RunSettings {
         scratch_parent,
         keep_scratch: keeps_scratch(env_vars),
@@ -275,7 +280,7 @@ fn plan(
         build_env: asked.build_env.read(env_vars)?,
         rules: SiteRules {
             no_user_site: common.no_user_site,
-            ..rules(env_vars, &site)
+            ..rules
         },
         checks: checks(env_vars, &site)?,
     };

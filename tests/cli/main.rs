@@ -26,6 +26,7 @@ mod generations;
 mod gpu_bases;
 mod harness;
 mod help;
+mod host_mpi;
 mod hostile_packages;
 mod house;
 mod image;

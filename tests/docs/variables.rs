@@ -36,6 +36,14 @@ pub(crate) const WRAPPERS: &[(&[&str], &str)] = &[
         "The user's own Python packages in `~/.local` are not visible when set, except to `0`.",
     ),
     (
+        &["CONDENSE_MPI"],
+        "MPI of programs that need one: `host` or `image`.",
+    ),
+    (
+        &["CONDENSE_MPI_LIBRARY"],
+        "MPI library of the host for `CONDENSE_MPI=host`, instead of the newest one where the site keeps them.",
+    ),
+    (
         &["CW_KEEP_PYTHONPATH"],
         "PYTHONPATH of loaded modules is not removed when set (`pip-containerize`).",
     ),

@@ -25,6 +25,7 @@ mod jobs;
 mod kernel;
 mod locks;
 mod modules;
+mod mpi_host;
 mod picture;
 mod pip;
 mod pip_containerize;

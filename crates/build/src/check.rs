@@ -1,7 +1,7 @@
 //! Responsible for gathering the subject of a check (an environment file, an installation, an image
 //! or a directory) and the system around it, and for reporting the findings.
 
-mod base_context;
+pub(crate) mod base_context;
 mod host_python;
 
 use std::{
@@ -12,11 +12,11 @@ use std::{
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
-    CondaPackage, Finding, HostPython, Inventory, Machine, PipPackage, Request, RuntimeContext,
-    Severity, Verdict,
+    CondaPackage, Finding, HostPython, Inventory, Machine, MpiUse, PipPackage, Request,
+    RuntimeContext, Severity, Verdict,
 };
 use condense_image::Reader;
-use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
+use condense_installation::{HostView, InterpreterOrigin, MpiSource, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use crate::{generation::IMAGE, plan::Checks, report::Report};
@@ -341,7 +341,10 @@ impl CheckContext<'_> {
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
         let started = std::time::Instant::now();
-        let around = self.base_context()?.showing(shown);
+        let mut around = self.base_context()?.showing(shown);
+        if self.rules.mpi.source == Some(MpiSource::Host) {
+            around.bound.extend(crate::host_mpi::of_host());
+        }
         let of_base = self.of_base(&around);
         let mut findings = condense_check::check_environment(
             inventory,
@@ -379,8 +382,8 @@ impl CheckContext<'_> {
         report_findings(findings, self.checks, self.report)
     }
 
-    /// Checks a directory in scratch that is about to be packed. `shown` are directories of this
-    /// machine that its programs will see.
+    /// Checks a directory in scratch that is about to be packed, and returns the MPI that its
+    /// programs need. `shown` are directories of this machine that its programs will see.
     ///
     /// # Errors
     /// Returns an error if a finding is not allowed.
@@ -389,9 +392,20 @@ impl CheckContext<'_> {
         root: &Path,
         mount_point: &Path,
         shown: &[PathBuf],
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<MpiUse>> {
         let inventory = Inventory::from_dir(root, mount_point, Some(BUILD_DIR))?;
-        self.check_inventory(&inventory, shown)
+        self.check_inventory(&inventory, shown)?;
+        self.mpi_use(&inventory)
+    }
+
+    /// Finds the MPI that the programs of an environment need.
+    ///
+    /// # Errors
+    /// Returns an error if the base is damaged.
+    pub(super) fn mpi_use(&self, inventory: &Inventory) -> anyhow::Result<Option<MpiUse>> {
+        let around = self.base_context()?;
+        let of_base = crate::host_mpi::of_base(self.facts, self.view);
+        Ok(MpiUse::find(inventory, &around.runtime_context(), &of_base))
     }
 }
 

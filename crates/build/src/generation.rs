@@ -4,19 +4,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use condense_check::MpiUse;
 use condense_diagnostics::UserError;
 use condense_image::{Image, Tree};
 use condense_installation::{
-    Assembly, BaseRecord, Claim, FileRecord, FileRole, HostInterpreter, ImageRecord,
-    InstallationMode, InterpreterOrigin, Launch, Launcher, Placement, Program, Receipt, Shell,
-    Staged, UpdateState,
+    Assembly, BaseRecord, Claim, FileRecord, FileRole, HostInterpreter, HostMpi, HostView,
+    ImageRecord, InstallationMode, InterpreterOrigin, Launch, Launcher, Placement, Program,
+    Receipt, Shell, Staged, UpdateState,
 };
 use condense_prefix::{EnvironmentSpec, ImageKind, LockContents, PipPackage, Place, Recipe};
 use sha2::{Digest, Sha256};
 
 use crate::{
     build::Build,
-    container, inputs, launch,
+    container, host_mpi, inputs, launch,
     pack::{LAUNCHER, Packed, RUN_SCRIPTS},
     plan::{Generation, InstallationPlan},
     prefix::FinishedPrefix,
@@ -165,8 +166,21 @@ impl Build<'_> {
             extra_text: extra_text.map(str::to_owned),
             hand_written: None,
             no_user_site: rules.no_user_site,
+            host_mpi: self.host_mpi(made.mpi.as_ref())?,
             shell: shell_of(extra_text),
         })
+    }
+
+    /// Returns the settings of the host's MPI for an image with these MPI libraries.
+    ///
+    /// # Errors
+    /// Returns an error if the user wants the host's MPI and it cannot take the place of the
+    /// image's.
+    pub(crate) fn host_mpi(&self, found: Option<&MpiUse>) -> anyhow::Result<Option<HostMpi>> {
+        let base = &self.prepared.base;
+        let facts = (base.view == HostView::Base).then_some(&base.facts);
+        let rules = &self.settings().rules.mpi;
+        host_mpi::settings(found, facts, rules, self.report())
     }
 
     /// Returns the part of the receipt from which an update goes on.

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::bail;
+use condense_check::MpiUse;
 use condense_diagnostics::UserError;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
@@ -27,6 +28,8 @@ pub(crate) struct Installed {
 
 /// A prefix whose steps have run.
 pub(crate) struct FinishedPrefix {
+    /// MPI that its programs need.
+    pub(crate) mpi: Option<MpiUse>,
     pub(crate) place: Place,
     pub(crate) solution: Solution,
     /// The packages that were asked for, also by scripts that called `conda`.
@@ -112,9 +115,11 @@ impl Build<'_> {
         // removed together with scratch.
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
-        self.check_context()
-            .check_result(&place.root, &place.mount_point, &linked_dirs)?;
+        let mpi =
+            self.check_context()
+                .check_result(&place.root, &place.mount_point, &linked_dirs)?;
         Ok(FinishedPrefix {
+            mpi,
             place,
             solution,
             asked,

@@ -183,6 +183,8 @@ pub(super) fn start_once(
         .args(["/bin/sh", "-c", START, "sh"])
         .arg(python.unwrap_or(Path::new("")))
         .args(targets)
+        // The machine of a build need not have the MPI of the nodes.
+        .env(condense_env_vars::CONDENSE_MPI, "image")
         .stdin(Stdio::null())
         .output()
         .context("failed to start a wrapper")?;

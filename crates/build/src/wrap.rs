@@ -14,7 +14,8 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_installation::{Assembly, Claim, Program, Staged};
+use condense_check::{Inventory, MpiUse};
+use condense_installation::{Assembly, Claim, MpiSource, Program, Staged};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -47,6 +48,8 @@ struct Contents {
     base_env_vars: BTreeMap<String, String>,
     /// The packed directory, if it is one.
     packed: Option<Packed>,
+    /// MPI that the programs need.
+    mpi: Option<MpiUse>,
     /// SHA-256 digest of the base.
     base_digest: Option<String>,
 }
@@ -72,10 +75,17 @@ pub fn wrap(
         mount_point: mount_point.path(|| suffix(plan)),
     };
     wrap.check_packages()?;
+    let programs = wrap.find_programs()?;
+    let base_env_vars = wrap.probe()?;
+    let (packed, mpi) = match wrap.pack(&claim.image_path())? {
+        Some((packed, mpi)) => (Some(packed), mpi),
+        None => (None, wrap.mpi_of_base()?),
+    };
     let contents = Contents {
-        programs: wrap.find_programs()?,
-        base_env_vars: wrap.probe()?,
-        packed: wrap.pack(&claim.image_path())?,
+        programs,
+        base_env_vars,
+        packed,
+        mpi,
         base_digest: digest.wait()?,
     };
 
@@ -123,6 +133,18 @@ impl Wrap<'_> {
         }
     }
 
+    /// Finds the MPI of the container's programs. Those of its environments are read only if the
+    /// host's MPI is wanted, since there may be gigabytes of them.
+    fn mpi_of_base(&self) -> anyhow::Result<Option<MpiUse>> {
+        let context = self.prepared.check_context();
+        let wants_host = self.plan.settings.rules.mpi.source == Some(MpiSource::Host);
+        let inventory = match self.prepared.base.image.reader() {
+            Some(reader) if wants_host => Inventory::from_image(reader, Path::new("/"), true)?,
+            _ => Inventory::default(),
+        };
+        context.mpi_use(&inventory)
+    }
+
     /// Starts the runtime with a directory at the mount point, and reads the base's variables.
     fn probe(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let empty = self.prepared.scratch.path().join("empty");
@@ -137,7 +159,7 @@ impl Wrap<'_> {
     fn stage(&self, claim: Claim, contents: &Contents) -> anyhow::Result<Staged> {
         let base = &self.prepared.base;
         let image = contents.packed.as_ref().map(|packed| &packed.image);
-        let launch = self.launch(contents.base_env_vars.clone())?;
+        let launch = self.launch(contents)?;
         Ok(claim.stage(&Assembly {
             image: image.map(|image| image.path.as_path()),
             base: base.path(),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     conditional::{Conditional, RuleKind},
+    mpi_rules::MpiRules,
     name::numbers,
 };
 
@@ -24,6 +25,8 @@ pub struct SiteRules {
     pub variables: Vec<VariableRule>,
     /// Whether programs do not see the user's own Python packages in `~/.local`.
     pub no_user_site: bool,
+    /// The site's own MPI, and the user's wish for it.
+    pub mpi: MpiRules,
 }
 
 /// File or directory that a site makes visible: SRC or SRC:DST.
@@ -116,6 +119,7 @@ impl SiteRules {
             flags: launch.flags.iter().cloned().map(Into::into).collect(),
             variables: launch.variables.iter().map(variable).collect(),
             no_user_site: launch.no_user_site,
+            mpi: MpiRules::default().following(launch.host_mpi.as_ref()),
         })
     }
 
@@ -364,6 +368,7 @@ mod tests {
                 flags,
                 variables,
                 no_user_site: false,
+                mpi: MpiRules::default(),
             };
             let known = BaseView {
                 base: &base,

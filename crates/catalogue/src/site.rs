@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     keys::{FOLLOWED, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no},
     module_rules::ModuleRules,
+    mpi_rules::MpiRules,
+    names::Names,
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
 use condense_env_vars::EnvVars;
@@ -61,6 +63,9 @@ pub struct Site {
     /// Rules for scripts of jobs.
     #[serde(skip_serializing_if = "JobRules::is_empty")]
     pub job: JobRules,
+    /// Rules for the site's own MPI.
+    #[serde(skip_serializing_if = "MpiRules::is_empty")]
+    pub host_mpi: MpiRules,
     /// Path or name of the runtime's executable.
     pub singularity_executable_path: Option<String>,
     /// Names of the environment, and of the base and the image beside `bin`.
@@ -75,17 +80,6 @@ pub struct Site {
     /// Keys of the site's configuration in Tykky's format that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
-}
-
-/// Names that a configuration in Tykky's format may set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
-    /// Name of the environment, instead of `env1`.
-    pub environment: Option<String>,
-    /// Second name of the base image, besides `container.sif`.
-    pub container: Option<String>,
-    /// Second name of the image, besides `img.sqfs`.
-    pub image: Option<String>,
 }
 
 /// Values of a site in one layer of the catalogue.
@@ -112,6 +106,7 @@ pub(super) struct SiteEntry {
     environment: Option<Vec<VariableRule>>,
     module: Option<ModuleRules>,
     job: Option<JobRules>,
+    host_mpi: Option<MpiRules>,
 }
 
 /// Properties of a machine by which its site is detected.
@@ -175,6 +170,7 @@ impl SiteEntry {
                 bail!("`flags`: `{flag}` does not start with a hyphen");
             }
         }
+        self.host_mpi.iter().try_for_each(MpiRules::check)?;
         for codec in self.codecs.iter().flatten() {
             if codec.parse::<Compression>().is_err() {
                 bail!("`codecs`: `{codec}` is not zstd, gzip, lz4, xz or none");
@@ -237,6 +233,7 @@ impl SiteEntry {
         if let Some(job) = over.job {
             self.job.get_or_insert_default().override_with(job);
         }
+        take(&mut self.host_mpi, over.host_mpi);
     }
 
     /// Returns the number of words of the longest condition that holds.
@@ -274,6 +271,7 @@ impl SiteEntry {
             environment: self.environment.unwrap_or_default(),
             module: self.module.unwrap_or_default(),
             job: self.job.unwrap_or_default(),
+            host_mpi: self.host_mpi.unwrap_or_default(),
             singularity_executable_path: None,
             names: Names::default(),
             isolate: false,
@@ -416,6 +414,7 @@ impl Site {
             flags: self.runtime_flags(),
             variables: self.variables(),
             no_user_site: false,
+            mpi: self.host_mpi.clone(),
         }
     }
 

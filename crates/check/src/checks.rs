@@ -7,7 +7,7 @@ mod driver;
 mod gpu;
 mod image_below;
 mod libraries;
-mod mpi;
+pub(crate) mod mpi;
 mod origin;
 mod python;
 pub(crate) mod shadows;

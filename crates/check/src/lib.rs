@@ -31,6 +31,7 @@ mod finding;
 mod inventory;
 mod log;
 mod machine;
+mod mpi_use;
 mod packages;
 #[cfg(test)]
 mod testing;
@@ -44,4 +45,5 @@ pub use finding::{Finding, Verdict};
 pub use inventory::Inventory;
 pub use log::{JobFacts, JobLog, check_logs};
 pub use machine::{Gpu, Machine, Mpi};
+pub use mpi_use::MpiUse;
 pub use packages::{CondaPackage, PipPackage, Venv};

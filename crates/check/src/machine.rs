@@ -72,7 +72,14 @@ impl Mpi {
         let stem = stem.split('-').next().unwrap_or(stem);
         let known = matches!(
             stem,
-            "libmpi" | "libmpich" | "libmpicxx" | "libmpifort" | "libmpi_cxx" | "libmpi_mpifh"
+            "libmpi"
+                | "libmpich"
+                | "libmpicxx"
+                | "libmpichcxx"
+                | "libmpifort"
+                | "libmpichfort"
+                | "libmpi_cxx"
+                | "libmpi_mpifh"
         );
         let number = number.split('.').next().unwrap_or(number);
         match (known, number) {

@@ -4,6 +4,13 @@
 /// Programs do not see the user's own Python packages in `~/.local` when set, except to `0`. The
 /// value `0` shows them again for an installation that was built with `--no-user-site`.
 pub const CONDENSE_NO_USER_SITE: &str = "CONDENSE_NO_USER_SITE";
+/// MPI with which programs start whose image needs one: `host`, the newest fitting library of the
+/// node, or `image`; default: what `--mpi` said at the build.
+pub const CONDENSE_MPI: &str = "CONDENSE_MPI";
+/// Number of the job, in which `condense doctor --mpi` starts ranks with srun (Slurm).
+pub const SLURM_JOB_ID: &str = "SLURM_JOB_ID";
+/// Number of the job's nodes, on two of which `condense doctor --mpi` starts ranks (Slurm).
+pub const SLURM_JOB_NUM_NODES: &str = "SLURM_JOB_NUM_NODES";
 /// Directory of the user's own Python packages, which `condense check` compares with those of an
 /// environment (Python).
 pub const PYTHONUSERBASE: &str = "PYTHONUSERBASE";

@@ -33,7 +33,7 @@ name=${file##*/} prefix=${file%/*/*}
 
 # 2. The generation. common.sh is read once and names the generation, so an update that takes place
 #    while this file runs does no harm.
-OLD_PATH=$PATH explain='' before=''
+OLD_PATH=$PATH explain='' before='' mpi_from='' mpi_binds=''
 case "$name ${1-}" in
   '_debug_exec --explain' | '_debug_shell --explain') shift; explain=yes before=$(export -p) ;;
 esac
@@ -234,6 +234,11 @@ for d in /*; do
   show "$d" "$d"
 done
 site_binds
+case ${CONDENSE_MPI:-$mpi_from} in
+  host) [ -z "$mpi_from" ] || host_mpi ;;
+  image | '') ;;
+  *) die "CONDENSE_MPI is neither host nor image: $CONDENSE_MPI" ;;
+esac
 case $top/ in "$INSTALLATION_PATH"/*) masked=yes ;; *) masked='' ; need "$top" ;; esac
 [ -z "$venv" ] || need "$venv"
 case ${TMPDIR-} in *[:,]*) ;; /*/*) need "$TMPDIR" ;; esac
@@ -289,7 +294,7 @@ own=$real/self:$INSTALLATION_PATH:ro
 # A running program keeps seeing this generation through the installation's links, even if another
 # generation is published meanwhile.
 [ "$masked" ] || [ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
-binds=$files$binds$users$behind$others,$own$late
+binds=$files$binds$users$behind$others,$own$late$mpi_binds
 
 # 6. argv[0], and therefore sys.executable, is a path that is valid on the host and in the
 #    container: the path of the wrapper, or of the link to the wrapper in a venv on top of the
@@ -351,6 +356,7 @@ case ":$in_PATH:" in *":$bin_dir:"*) ;; *) in_PATH=$bin_dir${in_PATH:+:$in_PATH}
 [ -z "$venv" ] || case ":$in_PATH:" in *":${prog%/*}:"*) ;; *) in_PATH=${prog%/*}:$in_PATH ;; esac
 inside PATH "$in_PATH" "$users_path"
 [ -z "$in_LD_LIBRARY_PATH" ] || inside LD_LIBRARY_PATH "$in_LD_LIBRARY_PATH" "$users_ld"
+[ -z "$mpi_binds" ] || mpi_library_path
 # The helpers of the runtime (squashfuse …) must not be wrappers of an environment.
 PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 

@@ -135,6 +135,7 @@ mod tests {
             hand_written: None,
             shell: Shell::Bash,
             no_user_site: true,
+            host_mpi: None,
         }
     }
 

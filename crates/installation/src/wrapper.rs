@@ -15,12 +15,14 @@ use crate::quote::quote;
 use crate::user_hooks;
 
 mod activation;
+mod host_mpi;
 mod launcher;
 mod site;
 
 use condense_activation::ActivationStep;
 
 pub use activation::conda_activation;
+pub use host_mpi::{HostMpi, MpiSource};
 pub use launcher::Launcher;
 pub use site::{SiteVariable, device_of_flag, render_site_settings};
 
@@ -82,6 +84,9 @@ pub struct Launch {
     /// Whether programs do not see the user's own Python packages in `~/.local`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_user_site: bool,
+    /// Settings of the host's MPI, if the image has programs that need an MPI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_mpi: Option<HostMpi>,
 }
 
 /// Interpreter of the host that an environment needs. A receipt stores it as a pair of path and
@@ -205,6 +210,8 @@ impl Launch {
             ]);
             text.push(HOST_PYTHON);
         }
+        let host_mpi = self.host_mpi.as_ref().map(HostMpi::render);
+        text.push(host_mpi.transpose()?.unwrap_or_default());
         self.render_site_binds(&mut text)?;
         text.line("replay() {");
         text.line("  :");

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use condense_installation::{SiteVariable, quote, render_site_settings};
+use condense_installation::{HostMpi, SiteVariable, quote, render_site_settings};
 use condense_publish::{Existing, Staging, sync_tree};
 
 use crate::{
@@ -20,6 +20,7 @@ const START: &str = include_str!("text/start.sh");
 const SHARE: &str = "share/condense";
 const SETTINGS: &str = "settings.sh";
 const PACKAGES: &str = "packages.json";
+const HOST_MPI: &str = "host-mpi.sh";
 /// Target of the links in `bin`.
 const TARGET: &str = "../share/condense/start";
 /// Start of the name of the file that shows a container to be one of this module.
@@ -48,6 +49,8 @@ pub struct RootFiles<'a> {
     pub flags: &'a [String],
     /// Names in `bin`.
     pub commands: &'a [String],
+    /// Settings of the host's MPI, if the image needs an MPI.
+    pub host_mpi: Option<&'a HostMpi>,
     /// Python packages of the image.
     pub packages: &'a [Distribution],
     /// Virtual environment in `/user-software`.
@@ -145,6 +148,10 @@ fn fill(dir: &Path, files: &RootFiles) -> Result<()> {
     write_run_scripts(&runscripts)?;
     let packages = serde_json::to_vec(files.packages).expect("names and versions are texts");
     condense_publish::write(&share.join(PACKAGES), &packages)?;
+    if let Some(host_mpi) = files.host_mpi {
+        let text = host_mpi.render()?;
+        condense_publish::write(&share.join(HOST_MPI), text.as_bytes())?;
+    }
     condense_publish::write(&share.join(SETTINGS), settings(files)?.as_bytes())?;
     let start = share.join("start");
     condense_publish::write(&start, START.as_bytes())?;
@@ -219,6 +226,11 @@ fn settings(files: &RootFiles) -> Result<String> {
     text.push_str("case ${1-} in\n'')\n");
     let runtime = files.runtime.map_or("''".to_owned(), path);
     let shell = if files.has_bash { "bash" } else { "sh" };
+    let mpi_from = match files.host_mpi {
+        Some(host_mpi) if host_mpi.is_default => "host",
+        Some(_) => "image",
+        None => "''",
+    };
     for (name, value) in [
         ("module", word(&files.module.to_string())),
         ("suffix", word(&files.module.suffix())),
@@ -228,6 +240,7 @@ fn settings(files: &RootFiles) -> Result<String> {
         ("inside_path", word(&container.path.join(":"))),
         ("shell", shell.to_owned()),
         ("runtime", runtime),
+        ("mpi_from", mpi_from.to_owned()),
         ("condense", path(files.condense)),
     ] {
         text.push_str(&format!("  {name}={value}\n"));

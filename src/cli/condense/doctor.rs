@@ -1,5 +1,7 @@
 //! Responsible for the verb `condense doctor`, and for printing the facts of a machine.
 
+mod mpi;
+
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -35,6 +37,15 @@ pub(super) struct Arguments {
     /// Do not ask channels, PyPI and registries
     #[arg(long)]
     offline: bool,
+    /// Start two MPI ranks, as jobs do, and measure what they send to each other: in an
+    /// installation or a .sif, or with the host's Python and MPI
+    #[arg(
+        long,
+        value_name = "NAME|DIR|SIF",
+        num_args = 0..=1,
+        conflicts_with = "offline"
+    )]
+    mpi: Option<Option<PathBuf>>,
     #[command(flatten)]
     site: SiteArguments,
     #[command(flatten)]
@@ -50,6 +61,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
 fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
+    if let Some(subject) = &arguments.mpi {
+        let subject = subject.as_deref();
+        return mpi::examine(subject, &site, arguments.output.is_json(), context);
+    }
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     let examined = Examined {
         runtime: run_settings::runtime(env_vars, &site),

@@ -17,7 +17,7 @@ use condense_modules::{Error, Language, ModuleFile, ModuleName, Record, Root, Ro
 use serde_json::json;
 
 use super::Context;
-use crate::cli::site::SiteArguments;
+use crate::cli::{mpi::MpiArguments, site::SiteArguments};
 use source::Wishes;
 pub(super) use source::{Source, has_python};
 
@@ -57,6 +57,8 @@ pub(super) struct Arguments {
     /// Program of the image that becomes a command; may be given several times
     #[arg(short, long, value_name = "NAME")]
     wrapper: Vec<String>,
+    #[command(flatten)]
+    mpi: MpiArguments,
     /// Copy the image into CONTAINERROOT; otherwise the module refers to where it lies
     #[arg(long)]
     copy: bool,
@@ -114,6 +116,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         root: &places.root,
         wrappers: &arguments.wrapper,
         copies: arguments.copy,
+        mpi: arguments.mpi.source(),
     };
     let prepared = source.prepare(&wishes, &site, context)?;
     let texts = texts(arguments.format, &prepared.file)?;
@@ -140,6 +143,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             container: &container.settings,
             variables: &container.variables,
             flags: &container.flags,
+            host_mpi: container.host_mpi.as_ref(),
             commands: &prepared.file.commands,
             packages: &container.packages,
             venv: container.venv.as_ref(),

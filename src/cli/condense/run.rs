@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    hash::{DefaultHasher, Hash, Hasher},
     os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -15,10 +16,13 @@ use condense_build::contents::{Subject, SubjectKind};
 use condense_catalogue::{BaseView, Site};
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
-use condense_installation::{Bind, Runtime, device_of_flag};
+use condense_installation::{Bind, HostMpi, MpiSource, Runtime, device_of_flag};
 
 use super::{Context, subject};
-use crate::cli::{build::rules, build_env::host_files, run_settings::runtime, site::SiteArguments};
+use crate::cli::{
+    build::rules, build_env::host_files, mpi::MpiArguments, run_settings::runtime,
+    site::SiteArguments,
+};
 
 /// Wrapper that runs any program of the container.
 const ANY_PROGRAM: &str = "_debug_exec";
@@ -28,6 +32,8 @@ const ANY_PROGRAM: &str = "_debug_exec";
 pub(super) struct Arguments {
     #[command(flatten)]
     site: SiteArguments,
+    #[command(flatten)]
+    mpi: MpiArguments,
     /// Installation: a name in TYKKY_PATH or a directory, with `@N` for generation N; or a .sif
     #[arg(value_name = "NAME|DIR|SIF")]
     subject: PathBuf,
@@ -46,7 +52,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let subject = subject::open(&arguments.subject, context.env_vars)?;
     let mut command = match (subject.kind(), subject.dir()) {
         (SubjectKind::Installation, Some(_)) => through_wrapper(&subject, arguments)?,
-        (SubjectKind::Sif, _) => through_runtime(&subject, arguments, context)?,
+        (SubjectKind::Sif, _) => {
+            let (_, site) = arguments.site.load(context.env_vars, context.console)?;
+            let command = through_runtime(&subject, arguments, &site, context)?;
+            match wanted_mpi(arguments.mpi, context.env_vars)? {
+                Some(MpiSource::Host) => with_host_mpi(&command, &subject, &site, context)?,
+                _ => command,
+            }
+        }
         _ => bail!(UserError::new(
             format!("nothing can be started in `{}`", subject.path().display()),
             "give an installation or a .sif",
@@ -63,6 +76,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 /// program of the container.
 fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Command> {
     let bin = bin_dir(subject).context("an installation has a directory")?;
+    let with_mpi = |mut command: Command| {
+        if let Some(source) = arguments.mpi.source() {
+            let word = match source {
+                MpiSource::Host => "host",
+                MpiSource::Image => "image",
+            };
+            command.env(env_vars::CONDENSE_MPI, word);
+        }
+        command
+    };
     let dir = bin.parent().unwrap_or(&bin);
     let (program, rest) = arguments
         .command
@@ -73,7 +96,7 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
     if is_name && wrapper.is_file() {
         let mut command = Command::new(wrapper);
         command.args(rest);
-        return Ok(command);
+        return Ok(with_mpi(command));
     }
     let any = bin.join(ANY_PROGRAM);
     if !any.is_file() {
@@ -84,7 +107,66 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
     }
     let mut command = Command::new(any);
     command.args(&arguments.command);
-    Ok(command)
+    Ok(with_mpi(command))
+}
+
+/// Returns the MPI that the option or the variable asks for.
+fn wanted_mpi(option: MpiArguments, env_vars: &EnvVars) -> anyhow::Result<Option<MpiSource>> {
+    if let Some(source) = option.source() {
+        return Ok(Some(source));
+    }
+    match env_vars.get(env_vars::CONDENSE_MPI) {
+        None | Some("") => Ok(None),
+        Some("host") => Ok(Some(MpiSource::Host)),
+        Some("image") => Ok(Some(MpiSource::Image)),
+        Some(other) => bail!(UserError::new(
+            format!("CONDENSE_MPI is neither `host` nor `image`: `{other}`"),
+            "unset it, or give one of them",
+        )),
+    }
+}
+
+/// Returns the command with the host's MPI in front of the image's. The programs of the image are
+/// looked at once: the result is kept until the image or the site's rules change.
+fn with_host_mpi(
+    command: &Command,
+    subject: &Subject,
+    site: &Site,
+    context: &Context,
+) -> anyhow::Result<Command> {
+    let env_vars = context.env_vars;
+    let image = subject.path();
+    let mut rules = rules(env_vars, site).mpi;
+    rules.source = Some(MpiSource::Host);
+    let metadata = fs_err::metadata(image)?;
+    let mut key = DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut key);
+    (
+        fs_err::canonicalize(image)?,
+        metadata.len(),
+        metadata.modified()?,
+    )
+        .hash(&mut key);
+    format!("{rules:?}").hash(&mut key);
+    let name = format!("{:016x}.json", key.finish());
+    let kept = env_vars.own_cache_dir().join("host-mpi").join(name);
+    let text = condense_input::read_to_string(&kept, condense_input::TEXT_MOST).ok();
+    let known = text.and_then(|text| serde_json::from_str::<HostMpi>(&text).ok());
+    let host_mpi = match known {
+        Some(known) => known,
+        None => {
+            let found = condense_build::host_mpi_of(image, &rules, context.report)?;
+            let found = found.context("the image needs an MPI")?;
+            // Without a cache, each start looks at the image.
+            if let (Some(dir), Ok(text)) = (kept.parent(), serde_json::to_vec(&found))
+                && fs_err::create_dir_all(dir).is_ok()
+            {
+                let _ = condense_publish::write(&kept, &text);
+            }
+            found
+        }
+    };
+    Ok(host_mpi.command(command)?)
 }
 
 /// Returns the directory of an installation's wrappers. The visible generation has the path that
@@ -114,15 +196,15 @@ fn flags(subject: &Subject, site: &Site, env_vars: &EnvVars) -> anyhow::Result<V
 fn through_runtime(
     subject: &Subject,
     arguments: &Arguments,
+    site: &Site,
     context: &Context,
 ) -> anyhow::Result<Command> {
     let env_vars = context.env_vars;
-    let (_, site) = arguments.site.load(env_vars, context.console)?;
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
-    let runtime = Runtime::find(runtime(env_vars, &site).as_deref(), search_path.as_ref())?;
+    let runtime = Runtime::find(runtime(env_vars, site).as_deref(), search_path.as_ref())?;
     let mut command = Command::new(runtime.program());
     command.args(["-s", "exec"]);
-    command.args(flags(subject, &site, env_vars)?);
+    command.args(flags(subject, site, env_vars)?);
     for (name, path) in host_files(env_vars) {
         let is_seen = ["/dev", "/proc", "/sys", "/tmp", "/var/tmp"]
             .iter()

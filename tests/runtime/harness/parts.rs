@@ -220,6 +220,13 @@ impl TestParts {
         dir
     }
 
+    /// Returns the directory of another MPICH than Debian's, as a wheel brings it.
+    pub(crate) fn other_mpich(&self) -> PathBuf {
+        let dir = self.source.join("mpi/wheel");
+        need(dir.exists(), "the part `mpi/wheel` is missing");
+        dir
+    }
+
     /// Returns the root of the tree with torch and its libraries, for the machine's Python.
     pub(crate) fn torch(&self) -> PathBuf {
         let dir = self.source.join("torch");

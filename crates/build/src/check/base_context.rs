@@ -19,7 +19,7 @@ const LIBRARY_LEN_MAX: u64 = 256 << 20;
 
 /// A base or the host, and its facts.
 #[derive(Debug)]
-pub(super) struct BaseContext {
+pub(crate) struct BaseContext {
     files: Option<Files>,
     facts: Option<BaseFacts>,
     moving: Option<String>,
@@ -96,7 +96,7 @@ impl BaseContext {
     }
 
     /// Returns the context of a base whose facts are known.
-    pub(super) fn new(base: Arc<BaseImage>, facts: BaseFacts) -> anyhow::Result<Self> {
+    pub(crate) fn new(base: Arc<BaseImage>, facts: BaseFacts) -> anyhow::Result<Self> {
         let directories = base.library_directories()?;
         let images = codec_of_base(&base).into_iter().collect();
         Ok(Self {
@@ -150,7 +150,7 @@ impl BaseContext {
     }
 
     /// Returns the context as the checks read it.
-    pub(super) fn runtime_context(&self) -> RuntimeContext<'_> {
+    pub(crate) fn runtime_context(&self) -> RuntimeContext<'_> {
         let Some(facts) = &self.facts else {
             return RuntimeContext {
                 mutable_name: self.moving.clone(),

@@ -129,8 +129,11 @@ impl UpdatePlan {
         names.sort();
         names.dedup();
         let wants_no_user_site = settings.rules.no_user_site;
-        settings.rules = SiteRules::of_launch(remembered.launch.as_deref());
+        let launch = remembered.launch.as_deref();
+        let mpi = std::mem::take(&mut settings.rules.mpi);
+        settings.rules = SiteRules::of_launch(launch);
         settings.rules.no_user_site |= wants_no_user_site;
+        settings.rules.mpi = mpi.following(launch.and_then(|launch| launch.host_mpi.as_ref()));
         settings
     }
 }

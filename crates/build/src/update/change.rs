@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use condense_check::MpiUse;
 use condense_image::{Donor, PackOptions, Reader};
 use condense_installation::{Launch, Program};
 use condense_prefix::{
@@ -14,6 +15,7 @@ use crate::{
     build::Build,
     compression::{GzipReason, ImageCompression},
     generation::shell_of,
+    host_mpi,
     pack::{Packed, repack_options},
     plan::{Generation, UpdatePlan},
     recipe::base_name,
@@ -220,9 +222,21 @@ impl Update<'_> {
     }
 
     /// Returns the settings of the wrappers before, with the changes of this update.
-    pub(super) fn launch_again(&self, before: &Launch) -> Launch {
+    /// `mpi` are the MPI libraries that added programs need.
+    ///
+    /// # Errors
+    /// Returns an error if the user wants the host's MPI and it cannot take the place of the
+    /// image's.
+    pub(super) fn launch_again(
+        &self,
+        before: &Launch,
+        mpi: Option<&MpiUse>,
+    ) -> anyhow::Result<Launch> {
         let extra_text = &self.generation.extra_text;
-        Launch {
+        let before_it = before.host_mpi.as_ref();
+        let mpi = host_mpi::joined(before_it, mpi);
+        Ok(Launch {
+            host_mpi: self.build.host_mpi(mpi.as_ref())?,
             runtime: match &self.build.prepared.runtime {
                 Some(runtime) => Some(runtime.program().to_owned()),
                 None => before.runtime.clone(),
@@ -231,6 +245,6 @@ impl Update<'_> {
             shell: shell_of(extra_text.as_deref()),
             no_user_site: self.build.settings().rules.no_user_site,
             ..before.clone()
-        }
+        })
     }
 }

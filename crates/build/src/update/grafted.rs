@@ -8,8 +8,9 @@ use std::{
 };
 
 use anyhow::Context;
-use condense_check::Inventory;
+use condense_check::{Inventory, MpiUse};
 use condense_image::{Donor, Existing, Mtime, Reader, Tree};
+use condense_installation::MpiSource;
 use condense_prefix::{
     BUILD_DIR, CondaFacts, Graft, GraftOptions, Grafted, PipPackage, Place, Solution,
 };
@@ -55,7 +56,7 @@ impl Update<'_> {
         };
         build.refuse_interrupted()?;
         let pip_packages = self.pip_packages(grafted.as_ref());
-        self.check_beside(&place, grafted.as_ref())?;
+        let mpi = self.check_beside(&place, grafted.as_ref())?;
         let donor = self.change.donor()?;
         let mut tree = donor.tree()?;
         if !has_conda(&tree, &place.environment) {
@@ -93,7 +94,7 @@ impl Update<'_> {
             pip_report: grafted.and_then(|grafted| grafted.pip_report),
             pip_packages,
             replaced_by_pip: remembered.replaced_by_pip.clone(),
-            launch: self.launch_again(launch),
+            launch: self.launch_again(launch, mpi.as_ref())?,
             programs,
             landmarks: before.landmarks()?,
         }))
@@ -112,19 +113,33 @@ impl Update<'_> {
     }
 
     /// Checks the new files among those that stay. The latter were checked when they were
-    /// installed.
-    fn check_beside(&self, place: &Place, grafted: Option<&Grafted>) -> anyhow::Result<()> {
+    /// installed. Returns the MPI that new programs need.
+    fn check_beside(
+        &self,
+        place: &Place,
+        grafted: Option<&Grafted>,
+    ) -> anyhow::Result<Option<MpiUse>> {
+        let before = Reader::open_raw(self.change.before.image_path())?;
+        let context = self.build.check_context();
+        let launch = self.change.before.receipt.update_state.launch.as_deref();
+        let is_known = launch.is_some_and(|launch| launch.host_mpi.is_some());
+        let wants_host = self.build.settings().rules.mpi.source == Some(MpiSource::Host);
+        let known = if wants_host && !is_known {
+            // Older versions have not recorded what the programs need.
+            context.mpi_use(&Inventory::from_image(&before, &place.mount_point, false)?)?
+        } else {
+            None
+        };
         let Some(grafted) = grafted else {
-            return Ok(());
+            return Ok(known);
         };
         let gone = grafted.removed.iter();
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
         let new = Inventory::from_dir(&place.root, &place.mount_point, Some(BUILD_DIR))?;
-        let both =
-            new.add_image_below(&Reader::open_raw(self.change.before.image_path())?, &gone)?;
-        self.build
-            .check_context()
-            .check_inventory(&both, &self.build.interpreter_tree())
+        let added = context.mpi_use(&new)?;
+        let both = new.add_image_below(&before, &gone)?;
+        context.check_inventory(&both, &self.build.interpreter_tree())?;
+        Ok(added.or(known))
     }
 
     /// Grafts the new files onto the tree of the old image.

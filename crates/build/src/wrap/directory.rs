@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_check::Inventory;
+use condense_check::{Inventory, MpiUse};
 use condense_diagnostics::UserError;
 use condense_image::{Mtime, Tree};
 use condense_prefix::{BUILD_DIR, StepRunner};
@@ -30,13 +30,13 @@ cd \"$3\" 2>/dev/null || :
 . \"$1\"";
 
 impl Wrap<'_> {
-    /// Packs the directory, if one is wrapped. The user's directory is only read: scripts get a
-    /// copy of it.
+    /// Packs the directory, if one is wrapped, and finds the MPI that its programs need. The user's
+    /// directory is only read: scripts get a copy of it.
     ///
     /// # Errors
     /// Returns an error if a script fails, if a finding is not allowed, or if a file cannot be read
     /// or written.
-    pub(super) fn pack(&self, image: &Path) -> anyhow::Result<Option<Packed>> {
+    pub(super) fn pack(&self, image: &Path) -> anyhow::Result<Option<(Packed, Option<MpiUse>)>> {
         let Wrapped::Directory { dir, mask } = &self.plan.input.what else {
             return Ok(None);
         };
@@ -48,9 +48,9 @@ impl Wrap<'_> {
             &copy
         };
         let inventory = Inventory::from_dir(root, &self.mount_point, Some(BUILD_DIR))?;
-        self.prepared
-            .check_context()
-            .check_inventory(&inventory, &[])?;
+        let context = self.prepared.check_context();
+        context.check_inventory(&inventory, &[])?;
+        let mpi = context.mpi_use(&inventory)?;
         let generation = &self.plan.output.generation;
         let mtime = generation.source_date_epoch.map_or(Mtime::Keep, Mtime::Set);
         let mut tree = Tree::scan(root, &scan_options(mtime))?;
@@ -64,7 +64,7 @@ impl Wrap<'_> {
         let options = observed(generation.pack_options(&compression), self.report());
         let image = condense_image::pack(&tree, image, &options)?;
         self.report().end(Phase::Pack);
-        Ok(Some(Packed { image, tree }))
+        Ok(Some((Packed { image, tree }, mpi)))
     }
 
     fn run_scripts(&self, dir: &Path, copy: &Path) -> anyhow::Result<()> {

@@ -1,16 +1,15 @@
 //! Responsible for the settings of the wrappers, and for the receipt.
 
-use std::collections::BTreeMap;
-
 use condense_activation::{ActivationStep, ValuePart};
 use condense_image::Image;
 use condense_installation::{
-    BaseRecord, InstallationMode, Launch, Placement, Receipt, UpdateState,
+    BaseRecord, HostView, InstallationMode, Launch, Placement, Receipt, UpdateState,
 };
 
-use super::Wrap;
+use super::{Contents, Wrap};
 use crate::{
     generation::{image_record, shell_of},
+    host_mpi,
     plan::Wrapped,
 };
 
@@ -23,7 +22,7 @@ impl Wrap<'_> {
     ///
     /// # Errors
     /// Returns an error if a rule of the site has no meaning for the base.
-    pub(super) fn launch(&self, base_env_vars: BTreeMap<String, String>) -> anyhow::Result<Launch> {
+    pub(super) fn launch(&self, contents: &Contents) -> anyhow::Result<Launch> {
         let (settings, base) = (&self.plan.settings, &self.prepared.base);
         let (has_image, inside) = match &self.plan.input.what {
             Wrapped::Container => (false, self.mount_point.clone()),
@@ -42,7 +41,7 @@ impl Wrap<'_> {
             binds: base.site_binds(settings)?,
             flags: settings.rules.flags_for(base.known())?,
             variables: settings.rules.variables_for(base.known())?,
-            base_env_vars,
+            base_env_vars: contents.base_env_vars.clone(),
             interpreter: None,
             activation: self.library_path(),
             launcher: None,
@@ -50,6 +49,12 @@ impl Wrap<'_> {
             extra_text: extra_text.clone(),
             hand_written: None,
             no_user_site: settings.rules.no_user_site,
+            host_mpi: host_mpi::settings(
+                contents.mpi.as_ref(),
+                (base.view == HostView::Base).then_some(&base.facts),
+                &settings.rules.mpi,
+                self.report(),
+            )?,
         })
     }
 

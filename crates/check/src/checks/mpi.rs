@@ -102,7 +102,7 @@ pub(super) fn has_users(inventory: &Inventory) -> bool {
 
 /// Lists the files among `elves` that need an MPI directly, each with the name of the library and
 /// its implementation.
-fn users_of<'a>(
+pub(crate) fn users_of<'a>(
     inventory: &Inventory,
     elves: &'a BTreeMap<PathBuf, Elf>,
 ) -> impl Iterator<Item = (&'a PathBuf, &'a Elf, &'a str, Mpi)> {
@@ -120,7 +120,7 @@ fn users_of<'a>(
 /// Finds files in one directory that have the same stem and are built for different MPIs. Their
 /// loader chooses the one that fits: the wheels of mpi4py have `MPI.mpich.….so` and
 /// `MPI.openmpi.….so`.
-pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
+pub(crate) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
     let mut groups: BTreeMap<(&Path, &str), Vec<(Mpi, &PathBuf)>> = BTreeMap::new();
     for (path, elf) in inventory.elves.iter().chain(&inventory.mpi_users_below) {
         let mpi = elf.needed.iter().find_map(|name| Mpi::from_library(name));

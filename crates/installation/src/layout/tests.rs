@@ -106,6 +106,7 @@ fn launch() -> Launch {
         hand_written: None,
         shell: Shell::Sh,
         no_user_site: false,
+        host_mpi: None,
     }
 }
 

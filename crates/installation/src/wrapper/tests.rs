@@ -73,6 +73,7 @@ fn example() -> Launch {
         hand_written: Some("export BY_HAND=1\n".to_owned()),
         shell: Shell::Sh,
         no_user_site: false,
+        host_mpi: None,
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod builds;
+mod host_mpi;
 mod host_python_and_files;
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -32,6 +32,7 @@ pub(crate) fn launch(
         hand_written: None,
         shell: Shell::Sh,
         no_user_site: false,
+        host_mpi: None,
     }
 }
 

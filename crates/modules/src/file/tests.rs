@@ -129,6 +129,7 @@ fn settings_are_shell_code() {
         module: &file.module,
         container,
         variables: &[],
+        host_mpi: None,
         flags: &["--rocm".to_owned(), "--cleanenv".to_owned()],
         commands: &file.commands,
         packages: &[],

@@ -141,8 +141,22 @@ while [ "$rest" ]; do
   esac
 done
 settings binds
+mpi_binds=''
+case ${CONDENSE_MPI:-$mpi_from} in
+  host)
+    if [ "$mpi_from" ]; then
+      view=base
+      # shellcheck source=/dev/null
+      . "$share/host-mpi.sh" || die "$share/host-mpi.sh is missing: write the module again"
+      host_mpi
+      mpi_library_path
+    fi
+    ;;
+  image | '') ;;
+  *) die "CONDENSE_MPI is neither host nor image: $CONDENSE_MPI" ;;
+esac
 case $root in *[:,]*) die "a container cannot show a path with ':' or ',': $root" ;; esac
-binds=$binds$users
+binds=$binds$users$mpi_binds
 [ ! -d "$root/runscripts" ] || binds=$binds,$root/runscripts:/runscripts
 packed=''
 if [ -f "$root/user-software.squashfs" ]; then

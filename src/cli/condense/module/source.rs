@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use condense_base::{BaseFacts, BaseImage, BaseKind};
 use condense_build::contents::{Contents, PackageKind, Subject, SubjectKind};
-use condense_catalogue::{BaseView, Catalogue, ImageName, Site};
+use condense_catalogue::{BaseView, Catalogue, ImageName, MpiRules, Site};
 use condense_diagnostics::{UserError, closest};
 use condense_env_vars as env_vars;
-use condense_installation::{Runtime, SiteVariable};
+use condense_installation::{HostMpi, MpiSource, Runtime, SiteVariable};
 use condense_modules::{
     ContainerModule, Distribution, ImageDir, ImageRecord, ModuleBind, ModuleFile, ModuleName,
     Named, Venv, wanted,
@@ -46,6 +46,7 @@ pub(super) struct Wishes<'a> {
     pub root: &'a Path,
     pub wrappers: &'a [String],
     pub copies: bool,
+    pub mpi: Option<MpiSource>,
 }
 
 /// Module that can be written.
@@ -60,6 +61,7 @@ pub(super) struct Container {
     pub settings: ContainerModule,
     pub variables: Vec<SiteVariable>,
     pub flags: Vec<String>,
+    pub host_mpi: Option<HostMpi>,
     pub packages: Vec<Distribution>,
     pub venv: Option<Venv>,
     pub has_bash: bool,
@@ -179,6 +181,12 @@ impl Source {
 fn of_installation(dir: &Path, wishes: &Wishes, context: &Context) -> anyhow::Result<Prepared> {
     let subject = Subject::open(dir, None)?;
     let contents = Contents::load(&subject)?;
+    if wishes.mpi.is_some() {
+        bail!(UserError::new(
+            "`--mpi` is for images: the commands of an installation have an MPI already",
+            format!("`condense update --mpi host {}` changes it", dir.display()),
+        ));
+    }
     let mut commands = Vec::new();
     for entry in fs_err::read_dir(dir.join("bin"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -235,6 +243,11 @@ fn of_image(
         base: image,
         facts: &facts,
     };
+    let mpi = MpiRules {
+        source: wishes.mpi,
+        ..rules.mpi.clone()
+    };
+    let host_mpi = condense_build::host_mpi_of(image.path(), &mpi, context.report)?;
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     let runtime = runtime(context.env_vars, site);
     let runtime = Runtime::find(runtime.as_deref(), search_path.as_ref()).ok();
@@ -244,6 +257,7 @@ fn of_image(
         path: image.path().to_owned(),
         variables: rules.variables_for(view)?,
         flags: rules.flags_for(view)?,
+        host_mpi,
         venv: python.as_ref().map(|python| Venv {
             name: python.name.clone(),
             home: format!("/{}/bin", python.prefix.display()),
