@@ -147,6 +147,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ("condense base sites", ["", "--json"]),
     ("condense check", ["env.yml", "--site lumi-g image.sif"]),
     ("condense doctor", ["", "--json"]),
+    (
+        "condense easyconfig",
+        [
+            "-o my-torch-1.eb --name my-torch --version 1 image.sif",
+            "--json myenv",
+        ],
+    ),
     ("condense explain", ["mpi-abi", "--all"]),
     ("condense gc", ["NAME", "--keep 2 --dry-run DIR"]),
     (

@@ -106,14 +106,15 @@ impl ModuleFile {
         Record::new(&self.module, &self.root, image.cloned())
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_path(&self.root)?;
         let image = self.container.as_ref().map(|container| &container.image);
         image.map_or(Ok(()), |image| check_file(&image.path))
     }
 
-    /// Returns the lines of the help text.
-    pub(crate) fn help(&self) -> Vec<String> {
+    /// Returns the lines of the help text. The last one says what `writer` keeps when it writes
+    /// the module anew.
+    pub(crate) fn help(&self, writer: &str) -> Vec<String> {
         let suffix = self.module.suffix();
         let mut lines = vec![self.description.clone(), String::new()];
         let mut table = |heading: &str, rows: Vec<Named>| {
@@ -132,10 +133,9 @@ impl ModuleFile {
         table("Commands", self.help_of_commands());
         table("Image", self.facts.clone());
         if self.container.is_some() {
-            lines.push(
-                "`condense module --force` keeps user-software and writes the rest of CONTAINERROOT anew."
-                    .to_owned(),
-            );
+            lines.push(format!(
+                "`{writer}` keeps user-software and writes the rest of CONTAINERROOT anew."
+            ));
         }
         lines
     }
@@ -211,6 +211,9 @@ impl ModuleFile {
         names.collect::<Vec<_>>().join(",")
     }
 }
+
+/// Verb that writes a module anew, for the help.
+pub(crate) const WRITER: &str = "condense module --force";
 
 /// Refuses a directory that a bind mount or PATH would split.
 pub(crate) fn check_path(path: &str) -> Result<()> {

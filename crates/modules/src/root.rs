@@ -16,10 +16,14 @@ use crate::{
 };
 
 const START: &str = include_str!("text/start.sh");
+const KEEPER: &str = include_str!("text/keep-user-software");
+const LIST_PACKAGES: &str = include_str!("text/list-packages");
 /// Directory of the script behind all commands, and of its settings.
 const SHARE: &str = "share/condense";
 const SETTINGS: &str = "settings.sh";
 const PACKAGES: &str = "packages.json";
+/// Directory in an archive for a recipe, from which user-software is made at its installation.
+pub(crate) const RECIPE_SOFTWARE: &str = "share/condense/user-software";
 /// Target of the links in `bin`.
 const TARGET: &str = "../share/condense/start";
 /// Start of the name of the file that shows a container to be one of this module.
@@ -123,6 +127,15 @@ impl Root {
     }
 }
 
+impl Root {
+    /// Writes the script by which a recipe links user-software to where it is kept.
+    pub(crate) fn write_keeper(&self) -> Result<()> {
+        let path = self.dir.join(SHARE).join("keep-user-software");
+        condense_publish::write(&path, KEEPER.as_bytes())?;
+        make_executable(&path)
+    }
+}
+
 /// Writes the files into `dir`, which becomes the directory of the module.
 fn fill(dir: &Path, files: &RootFiles) -> Result<()> {
     let share = dir.join(SHARE);
@@ -161,7 +174,15 @@ fn fill(dir: &Path, files: &RootFiles) -> Result<()> {
 /// Writes the run scripts, also over those of an older version. The user's own files of these names
 /// stay.
 fn write_run_scripts(dir: &Path) -> Result<()> {
-    for script in condense_jobs::run_scripts() {
+    let list_packages = condense_jobs::RunScript {
+        name: "list-packages",
+        text: LIST_PACKAGES.to_owned(),
+        mode: 0o755,
+    };
+    for script in condense_jobs::run_scripts()
+        .into_iter()
+        .chain([list_packages])
+    {
         let path = dir.join(script.name);
         if path.symlink_metadata().is_ok() {
             let text = fs_err::read(&path).unwrap_or_default();
