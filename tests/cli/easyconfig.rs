@@ -54,7 +54,7 @@ fn a_recipe_is_written_with_its_archive() {
         format!("    '{}',\n", hex::encode(digest))
     };
     for part in [
-        "easyblock = 'MakeCp'\n",
+        "easyblock = 'Binary'\n",
         "name = 'my-torch'\nversion = '1'\n",
         "toolchain = SYSTEM\n",
         "local_image = 'mine.sif'\n",

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    harness::{Account, CommandOutput, Run, TestDir, need, parts, shared},
+    harness::{Account, CommandOutput, Run, TestDir, Tmpfs, names, need, parts, shared},
     modules::{TOOLS, Tool, condense},
 };
 
@@ -103,13 +103,13 @@ fn software_of_users_survives_a_new_installation() {
                  export PIP_NO_INDEX=1 PIP_FIND_LINKS={wheels}\n\
                  echo \"$EBVERSIONTMINXZ ${{SIF##*/}} $(list-packages | grep -c '^pip ')\"\n\
                  pip install -q edge_pip_lib || exit 1\n\
-                 {eb} --rebuild\npython -c '{python}'\n\
+                 module unload T-x.z; {eb} --rebuild\nmodule load T-x.z; python -c '{python}'\n\
                  make-squashfs --remove 2>/dev/null || exit 2\n\
-                 {eb} --rebuild\nmodule unload T-x.z; module load T-x.z; python -c '{python}'\n\
+                 module unload T-x.z; {eb} --rebuild\nmodule load T-x.z; python -c '{python}'\n\
                  apptainer -s exec \"$SIF\" python -c '{python}'\n\
                  make-squashfs 2>/dev/null; echo $?\n\
                  unmake-squashfs --edit 2>/dev/null; pip uninstall -q -y edge_pip_lib; echo $?\n\
-                 apptainer -s exec \"$SIF\" list-packages | grep -c '^pip '\n\
+                 module unload T-x.z; module load T-x.z; apptainer -s exec \"$SIF\" list-packages | grep -c '^pip '\n\
                  module unload T-x.z; echo \"${{SIF-unset}} ${{SINGULARITY_BIND-unset}}\"\n"
             ),
         )
@@ -199,4 +199,87 @@ fn an_installation_has_a_recipe_without_files() {
         let python = format!("{dir}/bin/python");
         assert_eq!(lines, [python.as_str(), dir.as_str(), "42"], "{said:?}");
     }
+}
+
+/// M10: Lmod swaps two modules of images, and Environment Modules refuses the second one.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn two_modules_of_images_are_not_loaded_together() {
+    let test = TestDir::new(Account::Ordinary, "modules-two");
+    for name in ["a", "b"] {
+        let mut command = condense(&test);
+        command.arg("module").arg(parts().base()).args([
+            "--name",
+            name,
+            "--version",
+            "1",
+            "--to",
+            "mods",
+        ]);
+        command.run().succeeded();
+    }
+    for tool in TOOLS {
+        let said = bash(
+            &test,
+            tool,
+            "module use mods\nmodule load a; module load b; echo $?\n\
+             echo \"${SIFA-unset} ${SIFB-unset}\"; module unload a b; echo \"${SINGULARITY_BIND-unset}\"\n",
+        );
+        let image = parts().base().display().to_string();
+        let lines: Vec<&str> = said.stdout.lines().collect();
+        let expected = match tool {
+            Tool::EnvironmentModules => ["1".to_owned(), format!("{image} unset")],
+            _ => ["0".to_owned(), format!("unset {image}")],
+        };
+        assert_eq!(lines[..2], expected, "{tool:?}: {said:?}");
+        assert_eq!(lines[2], "unset", "{tool:?}: {said:?}");
+    }
+}
+
+/// B2, B4: packing is refused in each container, and a full disk leaves everything as it was.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn packing_loses_nothing() {
+    let test = TestDir::new(Account::Ordinary, "modules-full");
+    let tmpfs = Tmpfs::mount(&test.path("small"), "8m");
+    let mut command = condense(&test);
+    command.arg("module").arg(parts().base()).args([
+        "--name",
+        "a",
+        "--version",
+        "1",
+        "--to",
+        "mods",
+        "--root",
+        "small/root",
+    ]);
+    command.run().succeeded();
+    let root = test.path("small/root");
+    let run = |lines: &str| {
+        let lines = format!("cd small/root; {lines}");
+        let mut command = test.command("/bin/bash");
+        command.args(["-c", &lines]).run()
+    };
+    run("head -c 5000000 /dev/urandom > user-software/noise; sha256sum user-software/noise > ../sum").succeeded();
+    let before = names(&root);
+    let said = run("bin/make-squashfs --remove");
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.stderr.contains("o space left"), "{said:?}");
+    assert_eq!(names(&root), before, "{said:?}");
+    run("sha256sum -c ../sum").succeeded();
+
+    let other = parts().other_base().display().to_string();
+    let here = root.display().to_string();
+    let said = run(&format!(
+        "bin/start-shell -- {here}/bin/make-squashfs; echo $?\n\
+         apptainer -s exec -B {here} {other} {here}/bin/make-squashfs; echo $?\n\
+         bin/start-shell -- {here}/bin/start-shell -c 'echo inside'\n\
+         apptainer -s exec -B {here} {other} {here}/bin/start-shell -c 'echo inside'; echo $?\n"
+    ));
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    assert_eq!(lines, ["1", "1", "inside", "125"], "{said:?}");
+    let refusal = "The make-squashfs command should not be run in the container.";
+    assert_eq!(said.stderr.matches(refusal).count(), 2, "{said:?}");
+    run("rm user-software/noise; bin/make-squashfs; bin/make-squashfs; [ $? = 3 ]").succeeded();
+    drop(tmpfs);
 }

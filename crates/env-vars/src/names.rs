@@ -147,3 +147,11 @@ pub const EBU_USER_PREFIX: &str = "EBU_USER_PREFIX";
 /// Directory of the OpenPGP key files `pgp-public` and `pgp-secret`; default: `~/.apptainer/keys`
 /// and `~/.singularity/keys` (apptainer).
 pub const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";
+/// Bind mounts of each container, which `condense doctor` shows (apptainer).
+pub const APPTAINER_BIND: &str = "APPTAINER_BIND";
+/// Bind mounts of each container, unless `APPTAINER_BIND` hides them (apptainer).
+pub const SINGULARITY_BIND: &str = "SINGULARITY_BIND";
+/// More bind mounts of each container, beside those of `APPTAINER_BIND` (apptainer).
+pub const APPTAINER_BINDPATH: &str = "APPTAINER_BINDPATH";
+/// More bind mounts of each container, unless `APPTAINER_BINDPATH` hides them (apptainer).
+pub const SINGULARITY_BINDPATH: &str = "SINGULARITY_BINDPATH";

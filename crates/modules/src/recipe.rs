@@ -89,6 +89,10 @@ impl Recipe<'_> {
             "sh '{INSTALL_DIR}/share/condense/keep-user-software' {}",
             file.module.to_string().replace('/', "-")
         );
+        let copy = format!(
+            "cp -L '%(builddir)s/{}' '{INSTALL_DIR}/'",
+            without_templates(image)
+        );
         let unpack = format!(
             "tar -xf '%(builddir)s/{}' -C '{INSTALL_DIR}'",
             sources.archive
@@ -99,10 +103,10 @@ impl Recipe<'_> {
         let checks = checks.iter().map(|line| format!("    {},", word(line)));
         values.extend([
             ("IMAGE", word(image)),
-            ("PATTERN", word(&pattern(image))),
             ("IMAGE_DIGEST", word(sources.image_digest)),
             ("ARCHIVE", word(sources.archive)),
             ("ARCHIVE_DIGEST", word(sources.archive_digest)),
+            ("COPY", quote(&copy)),
             ("UNPACK", quote(&unpack)),
             ("KEEP", quote(&keep)),
             ("CHECKS", checks.collect::<Vec<_>>().join("\n")),
@@ -238,21 +242,9 @@ fn begins_template(text: &str) -> bool {
     })
 }
 
-/// Returns a pattern that Python's `glob` takes for this name only.
-fn pattern(name: &str) -> String {
-    let mut pattern = String::new();
-    for c in name.chars() {
-        match c {
-            '*' | '?' | '[' => pattern.push_str(&format!("[{c}]")),
-            c => pattern.push(c),
-        }
-    }
-    pattern
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{block, pattern, word};
+    use super::{block, word};
 
     #[test]
     fn texts_are_quoted_for_python_and_for_templates_of_easybuild() {
@@ -267,6 +259,5 @@ mod tests {
             block(&format!("{root}/a \"\"\" \\n\n%(x)s \"\n")),
             "\"\"\"\n%(installdir)s/a \\\"\\\"\\\" \\\\n\n%%(x)s \"\n\"\"\""
         );
-        assert_eq!(pattern("a[1]*?.sif"), "a[[]1][*][?].sif");
     }
 }
