@@ -62,7 +62,7 @@ fn a_recipe_is_written_with_its_archive() {
         &digest("mine.sif"),
         &digest(ARCHIVE),
         "    'python --version',\n",
-        "    \"sh '%(installdir)s/share/condense/keep-user-software' my-torch-1\",\n",
+        "= [\"sh '%(installdir)s/share/condense/keep-user-software' my-torch-1\"]\n",
         "modluafooter = \"\"\"\n-- condense: {",
         "modtclfooter = \"\"\"\n# condense: {",
         "\"root\":\"%(installdir)s\"",

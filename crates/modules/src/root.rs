@@ -17,7 +17,6 @@ use crate::{
 
 const START: &str = include_str!("text/start.sh");
 const KEEPER: &str = include_str!("text/keep-user-software");
-const LIST_PACKAGES: &str = include_str!("text/list-packages");
 /// Directory of the script behind all commands, and of its settings.
 const SHARE: &str = "share/condense";
 const SETTINGS: &str = "settings.sh";
@@ -174,15 +173,7 @@ fn fill(dir: &Path, files: &RootFiles) -> Result<()> {
 /// Writes the run scripts, also over those of an older version. The user's own files of these names
 /// stay.
 fn write_run_scripts(dir: &Path) -> Result<()> {
-    let list_packages = condense_jobs::RunScript {
-        name: "list-packages",
-        text: LIST_PACKAGES.to_owned(),
-        mode: 0o755,
-    };
-    for script in condense_jobs::run_scripts()
-        .into_iter()
-        .chain([list_packages])
-    {
+    for script in condense_jobs::run_scripts() {
         let path = dir.join(script.name);
         if path.symlink_metadata().is_ok() {
             let text = fs_err::read(&path).unwrap_or_default();
