@@ -49,7 +49,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Lists of statements.
+/// Names of the files with statements.
 const LISTS: [&str; 3] = ["tykky", "cotainr", "modules"];
 
 /// Reads the statements of one list.

@@ -3,8 +3,8 @@
 //!
 //! [`ModuleFile`] describes a module, and [`ModuleFile::render`] returns its text in either
 //! language. [`Recipe`] is a recipe with which EasyBuild installs it. [`Root`] is the directory
-//! that the module calls `CONTAINERROOT`. [`Record`] is what a module file says about its image, for
-//! a later comparison with a copy of the image elsewhere.
+//! that the module calls `CONTAINERROOT`. [`Record`] is what a module file says about its image,
+//! for a later comparison with a copy of the image elsewhere.
 //!
 //! ```
 //! use condense_modules::{ModuleName, variable_suffix};

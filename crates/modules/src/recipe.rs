@@ -22,7 +22,7 @@ const WRITER: &str = "eb --rebuild";
 /// Directory in which EasyBuild installs, as a template of EasyBuild.
 const INSTALL_DIR: &str = "%(installdir)s";
 
-/// Recipe for EasyBuild.
+/// Recipe with which EasyBuild installs a module.
 #[derive(Debug, Clone)]
 pub struct Recipe<'a> {
     /// Module that is installed. The directory of a module with an image is
