@@ -55,16 +55,13 @@ pub(crate) fn render_footer(file: &ModuleFile) -> String {
         let conflicts: Vec<String> = file.conflicts.iter().map(|name| quote(name)).collect();
         lines.push(format!("conflict({})", conflicts.join(", ")));
     }
-    match &file.container {
-        Some(container) => {
-            lines.push("setenv(\"CONTAINERROOT\", root)".to_owned());
-            lines.push(render_container(container, file.module.suffix()));
-        }
-        None => {
-            let bin = format!("{}/bin", file.root);
-            lines.push(format!("setenv(\"CONTAINERROOT\", {})", quote(&file.root)));
-            lines.push(format!("prepend_path(\"PATH\", {})\n", quote(&bin)));
-        }
+    if let Some(container) = &file.container {
+        lines.push("setenv(\"CONTAINERROOT\", root)".to_owned());
+        lines.push(render_container(container, file.module.suffix()));
+    } else {
+        let bin = format!("{}/bin", file.root);
+        lines.push(format!("setenv(\"CONTAINERROOT\", {})", quote(&file.root)));
+        lines.push(format!("prepend_path(\"PATH\", {})\n", quote(&bin)));
     }
     lines.join("\n")
 }
