@@ -122,7 +122,11 @@ impl ModuleFile {
                 return;
             }
             lines.push(format!("{heading}:"));
-            let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+            let widths = rows.iter().map(|row| row.name.chars().count());
+            let width = widths
+                .filter(|width| *width <= WIDTH_MOST)
+                .max()
+                .unwrap_or(0);
             for row in rows {
                 lines.push(format!("  {:width$}  {}", row.name, row.value));
             }
@@ -211,6 +215,9 @@ impl ModuleFile {
         names.collect::<Vec<_>>().join(",")
     }
 }
+
+/// Most columns of a name in a table of the help. A longer one is a list of programs.
+const WIDTH_MOST: usize = 40;
 
 /// Verb that writes a module anew, for the help.
 pub(crate) const WRITER: &str = "condense module --force";
