@@ -27,7 +27,7 @@ fn bash(test: &TestDir, tool: Tool, lines: &str) -> CommandOutput {
          export EASYBUILD_MODULE_SYNTAX={syntax} EASYBUILD_ALLOW_MODULES_TOOL_MISMATCH=1\n\
          export EASYBUILD_ALLOW_USE_AS_ROOT_AND_ACCEPT_CONSEQUENCES=1\n\
          eb() {{ (unset PIP_NO_INDEX; /usr/bin/python3 -m easybuild.main \"$@\") >eb.log 2>&1 || {{ cat eb.log >&2; exit 90; }}; }}\n\
-         module use \"$EASYBUILD_PREFIX/modules/all\"\n{lines}",
+         mkdir -p \"$EASYBUILD_PREFIX/modules/all\"; module use \"$EASYBUILD_PREFIX/modules/all\"\n{lines}",
         tool.function(),
         easybuild.display(),
         dir = dir.display(),
