@@ -1,5 +1,5 @@
-//! Checks the lists of statements in `docs/conformance`: users of Tykky and of cotainr rely on
-//! these statements, and each of them names the tests that show it.
+//! Checks the lists of statements in `docs/conformance`: users of Tykky, of cotainr and of LUMI's
+//! modules rely on these statements, and each of them names the tests that show it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +18,28 @@ struct Test {
     function: String,
 }
 
+/// Number of a statement. Those of modules have a letter in front.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Number {
+    letter: Option<char>,
+    number: u32,
+}
+
+impl Number {
+    fn parse(text: &str) -> Option<Self> {
+        let letter = text.chars().next().filter(char::is_ascii_uppercase);
+        let number = text.trim_start_matches(|c: char| Some(c) == letter);
+        Some(Self {
+            letter,
+            number: number.parse().ok()?,
+        })
+    }
+}
+
 /// A row of a list.
 #[derive(Debug)]
 struct Statement {
-    number: u32,
+    number: Number,
     tests: Vec<Test>,
     /// The last column of the row.
     shown_by: String,
@@ -31,7 +49,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Reads the statements of one list, `tykky` or `cotainr`.
+/// Names of the files with statements.
+const LISTS: [&str; 3] = ["tykky", "cotainr", "modules"];
+
+/// Reads the statements of one list.
 fn statements(list: &str) -> Vec<Statement> {
     let path = root().join(format!("docs/conformance/{list}.md"));
     let text = fs_err::read_to_string(path).unwrap();
@@ -46,7 +67,7 @@ fn statements(list: &str) -> Vec<Statement> {
         }
         assert!(!statement.is_empty(), "{list}: {row}");
         Some(Statement {
-            number: number.parse().unwrap_or_else(|_| panic!("{list}: {row}")),
+            number: Number::parse(number).unwrap_or_else(|| panic!("{list}: {row}")),
             tests: tests_in(shown_by),
             shown_by: shown_by.to_owned(),
         })
@@ -119,7 +140,10 @@ fn numbers_in(function: &str) -> BTreeSet<u32> {
 #[test]
 fn every_number_occurs_once_and_in_order() {
     for list in ["tykky", "cotainr"] {
-        let found: Vec<u32> = statements(list).iter().map(|row| row.number).collect();
+        let found: Vec<u32> = statements(list)
+            .iter()
+            .map(|row| row.number.number)
+            .collect();
         let expected: Vec<u32> = (1..).take(found.len()).collect();
         assert!(found.len() > 100, "{list} has {} statements", found.len());
         assert_eq!(found, expected, "{list}");
@@ -127,8 +151,21 @@ fn every_number_occurs_once_and_in_order() {
 }
 
 #[test]
+fn every_number_of_a_letter_occurs_once_and_in_order() {
+    let mut last: BTreeMap<char, u32> = BTreeMap::new();
+    for Statement { number, .. } in statements("modules") {
+        let letter = number.letter.expect("a letter");
+        let before = last.insert(letter, number.number).unwrap_or(0);
+        assert!(before < number.number, "{number:?} follows {before}");
+    }
+    for letter in ['B', 'E', 'M'] {
+        assert!(last.contains_key(&letter), "no statement {letter}");
+    }
+}
+
+#[test]
 fn every_statement_has_a_test_or_a_reason() {
-    for list in ["tykky", "cotainr"] {
+    for list in LISTS {
         for Statement {
             number,
             tests,
@@ -138,7 +175,7 @@ fn every_statement_has_a_test_or_a_reason() {
             let reason = shown_by.strip_prefix(NOT_SHOWN);
             assert!(
                 reason.map_or(!tests.is_empty(), |reason| reason.len() > 10),
-                "{list}, statement {number}: neither a test nor a reason: {shown_by}"
+                "{list}, statement {number:?}: neither a test nor a reason: {shown_by}"
             );
         }
     }
@@ -148,7 +185,7 @@ fn every_statement_has_a_test_or_a_reason() {
 fn every_test_that_is_named_exists() {
     let mut functions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut missing = Vec::new();
-    for list in ["tykky", "cotainr"] {
+    for list in LISTS {
         for Statement { number, tests, .. } in statements(list) {
             for test in tests {
                 let of_file = functions.entry(test.file.clone()).or_insert_with(|| {
@@ -156,7 +193,7 @@ fn every_test_that_is_named_exists() {
                     functions_of(&source.unwrap_or_default())
                 });
                 if !of_file.contains(&test.function) {
-                    missing.push(format!("{list}, statement {number}: {test:?}"));
+                    missing.push(format!("{list}, statement {number:?}: {test:?}"));
                 }
             }
         }
@@ -168,7 +205,7 @@ fn every_test_that_is_named_exists() {
 fn tests_with_numbers_are_named_at_their_statements() {
     let statements: BTreeMap<u32, Statement> = statements("cotainr")
         .into_iter()
-        .map(|row| (row.number, row))
+        .map(|row| (row.number.number, row))
         .collect();
     let mut count = 0;
     for path in NUMBERED_TESTS

@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod diff;
 mod doctor;
+mod easyconfig;
 mod explain;
 mod export;
 mod generations;
@@ -134,6 +135,8 @@ enum Verb {
     Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
     Doctor(doctor::Arguments),
+    /// Write a recipe with which EasyBuild installs a .sif or an installation as a module
+    Easyconfig(easyconfig::Arguments),
     /// Explain a code that `check`, `doctor` or a build has printed
     Explain(explain::Arguments),
     /// Write an environment file, a requirements file or the lock of an installation or a .sif
@@ -284,6 +287,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Config(arguments) => config::run(&arguments, context),
         Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
+        Verb::Easyconfig(arguments) => easyconfig::run(&arguments, context),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
         Verb::Export(arguments) => export::run(&arguments, context),
         Verb::Gc(arguments) => generations::gc(&arguments, context),

@@ -152,6 +152,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["--site lumi-g image.sif", "--log train_1234.txt"],
     ),
     ("condense doctor", ["", "--json"]),
+    (
+        "condense easyconfig",
+        [
+            "-o my-torch-1.eb --name my-torch --version 1 image.sif",
+            "--json myenv",
+        ],
+    ),
     ("condense explain", ["mpi-abi", "--all"]),
     ("condense gc", ["NAME", "--keep 2 --dry-run DIR"]),
     (

@@ -146,3 +146,19 @@ fn the_index_of_pip_is_the_configured_one() {
     let said = doctor(&test, &[("CONDENSE_CHANNELS", channel)], &[]);
     assert_eq!(server.requests().len(), 1, "{said:?}");
 }
+
+/// M14: the bind mounts in force are shown, by the rule of the runtime.
+#[test]
+fn bind_mounts_in_force_are_shown() {
+    let test = TestEnv::new();
+    let said = doctor(&test, &[("SINGULARITY_BIND", "")], &["--offline"]);
+    assert!(!said.stdout.contains("bind mounts"), "{said:?}");
+    let variables = [
+        ("SINGULARITY_BIND", "/hidden"),
+        ("APPTAINER_BIND", "/a:/b"),
+        ("SINGULARITY_BINDPATH", "/c"),
+    ];
+    let said = doctor(&test, &variables, &["--offline"]);
+    let line = "bind mounts       APPTAINER_BIND=/a:/b SINGULARITY_BINDPATH=/c\n";
+    assert!(said.stdout.contains(line), "{said:?}");
+}

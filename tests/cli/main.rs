@@ -20,6 +20,7 @@ mod contents;
 mod cotainr;
 mod doctor;
 mod dry_runs;
+mod easyconfig;
 mod environment_files;
 mod errors;
 mod generations;

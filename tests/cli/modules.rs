@@ -10,7 +10,7 @@ const RUNTIME: &str = "#!/bin/sh\ncase $1 in --version) echo apptainer version 1
      for word; do echo \"$word\"; done\necho \"path $SINGULARITYENV_PREPEND_PATH\"\nexit 7\n";
 
 /// Returns a test with a SIF `mine.sif` whose base has Python 3.11, and with a runtime.
-fn prepared() -> TestEnv {
+pub(crate) fn prepared() -> TestEnv {
     let test = TestEnv::new();
     let python = test.path("base/usr/bin/python3.11");
     fs_err::write(&python, "#!/bin/sh\n").unwrap();
@@ -24,7 +24,7 @@ fn prepared() -> TestEnv {
     test
 }
 
-fn module(test: &TestEnv, words: &[&str]) -> CommandOutput {
+pub(crate) fn module(test: &TestEnv, words: &[&str]) -> CommandOutput {
     test.condense(&[&["module"][..], words].concat()).run()
 }
 
@@ -39,14 +39,19 @@ const WORDS: [&str; 7] = [
 ];
 
 /// Returns a test with a module, and the directory of the module.
-fn written() -> (TestEnv, PathBuf) {
+pub(crate) fn written() -> (TestEnv, PathBuf) {
     let test = prepared();
     module(&test, &WORDS).succeeded();
     let root = test.path("work/software/my-torch/1");
     (test, root)
 }
 
-fn call(test: &TestEnv, root: &std::path::Path, name: &str, words: &[&str]) -> CommandOutput {
+pub(crate) fn call(
+    test: &TestEnv,
+    root: &std::path::Path,
+    name: &str,
+    words: &[&str],
+) -> CommandOutput {
     let mut command = test.command(root.join("bin").join(name));
     command.args(words).run()
 }

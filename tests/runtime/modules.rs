@@ -7,17 +7,17 @@ use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, need, parts}
 
 /// Tool that loads modules, and the language that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tool {
+pub(crate) enum Tool {
     Lmod,
     LmodWithTcl,
     EnvironmentModules,
 }
 
-const TOOLS: [Tool; 3] = [Tool::Lmod, Tool::LmodWithTcl, Tool::EnvironmentModules];
+pub(crate) const TOOLS: [Tool; 3] = [Tool::Lmod, Tool::LmodWithTcl, Tool::EnvironmentModules];
 
 impl Tool {
     /// Returns the shell function `module` of this tool.
-    fn function(self) -> String {
+    pub(crate) fn function(self) -> String {
         let dir = parts().path("modules");
         need(dir.exists(), "the module tools are missing");
         let program = match self {
@@ -43,7 +43,7 @@ impl Tool {
     }
 }
 
-fn condense(test: &TestDir) -> Command {
+pub(crate) fn condense(test: &TestDir) -> Command {
     let mut command = test.command(parts().path("programs/condense"));
     command
         .env("TMPDIR", test.scratch())

@@ -162,3 +162,11 @@ pub const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";
 pub const MODULEPATH: &str = "MODULEPATH";
 /// Project that pays for a job of `condense job`, if `--account` does not name one (Slurm).
 pub const SBATCH_ACCOUNT: &str = "SBATCH_ACCOUNT";
+/// Bind mounts of each container, which `condense doctor` shows (apptainer).
+pub const APPTAINER_BIND: &str = "APPTAINER_BIND";
+/// Bind mounts of each container, unless `APPTAINER_BIND` hides them (apptainer).
+pub const SINGULARITY_BIND: &str = "SINGULARITY_BIND";
+/// More bind mounts of each container, beside those of `APPTAINER_BIND` (apptainer).
+pub const APPTAINER_BINDPATH: &str = "APPTAINER_BINDPATH";
+/// More bind mounts of each container, unless `APPTAINER_BINDPATH` hides them (apptainer).
+pub const SINGULARITY_BINDPATH: &str = "SINGULARITY_BINDPATH";

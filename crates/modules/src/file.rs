@@ -106,14 +106,15 @@ impl ModuleFile {
         Record::new(&self.module, &self.root, image.cloned())
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_path(&self.root)?;
         let image = self.container.as_ref().map(|container| &container.image);
         image.map_or(Ok(()), |image| check_file(&image.path))
     }
 
-    /// Returns the lines of the help text.
-    pub(crate) fn help(&self) -> Vec<String> {
+    /// Returns the lines of the help text. The last one says what `writer` keeps when it writes
+    /// the module anew.
+    pub(crate) fn help(&self, writer: &str) -> Vec<String> {
         let suffix = self.module.suffix();
         let mut lines = vec![self.description.clone(), String::new()];
         let mut table = |heading: &str, rows: Vec<Named>| {
@@ -121,7 +122,11 @@ impl ModuleFile {
                 return;
             }
             lines.push(format!("{heading}:"));
-            let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+            let widths = rows.iter().map(|row| row.name.chars().count());
+            let width = widths
+                .filter(|width| *width <= WIDTH_MOST)
+                .max()
+                .unwrap_or(0);
             for row in rows {
                 lines.push(format!("  {:width$}  {}", row.name, row.value));
             }
@@ -132,10 +137,9 @@ impl ModuleFile {
         table("Commands", self.help_of_commands());
         table("Image", self.facts.clone());
         if self.container.is_some() {
-            lines.push(
-                "`condense module --force` keeps user-software and writes the rest of CONTAINERROOT anew."
-                    .to_owned(),
-            );
+            lines.push(format!(
+                "`{writer}` keeps user-software and writes the rest of CONTAINERROOT anew."
+            ));
         }
         lines
     }
@@ -211,6 +215,12 @@ impl ModuleFile {
         names.collect::<Vec<_>>().join(",")
     }
 }
+
+/// Most columns of a name in a table of the help. A longer one is a list of programs.
+const WIDTH_MOST: usize = 40;
+
+/// Verb that writes a module anew, for the help.
+pub(crate) const WRITER: &str = "condense module --force";
 
 /// Refuses a directory that a bind mount or PATH would split.
 pub(crate) fn check_path(path: &str) -> Result<()> {

@@ -2,8 +2,9 @@
 //! commands that a module brings: wrappers, a virtual environment of the user, packing.
 //!
 //! [`ModuleFile`] describes a module, and [`ModuleFile::render`] returns its text in either
-//! language. [`Root`] is the directory that the module calls `CONTAINERROOT`. [`Record`] is what a
-//! module file says about its image, for a later comparison with a copy of the image elsewhere.
+//! language. [`Recipe`] is a recipe with which EasyBuild installs it. [`Root`] is the directory
+//! that the module calls `CONTAINERROOT`. [`Record`] is what a module file says about its image,
+//! for a later comparison with a copy of the image elsewhere.
 //!
 //! ```
 //! use condense_modules::{ModuleName, variable_suffix};
@@ -21,6 +22,7 @@ mod language;
 mod lua;
 mod name;
 mod packages;
+mod recipe;
 mod record;
 mod root;
 mod tcl;
@@ -33,6 +35,7 @@ pub use file::{ContainerModule, ModuleBind, ModuleFile, Named};
 pub use language::Language;
 pub use name::{ModuleName, variable_suffix};
 pub use packages::{Distribution, distributions_below, merge, render_table, wanted};
+pub use recipe::{Recipe, RecipeArchive, RecipeSources, pack_archive};
 pub use record::{ImageDir, ImageRecord, Record};
 pub use root::{Root, RootFiles};
 pub use user_software::{UserSoftware, pack, unpack};

@@ -1,7 +1,7 @@
 //! Responsible for the text of a module file in Lua.
 
 use crate::{
-    file::{ContainerModule, ModuleFile},
+    file::{ContainerModule, ModuleFile, WRITER},
     language::Language,
     record::ImageDir,
     template::fill,
@@ -23,7 +23,7 @@ pub(crate) fn render(file: &ModuleFile) -> String {
     };
     let values = [
         ("RECORD", file.record().render(Language::Lua)),
-        ("HELP", block(&file.help().join("\n"))),
+        ("HELP", block(&file.help(WRITER).join("\n"))),
         (
             "DESCRIPTION",
             quote(&format!("Description: {}", file.description)),
@@ -40,6 +40,30 @@ pub(crate) fn render(file: &ModuleFile) -> String {
         text.push_str(&render_container(container, suffix));
     }
     text
+}
+
+/// Returns the part of the module that EasyBuild does not write by itself.
+pub(crate) fn render_footer(file: &ModuleFile) -> String {
+    let mut lines = vec![file.record().render(Language::Lua)];
+    if !file.packages.is_empty() {
+        let extensions = quote(&file.extensions());
+        lines.push(format!(
+            "if extensions then\n  extensions({extensions})\nend"
+        ));
+    }
+    if !file.conflicts.is_empty() {
+        let conflicts: Vec<String> = file.conflicts.iter().map(|name| quote(name)).collect();
+        lines.push(format!("conflict({})", conflicts.join(", ")));
+    }
+    if let Some(container) = &file.container {
+        lines.push("setenv(\"CONTAINERROOT\", root)".to_owned());
+        lines.push(render_container(container, file.module.suffix()));
+    } else {
+        let bin = format!("{}/bin", file.root);
+        lines.push(format!("setenv(\"CONTAINERROOT\", {})", quote(&file.root)));
+        lines.push(format!("prepend_path(\"PATH\", {})\n", quote(&bin)));
+    }
+    lines.join("\n")
 }
 
 /// Leaves out the line for keywords and the block for extensions if there are none.

@@ -16,11 +16,14 @@ use crate::{
 };
 
 const START: &str = include_str!("text/start.sh");
+const KEEPER: &str = include_str!("text/keep-user-software");
 /// Directory of the script behind all commands, and of its settings.
 const SHARE: &str = "share/condense";
 const SETTINGS: &str = "settings.sh";
 const PACKAGES: &str = "packages.json";
 const HOST_MPI: &str = "host-mpi.sh";
+/// Directory in an archive for a recipe, from which user-software is made at its installation.
+pub(crate) const RECIPE_SOFTWARE: &str = "share/condense/user-software";
 /// Target of the links in `bin`.
 const TARGET: &str = "../share/condense/start";
 /// Start of the name of the file that shows a container to be one of this module.
@@ -123,6 +126,15 @@ impl Root {
         fill(&made, files)?;
         sync_tree(&made)?;
         Ok(staging.publish(&made, &self.dir, Existing::Refuse)?)
+    }
+}
+
+impl Root {
+    /// Writes the script by which a recipe links user-software to where it is kept.
+    pub(crate) fn write_keeper(&self) -> Result<()> {
+        let path = self.dir.join(SHARE).join("keep-user-software");
+        condense_publish::write(&path, KEEPER.as_bytes())?;
+        make_executable(&path)
     }
 }
 

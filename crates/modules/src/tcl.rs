@@ -1,7 +1,7 @@
 //! Responsible for the text of a module file in Tcl.
 
 use crate::{
-    file::{ContainerModule, ModuleFile},
+    file::{ContainerModule, ModuleFile, WRITER},
     language::Language,
     record::ImageDir,
     template::fill,
@@ -15,7 +15,7 @@ pub(crate) fn render(file: &ModuleFile) -> String {
     let suffix = file.module.suffix();
     let mut conflicts = vec![quote(file.module.name())];
     conflicts.extend(file.conflicts.iter().map(|name| quote(name)));
-    let help = file.help();
+    let help = file.help(WRITER);
     let help = help.join("\n");
     let help = help.trim_end().lines();
     let help = help.map(|line| format!("  puts stderr {}", quote(line)));
@@ -39,6 +39,30 @@ pub(crate) fn render(file: &ModuleFile) -> String {
         text.push_str(&render_container(container, suffix));
     }
     text
+}
+
+/// Returns the part of the module that EasyBuild does not write by itself.
+pub(crate) fn render_footer(file: &ModuleFile) -> String {
+    let mut lines = vec![file.record().render(Language::Tcl)];
+    if !file.packages.is_empty() {
+        let extensions = quote(&file.extensions());
+        lines.push(format!(
+            "if {{[info commands extensions] ne \"\"}} {{\n  extensions {extensions}\n}}"
+        ));
+    }
+    if !file.conflicts.is_empty() {
+        let conflicts: Vec<String> = file.conflicts.iter().map(|name| quote(name)).collect();
+        lines.push(format!("conflict {}", conflicts.join(" ")));
+    }
+    if let Some(container) = &file.container {
+        lines.push("setenv CONTAINERROOT $root".to_owned());
+        lines.push(render_container(container, file.module.suffix()));
+    } else {
+        let bin = format!("{}/bin", file.root);
+        lines.push(format!("setenv CONTAINERROOT {}", quote(&file.root)));
+        lines.push(format!("prepend-path PATH {}\n", quote(&bin)));
+    }
+    lines.join("\n")
 }
 
 /// Leaves out the line for keywords and the block for extensions if there are none.

@@ -9,6 +9,9 @@ use condense_publish::{Existing, Output, Staging};
 
 use crate::error::{Error, Result};
 
+/// Maximum number of links that are followed, as in the system.
+const LINKS_MOST: usize = 40;
+
 /// Software of the user in the directory of a module.
 #[derive(Debug, Clone)]
 pub struct UserSoftware {
@@ -19,11 +22,13 @@ pub struct UserSoftware {
 }
 
 impl UserSoftware {
-    /// Returns the paths below the directory of a module. They need not exist.
+    /// Returns the paths below the directory of a module, with links followed: EasyBuild removes
+    /// that directory when it installs the module again, and its recipes keep the software
+    /// elsewhere. The paths need not exist.
     pub fn below(root: &Path) -> Self {
         Self {
-            dir: root.join("user-software"),
-            packed: root.join("user-software.squashfs"),
+            dir: follow(root.join("user-software")),
+            packed: follow(root.join("user-software.squashfs")),
         }
     }
 
@@ -31,6 +36,18 @@ impl UserSoftware {
     pub fn set_aside(&self) -> PathBuf {
         self.packed.with_extension("squashfs.old")
     }
+}
+
+/// Returns the path at the end of a chain of links. Its file need not exist.
+fn follow(mut path: PathBuf) -> PathBuf {
+    for _ in 0..LINKS_MOST {
+        let Ok(target) = fs_err::read_link(&path) else {
+            break;
+        };
+        path.pop();
+        path.push(target);
+    }
+    path
 }
 
 /// Packs the directory into the image and reads it back. Returns the size of the image in bytes.

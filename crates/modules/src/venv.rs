@@ -129,4 +129,32 @@ mod tests {
         assert!(text.starts_with("#!/user-software/venv/pytorch/bin/python\n"));
         assert!(own.exists());
     }
+
+    /// E10: a new image may have another Python. Its packages are separate from those of the old
+    /// one, which come back with it.
+    #[test]
+    fn an_environment_of_another_python_keeps_the_packages_of_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut venv = Venv {
+            name: "python".to_owned(),
+            home: "/usr/bin".to_owned(),
+            version: "3.11".to_owned(),
+            has_pip: true,
+        };
+        venv.write(dir.path()).unwrap();
+        let at = |path: &str| dir.path().join("venv/python").join(path);
+        let own = at("lib/python3.11/site-packages/mine.py");
+        fs_err::write(&own, "").unwrap();
+        for (version, packages) in [("3.12", 0), ("3.11", 1)] {
+            venv.version = version.to_owned();
+            venv.write(dir.path()).unwrap();
+            let target = fs_err::read_link(at("bin/python3")).unwrap();
+            assert_eq!(target, Path::new(&format!("python{version}")));
+            let text = fs_err::read_to_string(at("pyvenv.cfg")).unwrap();
+            assert!(text.contains(&format!("version = {version}\n")), "{text}");
+            let lib = at(&format!("lib/python{version}/site-packages"));
+            assert_eq!(fs_err::read_dir(lib).unwrap().count(), packages);
+            assert!(at(&format!("bin/pip{version}")).is_file());
+        }
+    }
 }

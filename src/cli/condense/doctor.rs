@@ -76,6 +76,9 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
         site_is_known: site.name != LOCAL,
     };
     let mut health = condense_build::doctor(&examined, &site.machine());
+    health
+        .facts
+        .extend(binds(env_vars).map(|binds| ("bind mounts", binds)));
     if !arguments.offline {
         ask(&catalogue, &site, context, &mut health)?;
     }
@@ -101,6 +104,23 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
     arguments
         .output
         .show("doctor", health.findings, about, context)
+}
+
+/// Returns the variables with bind mounts that are in force: in each pair, the first one hides the
+/// second one, and both pairs add up.
+fn binds(env_vars: &EnvVars) -> Option<String> {
+    let pairs = [
+        [env_vars::APPTAINER_BIND, env_vars::SINGULARITY_BIND],
+        [env_vars::APPTAINER_BINDPATH, env_vars::SINGULARITY_BINDPATH],
+    ];
+    let in_force = pairs.iter().filter_map(|pair| {
+        let named = pair
+            .iter()
+            .find_map(|name| Some((name, env_vars.get_given(name)?)));
+        named.map(|(name, value)| format!("{name}={value}"))
+    });
+    let in_force: Vec<String> = in_force.collect();
+    (!in_force.is_empty()).then(|| in_force.join(" "))
 }
 
 /// Asks the servers that builds need, and adds their answers.

@@ -1,7 +1,7 @@
 //! Responsible for the verb `condense module`, which writes a module of an image or of an
 //! installation.
 
-mod source;
+pub(super) mod source;
 
 use std::{
     path::{Path, PathBuf},

@@ -98,7 +98,7 @@ fn paths_that_a_bind_cannot_have_are_refused() {
 #[test]
 fn the_help_names_what_the_module_sets() {
     let file = module("/sw/x");
-    let help = file.help().join("\n");
+    let help = file.help(WRITER).join("\n");
     for name in [
         "SIF, SIFAWSMINOFIMINRCCL",
         "RUNSCRIPTS, RUNSCRIPTSAWSMINOFIMINRCCL",

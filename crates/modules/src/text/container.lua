@@ -52,11 +52,15 @@ for _, bind in ipairs(binds) do
   end
 end
 table.insert(entries, root .. "/runscripts:/runscripts")
+-- Unlike isFile, this follows links: a recipe of EasyBuild keeps user-software elsewhere.
+local function leads_to(kind, path)
+  return lfs.attributes(path, "mode") == kind
+end
 local packed = root .. "/user-software.squashfs"
-local is_packed = isFile(packed)
+local is_packed = leads_to("file", packed)
 if loads and is_packed then
   table.insert(entries, packed .. ":/user-software:image-src=/")
-elseif not loads or isDir(root .. "/user-software") then
+elseif not loads or leads_to("directory", root .. "/user-software") then
   table.insert(entries, root .. "/user-software:/user-software")
 end
 

@@ -46,7 +46,7 @@ case $name in make-squashfs | unmake-squashfs)
       printf 'The $CONTAINERROOT/user-software subdirectory does not exist, so there is nothing to put into the SquashFS file.\nIt would be %s.\n' "$dir" >&2
       exit 2
     fi
-    if [ -e "$packed" ] || [ -h "$packed" ]; then
+    if [ -e "$packed" ]; then
       # shellcheck disable=SC2016
       printf '$CONTAINERROOT/user-software.squashfs already exists. Please remove the file by hand if you are sure you wish to proceed and re-run the make-squashfs command.\nIt is %s.\n' "$packed" >&2
       exit 3
@@ -58,7 +58,7 @@ case $name in make-squashfs | unmake-squashfs)
       printf '$CONTAINERROOT/user-software.squashfs does not exist so cannot uncompress it.\nIt would be %s.\n' "$packed" >&2
       exit 2
     fi
-    if [ -e "$dir" ] || [ -h "$dir" ]; then
+    if [ -e "$dir" ]; then
       # shellcheck disable=SC2016
       printf 'The $CONTAINERROOT/user-software subdirectory already exists. Please remove this directory by hand if you are sure you wish to proceed and re-run the unmake-squashfs command.\nIt is %s.\n' "$dir" >&2
       exit 3
@@ -74,8 +74,9 @@ case $name in make-squashfs | unmake-squashfs | list-packages)
       exec python3 -m pip list "$@"
     fi
   fi
-  [ -x "$condense" ] || condense=$(command -v condense) || die 'the program condense is not on PATH'
-  exec "$condense" user-software "$action" "$root" "$@"
+  [ -x "$condense" ] || condense=$(command -v condense) || condense=''
+  [ -z "$condense" ] || exec "$condense" user-software "$action" "$root" "$@"
+  [ "$name" = list-packages ] || die 'the program condense is not on PATH'
   ;;
 esac
 

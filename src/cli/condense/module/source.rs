@@ -41,7 +41,7 @@ pub(in crate::cli::condense) enum Source {
 }
 
 /// Settings of the user for a module.
-pub(super) struct Wishes<'a> {
+pub(in crate::cli::condense) struct Wishes<'a> {
     pub module: &'a ModuleName,
     pub root: &'a Path,
     pub wrappers: &'a [String],
@@ -50,14 +50,16 @@ pub(super) struct Wishes<'a> {
 }
 
 /// Module that can be written.
-pub(super) struct Prepared {
+pub(in crate::cli::condense) struct Prepared {
     pub file: ModuleFile,
     pub container: Option<Container>,
 }
 
 /// Settings of the commands of a module.
-pub(super) struct Container {
+pub(in crate::cli::condense) struct Container {
     pub path: PathBuf,
+    /// SHA-256 of the image, in hexadecimal.
+    pub digest: String,
     pub settings: ContainerModule,
     pub variables: Vec<SiteVariable>,
     pub flags: Vec<String>,
@@ -78,6 +80,8 @@ struct Python {
     name: String,
     /// Names of all programs of the environment.
     programs: Vec<String>,
+    /// Directory of the conda whose environment the image names in `WITH_CONDA`.
+    conda: Option<String>,
 }
 
 impl Source {
@@ -127,7 +131,7 @@ impl Source {
     }
 
     /// Returns a name for the module: the name of the file up to its tag, or of the directory.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::cli::condense) fn name(&self) -> String {
         let stem = match self {
             Self::Installation(dir) => dir.file_name(),
             Self::Image(image) => image.reference().file_stem(),
@@ -143,7 +147,7 @@ impl Source {
     ///
     /// # Errors
     /// Returns an error if its time cannot be read.
-    pub(super) fn version(&self) -> anyhow::Result<String> {
+    pub(in crate::cli::condense) fn version(&self) -> anyhow::Result<String> {
         let path = match self {
             Self::Installation(dir) => dir.join("common.sh"),
             Self::Image(image) => {
@@ -165,7 +169,7 @@ impl Source {
     /// # Errors
     /// Returns an error if the image cannot be read, if a path is not UTF-8, or if a program that
     /// the user wants is not in the image.
-    pub(super) fn prepare(
+    pub(in crate::cli::condense) fn prepare(
         &self,
         wishes: &Wishes,
         site: &Site,
@@ -255,6 +259,7 @@ fn of_image(
     let shown = wanted(&packages);
     let container = Container {
         path: image.path().to_owned(),
+        digest: digest.clone(),
         variables: rules.variables_for(view)?,
         flags: rules.flags_for(view)?,
         host_mpi,
@@ -333,6 +338,12 @@ fn settings(
         let venv = format!("/user-software/venv/{}", python.name);
         inside_path.push(format!("{venv}/bin"));
         inside_path.push(format!("/{}/bin", python.prefix.display()));
+        if let Some(conda) = python.conda.as_deref() {
+            inside_path.push(format!("{conda}/condabin"));
+            inside("CONDA_DEFAULT_ENV", &python.name);
+            inside("CONDA_EXE", &format!("{conda}/bin/conda"));
+            inside("CONDA_PREFIX", &format!("/{}", python.prefix.display()));
+        }
         inside("VIRTUAL_ENV", &venv);
         inside("PYTHONNOUSERSITE", "1");
     }
@@ -376,14 +387,10 @@ fn settings(
 /// then a virtual environment, those of conda, and the distribution.
 fn environments(facts: &BaseFacts, contents: &Contents) -> Vec<(PathBuf, String)> {
     let mut found: Vec<(PathBuf, String)> = Vec::new();
-    let named = facts.with_conda.as_deref().and_then(|command| {
-        let (script, name) = command.strip_prefix("source ")?.rsplit_once(' ')?;
-        let root = script
-            .strip_suffix("/bin/activate")?
-            .trim_start_matches('/');
-        Some((Path::new(root).join("envs").join(name), name.to_owned()))
-    });
-    found.extend(named);
+    let named = activated_by_conda(facts);
+    found.extend(
+        named.map(|(root, name)| (Path::new(root).join("envs").join(name), name.to_owned())),
+    );
     found.push((VENV.into(), "venv".to_owned()));
     // Environments without a conda of their own, as condense makes them.
     let packages = contents.packages.iter();
@@ -411,6 +418,15 @@ fn environments(facts: &BaseFacts, contents: &Contents) -> Vec<(PathBuf, String)
     found
 }
 
+/// Returns the directory of conda, without the leading slash, and the environment that the image
+/// names in `WITH_CONDA`.
+fn activated_by_conda(facts: &BaseFacts) -> Option<(&str, &str)> {
+    let command = facts.with_conda.as_deref()?.strip_prefix("source ")?;
+    let (script, name) = command.rsplit_once(' ')?;
+    let root = script.strip_suffix("/bin/activate")?;
+    Some((root.trim_start_matches('/'), name))
+}
+
 /// Returns the names of the programs in a directory of the image.
 fn programs(image: &BaseImage, dir: &Path) -> anyhow::Result<Vec<String>> {
     let programs = image.programs(dir)?.into_iter();
@@ -433,7 +449,11 @@ fn find_python(
             is_number.then(|| format!("3.{version}"))
         });
         if let Some(version) = version {
+            let activated = activated_by_conda(facts);
+            let conda =
+                activated.filter(|(root, named)| *named == name && prefix.starts_with(root));
             return Ok(Some(Python {
+                conda: conda.map(|(root, _)| format!("/{root}")),
                 prefix,
                 version,
                 name,
