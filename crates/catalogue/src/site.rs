@@ -54,6 +54,9 @@ pub struct Site {
     pub architecture: Option<String>,
     /// Environment variables of programs, with the nodes and the images that each is for.
     pub environment: Vec<VariableRule>,
+    /// Host by which users enter the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_host: Option<String>,
     /// Rules for modules of images.
     #[serde(skip_serializing_if = "ModuleRules::is_empty")]
     pub module: ModuleRules,
@@ -106,6 +109,7 @@ pub(super) struct SiteEntry {
     mpi: Option<String>,
     architecture: Option<String>,
     environment: Option<Vec<VariableRule>>,
+    login_host: Option<String>,
     module: Option<ModuleRules>,
 }
 
@@ -225,6 +229,7 @@ impl SiteEntry {
         take(&mut self.mpi, over.mpi);
         take(&mut self.architecture, over.architecture);
         take(&mut self.environment, over.environment);
+        take(&mut self.login_host, over.login_host);
         take(&mut self.module, over.module);
     }
 
@@ -261,6 +266,7 @@ impl SiteEntry {
             mpi: self.mpi,
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
+            login_host: self.login_host,
             module: self.module.unwrap_or_default(),
             singularity_executable_path: None,
             names: Names::default(),

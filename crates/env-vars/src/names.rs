@@ -51,7 +51,24 @@ pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Codes of findings that do not make a build or a check fail, separated by commas; `condense
 /// explain` lists all codes.
 pub const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
-/// Name of the user, with which `condense doctor` looks up quotas.
+/// X display, which the programs of `condense desktop` get (X11).
+pub const DISPLAY: &str = "DISPLAY";
+/// File with the cookies of X displays, which the programs of `condense desktop` get (X11).
+pub const XAUTHORITY: &str = "XAUTHORITY";
+/// Wayland display, which the programs of `condense desktop` do not see (Wayland).
+pub const WAYLAND_DISPLAY: &str = "WAYLAND_DISPLAY";
+/// Whether the CPU draws 3D graphics; `condense desktop` sets it to `1` unless it is set (Mesa).
+pub const LIBGL_ALWAYS_SOFTWARE: &str = "LIBGL_ALWAYS_SOFTWARE";
+/// Bind mounts of the user, to which `condense desktop` adds its own directory (apptainer).
+pub const APPTAINER_BINDPATH: &str = "APPTAINER_BINDPATH";
+/// Same as `APPTAINER_BINDPATH`, which takes precedence.
+pub const SINGULARITY_BINDPATH: &str = "SINGULARITY_BINDPATH";
+/// Number of the job; in a job, `condense desktop` prints how to reach a node (Slurm).
+pub const SLURM_JOB_ID: &str = "SLURM_JOB_ID";
+/// Same as `SLURM_JOB_ID` (PBS).
+pub const PBS_JOBID: &str = "PBS_JOBID";
+/// Name of the user, with which `condense doctor` looks up quotas, and which the commands of
+/// `condense desktop` have.
 pub const USER: &str = "USER";
 /// Kind of the terminal. Progress bars are not drawn if it is `dumb` or not set.
 pub const TERM: &str = "TERM";

@@ -42,14 +42,7 @@ pub(super) struct Arguments {
 /// Replaces this process by the program. Returns only if the program cannot be started.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let subject = subject::open(&arguments.subject, context.env_vars)?;
-    let mut command = match (subject.kind(), subject.dir()) {
-        (SubjectKind::Installation, Some(_)) => through_wrapper(&subject, arguments)?,
-        (SubjectKind::Sif, _) => through_runtime(&subject, arguments, context)?,
-        _ => bail!(UserError::new(
-            format!("nothing can be started in `{}`", subject.path().display()),
-            "give an installation or a .sif",
-        )),
-    };
+    let mut command = starting(&subject, &arguments.command, &arguments.site, context)?;
     let error = command.exec();
     Err(error).with_context(|| {
         let program = Path::new(command.get_program());
@@ -57,15 +50,33 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     })
 }
 
+/// Returns the command that starts a program of the subject in the user's environment.
+///
+/// # Errors
+/// Returns an error if the subject is neither an installation nor a SIF, or if it has no wrappers or
+/// there is no runtime.
+pub(super) fn starting(
+    subject: &Subject,
+    words: &[OsString],
+    site: &SiteArguments,
+    context: &Context,
+) -> anyhow::Result<Command> {
+    match (subject.kind(), subject.dir()) {
+        (SubjectKind::Installation, Some(_)) => through_wrapper(subject, words),
+        (SubjectKind::Sif, _) => through_runtime(subject, words, site, context),
+        _ => bail!(UserError::new(
+            format!("nothing can be started in `{}`", subject.path().display()),
+            "give an installation or a .sif",
+        )),
+    }
+}
+
 /// Returns the command of the wrapper with the program's name, else of the wrapper that runs any
 /// program of the container.
-fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Command> {
+fn through_wrapper(subject: &Subject, words: &[OsString]) -> anyhow::Result<Command> {
     let bin = bin_dir(subject).context("an installation has a directory")?;
     let dir = bin.parent().unwrap_or(&bin);
-    let (program, rest) = arguments
-        .command
-        .split_first()
-        .context("there is no command")?;
+    let (program, rest) = words.split_first().context("there is no command")?;
     let is_name = !program.to_string_lossy().contains('/') && !program.is_empty();
     let wrapper = bin.join(program);
     if is_name && wrapper.is_file() {
@@ -81,7 +92,7 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
         ));
     }
     let mut command = Command::new(any);
-    command.args(&arguments.command);
+    command.args(words);
     Ok(command)
 }
 
@@ -98,11 +109,12 @@ pub(super) fn bin_dir(subject: &Subject) -> Option<PathBuf> {
 /// Returns the command `exec` of the container runtime, in the user's environment.
 fn through_runtime(
     subject: &Subject,
-    arguments: &Arguments,
+    words: &[OsString],
+    site: &SiteArguments,
     context: &Context,
 ) -> anyhow::Result<Command> {
     let env_vars = context.env_vars;
-    let (_, site) = arguments.site.load(env_vars, context.console)?;
+    let (_, site) = site.load(env_vars, context.console)?;
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     let runtime = Runtime::find(runtime(env_vars, &site).as_deref(), search_path.as_ref())?;
     let mut command = Command::new(runtime.program());
@@ -129,6 +141,6 @@ fn through_runtime(
     if no_user_site.is_some_and(|value| value != "0") {
         command.env(env_vars::PYTHONNOUSERSITE, "1");
     }
-    command.arg(subject.path()).args(&arguments.command);
+    command.arg(subject.path()).args(words);
     Ok(command)
 }
