@@ -225,10 +225,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     (
         "condense desktop",
-        [
-            "image.sif",
-            "myenv --geometry 1920x1080 -- python plot.py",
-        ],
+        ["image.sif", "myenv --geometry 1920x1080 -- python plot.py"],
     ),
     ("condense help", ["image pack", "mpi-abi"]),
     ("condense config list", ["", "--json"]),

@@ -17,6 +17,7 @@ mod check;
 mod config;
 mod contents;
 mod cotainr;
+mod desktop;
 mod doctor;
 mod dry_runs;
 mod environment_files;

@@ -43,7 +43,13 @@ impl Part {
             0
         } else if is(&["fedora", "rhel", "centos", "rocky", "almalinux"]) {
             1
-        } else if is(&["suse", "sles", "opensuse", "opensuse-leap", "opensuse-tumbleweed"]) {
+        } else if is(&[
+            "suse",
+            "sles",
+            "opensuse",
+            "opensuse-leap",
+            "opensuse-tumbleweed",
+        ]) {
             2
         } else if is(&["alpine"]) {
             3
@@ -199,7 +205,11 @@ mod tests {
         for (system, server, proxy) in [
             ("debian", "tigervnc-standalone-server", "websockify"),
             ("ubuntu debian", "tigervnc-standalone-server", "websockify"),
-            ("rocky rhel centos fedora", "tigervnc-server-minimal", "python3-websockify"),
+            (
+                "rocky rhel centos fedora",
+                "tigervnc-server-minimal",
+                "python3-websockify",
+            ),
             ("sles suse", "xorg-x11-Xvnc", "python3-websockify"),
             ("alpine", "tigervnc", "websockify"),
         ] {

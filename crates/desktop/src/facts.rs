@@ -35,7 +35,10 @@ impl Facts {
     fn parse(text: &str) -> Self {
         let mut facts = Self::default();
         // A line without an end is still being written.
-        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+        for line in text
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+        {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match word {
                 "system" => rest.trim().clone_into(&mut facts.system),
@@ -63,7 +66,11 @@ fn number<T: std::str::FromStr>(word: Option<&str>) -> Option<T> {
 /// Returns the reason for which a program has ended, from its messages: the fatal one of an X
 /// server or of a runtime, else the last line.
 pub(crate) fn cause(log: &str) -> Option<String> {
-    let lines: Vec<&str> = log.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let lines: Vec<&str> = log
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
     let after_heading = lines
         .iter()
         .position(|line| line.starts_with("Fatal server error"))

@@ -22,11 +22,10 @@ pub(crate) fn choose(address: Ipv4Addr, wanted: Option<u16>) -> Result<Vec<u16>>
         };
     }
     // All of them are held at the same time, so that they differ.
-    let held: std::io::Result<Vec<TcpListener>> = std::iter::repeat_with(|| {
-        TcpListener::bind((address, 0))
-    })
-    .take(CANDIDATES)
-    .collect();
+    let held: std::io::Result<Vec<TcpListener>> =
+        std::iter::repeat_with(|| TcpListener::bind((address, 0)))
+            .take(CANDIDATES)
+            .collect();
     let ports = held.and_then(|held| {
         let ports = held.iter().map(|one| Ok(one.local_addr()?.port()));
         ports.collect()

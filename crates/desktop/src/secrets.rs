@@ -90,8 +90,14 @@ mod tests {
     #[test]
     fn the_file_is_the_one_that_vncpasswd_writes() {
         let file = |text: &str| Password(text.to_owned()).as_file();
-        assert_eq!(file("password"), [0xdb, 0xd8, 0x3c, 0xfd, 0x72, 0x7a, 0x14, 0x58]);
-        assert_eq!(file("abc123"), [0x27, 0x5e, 0xa8, 0xd2, 0x55, 0xb0, 0x12, 0xf2]);
+        assert_eq!(
+            file("password"),
+            [0xdb, 0xd8, 0x3c, 0xfd, 0x72, 0x7a, 0x14, 0x58]
+        );
+        assert_eq!(
+            file("abc123"),
+            [0x27, 0x5e, 0xa8, 0xd2, 0x55, 0xb0, 0x12, 0xf2]
+        );
     }
 
     #[test]
@@ -100,7 +106,12 @@ mod tests {
         assert_ne!(one.reveal(), other.reveal());
         for password in [&one, &other] {
             assert_eq!(password.reveal().len(), LEN);
-            assert!(password.reveal().bytes().all(|byte| ALPHABET.contains(&byte)));
+            assert!(
+                password
+                    .reveal()
+                    .bytes()
+                    .all(|byte| ALPHABET.contains(&byte))
+            );
             assert!(!format!("{password:?}").contains(password.reveal()));
         }
     }

@@ -11,12 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{
-    Error, Facts, Part, Record, Result, Session,
-    facts::cause,
-    ports,
-    processes::POLL,
-};
+use crate::{Error, Facts, Part, Record, Result, Session, facts::cause, ports, processes::POLL};
 
 /// Time in which the container and its VNC server have to start. A first start from a parallel file
 /// system is slow.
@@ -98,13 +93,20 @@ impl Desktop {
         let log_file = dir.join("container.log");
         let log = std::fs::File::create_new(&log_file).map_err(Error::io("create", &log_file))?;
         let second = log.try_clone().map_err(Error::io("open", &log_file))?;
-        let extras = [("manager", settings.has_manager), ("terminal", settings.has_terminal)];
+        let extras = [
+            ("manager", settings.has_manager),
+            ("terminal", settings.has_terminal),
+        ];
         let extras: Vec<&str> = extras.iter().filter(|one| one.1).map(|one| one.0).collect();
         container
             .arg(dir.join("start.sh"))
             .arg(dir)
             .args([&settings.geometry, &words(&ports), &words(&web_ports)])
-            .args([&settings.address.to_string(), &extras.join(" "), &settings.title])
+            .args([
+                &settings.address.to_string(),
+                &extras.join(" "),
+                &settings.title,
+            ])
             .stdin(Stdio::piped())
             .stdout(log)
             .stderr(second)
@@ -239,13 +241,18 @@ fn wait_for_web(
             return Err(Error::Cancelled);
         }
         *facts = Facts::read(dir);
-        if facts.web_port.is_some_and(|port| ports::is_served(address, port)) {
+        if facts
+            .web_port
+            .is_some_and(|port| ports::is_served(address, port))
+        {
             return Ok(None);
         }
         if facts.has_web_failed || Instant::now() >= until {
             facts.web_port = None;
             let log = fs_err::read_to_string(dir.join("web.log")).unwrap_or_default();
-            return Ok(Some(cause(&log).unwrap_or_else(|| "it does not answer".to_owned())));
+            return Ok(Some(
+                cause(&log).unwrap_or_else(|| "it does not answer".to_owned()),
+            ));
         }
         std::thread::sleep(POLL);
     }

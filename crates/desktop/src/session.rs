@@ -206,9 +206,8 @@ fn own_directory(parent: &Path) -> Result<PathBuf> {
         _ => {}
     }
     let metadata = home.symlink_metadata().map_err(Error::io("read", &home))?;
-    let is_own = metadata.is_dir()
-        && metadata.uid() == geteuid().as_raw()
-        && metadata.mode() & 0o077 == 0;
+    let is_own =
+        metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0;
     if is_own {
         Ok(home)
     } else {
@@ -241,7 +240,9 @@ fn create(path: &Path) -> Result<File> {
 
 fn directories(home: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir())
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
 }
 
 fn record(dir: &Path) -> Option<Record> {
@@ -325,7 +326,9 @@ mod tests {
             ..Facts::default()
         };
         let local = Ipv4Addr::LOCALHOST;
-        session.write_record("x.sif".as_ref(), local, &facts).unwrap();
+        session
+            .write_record("x.sif".as_ref(), local, &facts)
+            .unwrap();
         let found = running(parent.path()).unwrap();
         assert_eq!((found.len(), found[0].display), (1, 7));
         assert_eq!(found[0].process, std::process::id());

@@ -5,7 +5,7 @@
 
 # shellcheck disable=SC2016
 dir=$1 geometry=$2 ports=$3 web_ports=$4 address=$5 extras=$6 title=$7
-PATH=${PATH:-/usr/bin:/bin}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}
 say() { printf '%s\n' "$*" >>"$dir/events"; }
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
 first() { # PROGRAMS: sets `found` to the first one that is there

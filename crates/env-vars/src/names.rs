@@ -59,6 +59,10 @@ pub const XAUTHORITY: &str = "XAUTHORITY";
 pub const WAYLAND_DISPLAY: &str = "WAYLAND_DISPLAY";
 /// Whether the CPU draws 3D graphics; `condense desktop` sets it to `1` unless it is set (Mesa).
 pub const LIBGL_ALWAYS_SOFTWARE: &str = "LIBGL_ALWAYS_SOFTWARE";
+/// Bind mounts of the user; `condense run` shows displays that one over `/tmp` hides (apptainer).
+pub const APPTAINER_BIND: &str = "APPTAINER_BIND";
+/// Same as `APPTAINER_BIND`, which takes precedence.
+pub const SINGULARITY_BIND: &str = "SINGULARITY_BIND";
 /// Bind mounts of the user, to which `condense desktop` adds its own directory (apptainer).
 pub const APPTAINER_BINDPATH: &str = "APPTAINER_BINDPATH";
 /// Same as `APPTAINER_BINDPATH`, which takes precedence.

@@ -84,7 +84,10 @@ pub(super) struct Arguments {
 fn geometry(text: &str) -> Result<String, String> {
     let is_side = |side: &str| {
         let is_number = side.bytes().all(|byte| byte.is_ascii_digit());
-        is_number && side.parse().is_ok_and(|side: u32| (64..=16384).contains(&side))
+        is_number
+            && side
+                .parse()
+                .is_ok_and(|side: u32| (64..=16384).contains(&side))
     };
     match text.split_once('x') {
         Some((width, height)) if is_side(width) && is_side(height) => Ok(text.to_owned()),
@@ -100,7 +103,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     if arguments.list {
         return list(arguments, context);
     }
-    let named = arguments.subject.as_deref().context("there is no subject")?;
+    let named = arguments
+        .subject
+        .as_deref()
+        .context("there is no subject")?;
     let subject = subject::open(named, context.env_vars)?;
     let (_, site) = arguments.site.load(context.env_vars, context.console)?;
     context.interrupt.listen()?;
@@ -239,7 +245,11 @@ fn start_program(
         .env(env_vars::DISPLAY, format!(":{}", desktop.facts().display))
         .env(env_vars::XAUTHORITY, session.xauthority())
         .env_remove(env_vars::WAYLAND_DISPLAY);
-    if context.env_vars.get(env_vars::LIBGL_ALWAYS_SOFTWARE).is_none() {
+    if context
+        .env_vars
+        .get(env_vars::LIBGL_ALWAYS_SOFTWARE)
+        .is_none()
+    {
         command.env(env_vars::LIBGL_ALWAYS_SOFTWARE, "1");
     }
     let program = PathBuf::from(command.get_program());
@@ -264,13 +274,17 @@ fn list(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
-        context.report.info("no desktop of yours runs on this machine");
+        context
+            .report
+            .info("no desktop of yours runs on this machine");
     }
     for record in &found {
         let connection = of_record(record);
         let text = connection.blocks();
         let (display, subject) = (record.display, record.subject.display());
-        context.console.data(&format!("desktop :{display} of {subject}\n\n{text}"));
+        context
+            .console
+            .data(&format!("desktop :{display} of {subject}\n\n{text}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -287,12 +301,16 @@ fn end(display: &str, context: &Context) -> anyhow::Result<ExitCode> {
         }
     }
     if found.is_empty() {
-        context.report.info("no desktop of yours runs on this machine");
+        context
+            .report
+            .info("no desktop of yours runs on this machine");
     }
     for record in &found {
         stop(record)?;
         let (display, subject) = (record.display, record.subject.display());
-        context.report.info(format!("the desktop :{display} of {subject} has ended"));
+        context
+            .report
+            .info(format!("the desktop :{display} of {subject} has ended"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -306,7 +324,16 @@ mod tests {
         for good in ["1600x900", "64x16384"] {
             assert_eq!(geometry(good).as_deref(), Ok(good));
         }
-        for bad in ["", "1600", "1600x", "x900", "63x900", "1600x16385", "+100x100", "1x2x3"] {
+        for bad in [
+            "",
+            "1600",
+            "1600x",
+            "x900",
+            "63x900",
+            "1600x16385",
+            "+100x100",
+            "1x2x3",
+        ] {
             assert!(geometry(bad).is_err(), "{bad}");
         }
     }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use condense_build::contents::{Subject, SubjectKind};
 use condense_diagnostics::UserError;
-use condense_env_vars as env_vars;
+use condense_env_vars::{self as env_vars, EnvVars};
 use condense_installation::{Bind, Runtime};
 
 use super::{Context, subject};
@@ -119,12 +119,29 @@ fn through_runtime(
     let runtime = Runtime::find(runtime(env_vars, &site).as_deref(), search_path.as_ref())?;
     let mut command = Command::new(runtime.program());
     command.args(["-s", "exec"]);
+    show_files(&mut command, context);
+    let no_user_site = env_vars.get(env_vars::CONDENSE_NO_USER_SITE);
+    if no_user_site.is_some_and(|value| value != "0") {
+        command.env(env_vars::PYTHONNOUSERSITE, "1");
+    }
+    command.arg(subject.path()).args(words);
+    Ok(command)
+}
+
+/// Binds the files that the user's variables name, and the sockets of the user's displays, unless
+/// the runtime shows them anyway.
+fn show_files(command: &mut Command, context: &Context) {
+    let env_vars = context.env_vars;
+    let is_tmp_replaced = has_bind_over_tmp(env_vars);
+    let home = env_vars.home();
+    let is_seen = |path: &Path| {
+        let tops = ["/dev", "/proc", "/sys", "/var/tmp"];
+        tops.iter().any(|top| path.starts_with(top))
+            || (path.starts_with("/tmp") && !is_tmp_replaced)
+            || home.as_ref().is_some_and(|home| path.starts_with(home))
+    };
     for (name, path) in host_files(env_vars) {
-        let is_seen = ["/dev", "/proc", "/sys", "/tmp", "/var/tmp"]
-            .iter()
-            .any(|top| path.starts_with(top));
-        let home = env_vars.home();
-        if is_seen || home.is_some_and(|home| path.starts_with(home)) {
+        if is_seen(&path) {
             continue;
         }
         // The user may have bound the file, so a path that cannot be written is no error.
@@ -137,10 +154,39 @@ fn through_runtime(
             )),
         }
     }
-    let no_user_site = env_vars.get(env_vars::CONDENSE_NO_USER_SITE);
-    if no_user_site.is_some_and(|value| value != "0") {
-        command.env(env_vars::PYTHONNOUSERSITE, "1");
+    let wayland = env_vars.get(env_vars::WAYLAND_DISPLAY).map(Path::new);
+    let wayland = wayland.and_then(|name| match name.is_absolute() {
+        true => Some(name),
+        false => env_vars.get(env_vars::XDG_RUNTIME_DIR).map(Path::new),
+    });
+    for path in [Some(Path::new("/tmp/.X11-unix")), wayland]
+        .into_iter()
+        .flatten()
+    {
+        if path.is_absolute()
+            && path.exists()
+            && !is_seen(path)
+            && let Ok(bind) = Bind::path(path, path)
+        {
+            command.arg("-B").arg(bind.argument());
+        }
     }
-    command.arg(subject.path()).args(words);
-    Ok(command)
+}
+
+/// Returns whether the user's variables for the runtime have a bind mount of another directory over
+/// /tmp.
+fn has_bind_over_tmp(env_vars: &EnvVars) -> bool {
+    let slots = [
+        (env_vars::APPTAINER_BIND, env_vars::SINGULARITY_BIND),
+        (env_vars::APPTAINER_BINDPATH, env_vars::SINGULARITY_BINDPATH),
+    ];
+    let lists = slots.iter().filter_map(|(apptainer, singularity)| {
+        env_vars
+            .get(apptainer)
+            .or_else(|| env_vars.get(singularity))
+    });
+    lists.flat_map(|list| list.split(',')).any(|entry| {
+        let destination = entry.trim().split(':').nth(1);
+        destination.is_some_and(|place| place.trim_end_matches('/') == "/tmp")
+    })
 }

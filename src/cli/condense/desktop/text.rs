@@ -113,7 +113,10 @@ impl Connection {
             Some(manager) => format!(" with {manager}"),
             None => String::new(),
         };
-        let mut text = format!("desktop :{display} of {title} runs{manager}\n\n{}", self.blocks());
+        let mut text = format!(
+            "desktop :{display} of {title} runs{manager}\n\n{}",
+            self.blocks()
+        );
         if let Some(file) = password {
             text.push_str(&format!("\npassword: cat {}\n", file.display()));
         }
@@ -157,8 +160,16 @@ mod tests {
                 [127, 0, 0, 1],
                 "ssh -N -J ada@x.org -L 7:localhost:7 ada@nid001",
             ),
-            (Some("x.org"), [0, 0, 0, 0], "ssh -N -L 7:nid001:7 ada@x.org"),
-            (Some("x.org"), [10, 0, 0, 9], "ssh -N -L 7:10.0.0.9:7 ada@x.org"),
+            (
+                Some("x.org"),
+                [0, 0, 0, 0],
+                "ssh -N -L 7:nid001:7 ada@x.org",
+            ),
+            (
+                Some("x.org"),
+                [10, 0, 0, 9],
+                "ssh -N -L 7:10.0.0.9:7 ada@x.org",
+            ),
             (None, [0, 0, 0, 0], "ssh -N -L 7:nid001:7 ada@nid001"),
         ] {
             assert_eq!(connection(login, listen).ssh(7), expected);
@@ -171,7 +182,9 @@ mod tests {
         assert!(!connection.blocks().contains("BROWSER"));
         connection.web_port = Some(6080);
         let text = connection.blocks();
-        assert!(text.contains("CONNECT WITH BROWSER\n  ssh -N -L 6080:localhost:6080 ada@nid001\n"));
+        assert!(
+            text.contains("CONNECT WITH BROWSER\n  ssh -N -L 6080:localhost:6080 ada@nid001\n")
+        );
         assert!(text.contains("  http://localhost:6080/vnc.html\n"));
     }
 }
