@@ -16,6 +16,7 @@ mod build;
 mod conda;
 mod conda_scripts;
 mod cotainr;
+mod desktop;
 mod findings;
 mod harness;
 mod house;
