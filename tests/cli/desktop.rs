@@ -1,5 +1,5 @@
-//! Tests of `condense desktop` with a fake runtime, which runs its program on this machine, and with
-//! a fake VNC server, which writes down its arguments.
+//! Tests of `condense desktop` with a fake runtime, which runs its program on this machine, and
+//! with a fake VNC server, which writes down its arguments.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,7 +29,8 @@ fn prepared() -> TestEnv {
     test
 }
 
-/// Puts a VNC server into the image. Its display is 1000 and more, so that no real one is concerned.
+/// Puts a VNC server into the image. Its display is 1000 and more, so that no real one is
+/// concerned.
 fn with_server(test: &TestEnv, display: u32) {
     test.fake_program(
         "Xvnc",
@@ -97,8 +98,8 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// G1, G2: the text has the lines of ssh and the addresses; the password is in no argument and not in
-/// the text; nothing is left after the end.
+/// G1, G2: the text has the lines of ssh and the addresses; the password is in no argument and not
+/// in the text; nothing is left after the end.
 #[test]
 fn a_desktop_says_how_to_connect_and_leaves_nothing() {
     let test = prepared();

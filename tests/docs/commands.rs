@@ -192,8 +192,9 @@ impl Help {
                 help.aliases.extend(alias(line));
             } else if line.starts_with('-') {
                 let end = line.find("  ").unwrap_or(line.len());
-                let takes_value = line[..end].contains('<');
-                let names = line[..end].split([' ', ',', '.']);
+                let is_optional = line[..end].contains("[=");
+                let takes_value = line[..end].contains('<') && !is_optional;
+                let names = line[..end].split([' ', ',', '.', '[']);
                 for name in names.map(str::to_owned).chain(alias(line)) {
                     if name.starts_with('-') {
                         help.options.insert(name, takes_value);
@@ -254,6 +255,9 @@ impl Program {
         let mut rest = words[start..].iter();
         while let Some(word) = rest.next() {
             let help = self.help(&command);
+            if word == "--" {
+                break; // A command of the container follows.
+            }
             if word.starts_with('-') && word.len() > 1 {
                 let (name, value) = match word.split_once('=') {
                     Some((name, _)) => (name, true),
@@ -285,7 +289,12 @@ impl Program {
             return;
         }
         // Behind the installation, `run` takes each word as one of the program.
-        let at = if words[0] == "run" { 1 } else { words.len() };
+        let program = words.iter().position(|word| *word == "--");
+        let at = if words[0] == "run" {
+            1
+        } else {
+            program.unwrap_or(words.len())
+        };
         words.insert(at, NO_OPTION);
         let output = Self::run(&words, dir.path());
         let said = String::from_utf8_lossy(&output.stderr);

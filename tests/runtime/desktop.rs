@@ -207,8 +207,8 @@ impl Running {
     }
 }
 
-/// Speaks VNC 3.8 up to the result of the password. Returns the size of the screen, or `None` if the
-/// password is refused.
+/// Speaks VNC 3.8 up to the result of the password. Returns the size of the screen, or `None` if
+/// the password is refused.
 fn connect(port: u16, password: &str) -> Option<(u16, u16)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut read = |len: usize, send: &[u8]| {

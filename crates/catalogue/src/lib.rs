@@ -13,8 +13,9 @@ mod site;
 
 pub use catalogue::{Catalogue, ImageEntry};
 pub use find::{Found, NearMisses, NearestImage, Query, WordMatches, find};
+pub use keys::Names;
 pub use keys::{is_default, is_of_site, site_keys, yes_or_no};
 pub use module_rules::ModuleRules;
 pub use name::ImageName;
 pub use rules::{BaseView, SiteRules};
-pub use site::{Machine, Names, Site, expand};
+pub use site::{Machine, Site, expand};

@@ -9,7 +9,9 @@ use condense_image::Compression;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::{FOLLOWED, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no},
+    keys::{
+        FOLLOWED, Names, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no,
+    },
     module_rules::ModuleRules,
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
@@ -74,17 +76,6 @@ pub struct Site {
     /// Keys of the site's configuration in Tykky's format that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
-}
-
-/// Names that a configuration in Tykky's format may set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
-    /// Name of the environment, instead of `env1`.
-    pub environment: Option<String>,
-    /// Second name of the base image, besides `container.sif`.
-    pub container: Option<String>,
-    /// Second name of the image, besides `img.sqfs`.
-    pub image: Option<String>,
 }
 
 /// Values of a site in one layer of the catalogue.

@@ -94,7 +94,7 @@ pub enum Error {
     /// The directory of desktops can be changed by others.
     #[error("`{}` is not a directory of yours alone, so no password is written there", path.display())]
     NotPrivate {
-        /// The directory.
+        /// The directory that others can change.
         path: PathBuf,
     },
     /// The container has no VNC server.
@@ -126,7 +126,7 @@ pub enum Error {
     /// The port that the user has chosen is in use.
     #[error("port {port} of {address} is in use")]
     PortTaken {
-        /// The port.
+        /// The port that the user has chosen.
         port: u16,
         /// The address at which the server would listen.
         address: String,
@@ -153,7 +153,7 @@ pub enum Error {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes for a password: {cause}")]
     NoRandomness {
-        /// The system's reason.
+        /// Reason that the system gives.
         cause: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Responsible for the directory of a desktop, which has its secrets, its logs and its lock, and for
-//! finding and ending the user's desktops on this machine.
+//! Responsible for the directory of a desktop, which has its secrets, its logs and its lock, and
+//! for finding and ending the user's desktops on this machine.
 
 use std::{
     fs::{File, Permissions, TryLockError},
@@ -87,8 +87,8 @@ impl Session {
         &self.dir
     }
 
-    /// Returns the directory of all desktops of the user, which the container has to show at the same
-    /// path.
+    /// Returns the directory of all desktops of the user, which the container has to show at the
+    /// same path.
     pub fn home(&self) -> &Path {
         self.dir.parent().unwrap_or(&self.dir)
     }

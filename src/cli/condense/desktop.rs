@@ -34,8 +34,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The desktop ends with Ctrl-C, with --stop, or with COMMAND, whose exit status it \
-                  then has. Leaving it so is exit status 130."
+    after_help = "The desktop ends with COMMAND, with Ctrl-C or with --stop. The exit status is that of COMMAND, or 130."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -53,8 +53,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 /// Returns the command that starts a program of the subject in the user's environment.
 ///
 /// # Errors
-/// Returns an error if the subject is neither an installation nor a SIF, or if it has no wrappers or
-/// there is no runtime.
+/// Returns an error if the subject is neither an installation nor a SIF, or if it has no wrappers
+/// or there is no runtime.
 pub(super) fn starting(
     subject: &Subject,
     words: &[OsString],
