@@ -344,7 +344,7 @@ fn a_command_runs_on_the_desktop_of_an_installation() {
         .run()
         .succeeded();
     let line = format!(
-        "{} desktop wrapped --geometry 800x600 -- sh -c 'xdpyinfo; ls ${{XAUTHORITY%/*}}; exit 9'",
+        "{} desktop wrapped --geometry 800x600 -- sh -c 'xdpyinfo; ls -1 ${{XAUTHORITY%/*}}; exit 9'",
         parts().path("programs/condense").display()
     );
     let said = test

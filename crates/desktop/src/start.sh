@@ -26,7 +26,8 @@ guard=$!
 exec 3<&-
 marked() { # SIGNAL: sends it to all programs that this desktop has started
   for each in /proc/[0-9]*; do
-    [ -r "$each/environ" ] && [ "$each" != "/proc/$$" ] || continue
+    [ -r "$each/environ" ] || continue
+    [ "$each" != "/proc/$$" ] || continue
     { each_has=$(cat "$each/environ"); } 2>/dev/null
     case $each_has in *"CONDENSE_DESKTOP=$dir"*) kill -"$1" "${each#/proc/}" 2>/dev/null ;; esac
   done
@@ -74,7 +75,8 @@ for port in $ports; do
     >"$dir/display" 2>>"$dir/server.log" &
   server=$!
   while [ ! -s "$dir/display" ] && kill -0 "$server" 2>/dev/null && [ -z "$ending" ]; do nap; done
-  [ ! -s "$dir/display" ] && [ -z "$ending" ] || break
+  [ ! -s "$dir/display" ] || break
+  [ -z "$ending" ] || break
 done
 [ -z "$ending" ] || end 0
 [ -s "$dir/display" ] || { say failed; end 4; }
