@@ -36,12 +36,11 @@ pub(crate) fn choose(address: Ipv4Addr, wanted: Option<u16>) -> Result<Vec<u16>>
 /// Returns whether a process of this user listens at the port. Without the kernel's table, any
 /// answer counts.
 pub(crate) fn is_served(address: Ipv4Addr, port: u16) -> bool {
-    match fs_err::read_to_string("/proc/net/tcp") {
-        Ok(table) => is_in_table(&table, port, rustix::process::geteuid().as_raw()),
-        Err(_) => {
-            let place = SocketAddr::new(address.into(), port);
-            TcpStream::connect_timeout(&place, std::time::Duration::from_secs(1)).is_ok()
-        }
+    if let Ok(table) = fs_err::read_to_string("/proc/net/tcp") {
+        is_in_table(&table, port, rustix::process::geteuid().as_raw())
+    } else {
+        let place = SocketAddr::new(address.into(), port);
+        TcpStream::connect_timeout(&place, std::time::Duration::from_secs(1)).is_ok()
     }
 }
 

@@ -206,8 +206,9 @@ fn own_directory(parent: &Path) -> Result<PathBuf> {
         _ => {}
     }
     let metadata = home.symlink_metadata().map_err(Error::io("read", &home))?;
-    let is_own =
-        metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 == 0;
+    let is_own = metadata.is_dir()
+        && metadata.uid() == geteuid().as_raw()
+        && metadata.mode() & 0o777 == 0o700;
     if is_own {
         Ok(home)
     } else {

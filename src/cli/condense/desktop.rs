@@ -170,9 +170,10 @@ fn show(
     let connection = Connection::new(desktop.record(), site, context.env_vars);
     let password = desktop.session().password().reveal();
     let is_shown = !arguments.json && context.console.secret(&format!("password: {password}"));
-    let password_file = match is_shown {
-        true => None,
-        false => Some(desktop.session().write_password()?),
+    let password_file = if is_shown {
+        None
+    } else {
+        Some(desktop.session().write_password()?)
     };
     if arguments.json {
         let mut value = connection.as_json(desktop.record());
@@ -204,9 +205,10 @@ fn keep(
     arguments: &Arguments,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let mut program = match arguments.command.is_empty() {
-        true => None,
-        false => Some(start_program(&desktop, subject, arguments, context)?),
+    let mut program = if arguments.command.is_empty() {
+        None
+    } else {
+        Some(start_program(&desktop, subject, arguments, context)?)
     };
     loop {
         if context.console.cancelled() {

@@ -155,9 +155,12 @@ fn show_files(command: &mut Command, context: &Context) {
         }
     }
     let wayland = env_vars.get(env_vars::WAYLAND_DISPLAY).map(Path::new);
-    let wayland = wayland.and_then(|name| match name.is_absolute() {
-        true => Some(name),
-        false => env_vars.get(env_vars::XDG_RUNTIME_DIR).map(Path::new),
+    let wayland = wayland.and_then(|name| {
+        if name.is_absolute() {
+            Some(name)
+        } else {
+            env_vars.get(env_vars::XDG_RUNTIME_DIR).map(Path::new)
+        }
     });
     for path in [Some(Path::new("/tmp/.X11-unix")), wayland]
         .into_iter()

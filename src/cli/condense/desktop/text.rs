@@ -57,9 +57,10 @@ impl Connection {
             }
             login => {
                 let entry = login.as_ref().unwrap_or(host);
-                let target = match self.listen.is_unspecified() {
-                    true => host.clone(),
-                    false => self.listen.to_string(),
+                let target = if self.listen.is_unspecified() {
+                    host.clone()
+                } else {
+                    self.listen.to_string()
                 };
                 format!("ssh -N -L {port}:{target}:{port} {user}@{entry}")
             }
