@@ -231,6 +231,16 @@ impl Console {
         self.message(Level::Error, &text);
     }
 
+    /// Shows a secret on standard error if that is a terminal, and nowhere else. Returns whether it
+    /// was shown.
+    pub(crate) fn secret(&self, text: &str) -> bool {
+        let has_terminal = std::io::stderr().is_terminal();
+        if has_terminal {
+            self.streams.err(&format!("{text}\n"));
+        }
+        has_terminal
+    }
+
     /// Writes a result, which is not a message, to standard output. On a terminal, control
     /// characters are escaped.
     pub(crate) fn data(&self, text: &str) {

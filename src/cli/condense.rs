@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod check;
 mod config;
+mod desktop;
 mod diff;
 mod doctor;
 mod easyconfig;
@@ -131,6 +132,8 @@ enum Verb {
     Check(check::Arguments),
     /// Show and change the user's configuration
     Config(config::Arguments),
+    /// Start a VNC server and noVNC of an installation or a .sif, for programs with windows
+    Desktop(desktop::Arguments),
     /// Compare the packages of two installations, generations, .sif files or locks
     Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
@@ -285,6 +288,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
         Verb::Config(arguments) => config::run(&arguments, context),
+        Verb::Desktop(arguments) => desktop::run(&arguments, context),
         Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Easyconfig(arguments) => easyconfig::run(&arguments, context),

@@ -239,6 +239,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
             "--lock -o condense.lock image.sif",
         ],
     ),
+    (
+        "condense desktop",
+        ["image.sif", "myenv --geometry 1920x1080 -- python plot.py"],
+    ),
     ("condense help", ["image pack", "mpi-abi"]),
     ("condense config list", ["", "--json"]),
     ("condense config get", ["base-image", "--json channels"]),

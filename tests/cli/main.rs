@@ -18,6 +18,7 @@ mod check_log;
 mod config;
 mod contents;
 mod cotainr;
+mod desktop;
 mod doctor;
 mod dry_runs;
 mod easyconfig;

@@ -196,8 +196,9 @@ impl Help {
                 help.aliases.extend(alias(line));
             } else if line.starts_with('-') {
                 let end = line.find("  ").unwrap_or(line.len());
-                let takes_value = line[..end].contains('<');
-                let names = line[..end].split([' ', ',', '.']);
+                let is_optional = line[..end].contains("[=");
+                let takes_value = line[..end].contains('<') && !is_optional;
+                let names = line[..end].split([' ', ',', '.', '[']);
                 for name in names.map(str::to_owned).chain(alias(line)) {
                     if name.starts_with('-') {
                         help.options.insert(name, takes_value);

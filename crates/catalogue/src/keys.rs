@@ -1,5 +1,16 @@
 //! Responsible for the keys of Tykky's configuration: which keys are followed, and which keys have
-//! no effect here.
+//! no effect here, and for the names that it may set.
+
+/// Names that a configuration in Tykky's format may set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Name of the environment, instead of `env1`.
+    pub environment: Option<String>,
+    /// Second name of the base image, besides `container.sif`.
+    pub container: Option<String>,
+    /// Second name of the image, besides `img.sqfs`.
+    pub image: Option<String>,
+}
 
 /// Keys of Tykky's configuration that are followed.
 pub(super) const FOLLOWED: [&str; 10] = [

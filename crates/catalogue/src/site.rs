@@ -10,10 +10,11 @@ use condense_jobs::JobRules;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::{FOLLOWED, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no},
+    keys::{
+        FOLLOWED, Names, SECTIONS, UNUSUAL, WITHOUT_MEANING, is_default, with_suggestion, yes_or_no,
+    },
     module_rules::ModuleRules,
     mpi_rules::MpiRules,
-    names::Names,
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
 use condense_env_vars::EnvVars;
@@ -57,6 +58,9 @@ pub struct Site {
     pub architecture: Option<String>,
     /// Environment variables of programs, with the nodes and the images that each is for.
     pub environment: Vec<VariableRule>,
+    /// Host by which users enter the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_host: Option<String>,
     /// Rules for modules of images.
     #[serde(skip_serializing_if = "ModuleRules::is_empty")]
     pub module: ModuleRules,
@@ -104,6 +108,7 @@ pub(super) struct SiteEntry {
     mpi: Option<String>,
     architecture: Option<String>,
     environment: Option<Vec<VariableRule>>,
+    login_host: Option<String>,
     module: Option<ModuleRules>,
     job: Option<JobRules>,
     host_mpi: Option<MpiRules>,
@@ -229,6 +234,7 @@ impl SiteEntry {
         take(&mut self.mpi, over.mpi);
         take(&mut self.architecture, over.architecture);
         take(&mut self.environment, over.environment);
+        take(&mut self.login_host, over.login_host);
         take(&mut self.module, over.module);
         if let Some(job) = over.job {
             self.job.get_or_insert_default().override_with(job);
@@ -269,6 +275,7 @@ impl SiteEntry {
             mpi: self.mpi,
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
+            login_host: self.login_host,
             module: self.module.unwrap_or_default(),
             job: self.job.unwrap_or_default(),
             host_mpi: self.host_mpi.unwrap_or_default(),

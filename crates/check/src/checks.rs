@@ -11,6 +11,7 @@ pub(crate) mod mpi;
 mod origin;
 mod python;
 pub(crate) mod shadows;
+mod windows;
 
 pub use shadows::{HostPython, check_host_python};
 
@@ -35,6 +36,7 @@ pub fn check_environment(
     findings.extend(codec::check(context, machine));
     findings.extend(python::check(inventory, context));
     findings.extend(origin::check(inventory, context));
+    findings.extend(windows::check(inventory, context));
     findings
 }
 

@@ -97,9 +97,9 @@ macro_rules! codes {
 }
 
 /// Index in [`CODES`] of the first code about machines.
-const MACHINE: usize = 23;
+const MACHINE: usize = 24;
 /// Index in [`CODES`] of the first code about logs of jobs.
-const LOG: usize = 40;
+const LOG: usize = 41;
 
 codes! {
     MISSING_LIBRARY "missing-library" Error
@@ -186,6 +186,10 @@ codes! {
         "a link leads out of the installation"
         "what it leads to can be changed or removed by others, and may not be there on the nodes or in the container"
         "copy what it leads to (`--copy-base` for the base image), or link to a name that stays";
+    GUI_PARTS "gui-parts" Note
+        "programs open windows, and fonts or a renderer for OpenGL are missing"
+        "without fonts, windows have boxes instead of letters, or do not open; without Mesa's software renderer, 3D needs a graphics card, which the nodes of a cluster do not have"
+        "add fonts (conda-forge `fonts-conda-forge`, Debian `fonts-dejavu-core`) and Mesa (Debian `libgl1-mesa-dri`), or take a base image that has them; a graphical session of the site's web interface is another way";
 
     MODULE_IMAGE "module-image" Error
         "the image of a module is gone or has changed"

@@ -7,7 +7,8 @@ pub const CONDENSE_NO_USER_SITE: &str = "CONDENSE_NO_USER_SITE";
 /// MPI with which programs start whose image needs one: `host`, the newest fitting library of the
 /// node, or `image`; default: what `--mpi` said at the build.
 pub const CONDENSE_MPI: &str = "CONDENSE_MPI";
-/// Number of the job, in which `condense doctor --mpi` starts ranks with srun (Slurm).
+/// Number of the job, in which `condense doctor --mpi` starts ranks with srun, and `condense
+/// desktop` prints how to reach a node (Slurm).
 pub const SLURM_JOB_ID: &str = "SLURM_JOB_ID";
 /// Number of the job's nodes, on two of which `condense doctor --mpi` starts ranks (Slurm).
 pub const SLURM_JOB_NUM_NODES: &str = "SLURM_JOB_NUM_NODES";
@@ -61,7 +62,18 @@ pub const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
 /// Set in jobs that run a build for `--submit`, which then builds there instead of submitting
 /// another job.
 pub const CONDENSE_SUBMITTED: &str = "CONDENSE_SUBMITTED";
-/// Name of the user, with which `condense doctor` looks up quotas.
+/// X display, which the programs of `condense desktop` get (X11).
+pub const DISPLAY: &str = "DISPLAY";
+/// File with the cookies of X displays, which the programs of `condense desktop` get (X11).
+pub const XAUTHORITY: &str = "XAUTHORITY";
+/// Wayland display, which the programs of `condense desktop` do not see (Wayland).
+pub const WAYLAND_DISPLAY: &str = "WAYLAND_DISPLAY";
+/// Whether the CPU draws 3D graphics; `condense desktop` sets it to `1` unless it is set (Mesa).
+pub const LIBGL_ALWAYS_SOFTWARE: &str = "LIBGL_ALWAYS_SOFTWARE";
+/// Same as `SLURM_JOB_ID` (PBS).
+pub const PBS_JOBID: &str = "PBS_JOBID";
+/// Name of the user, with which `condense doctor` looks up quotas, and which the commands of
+/// `condense desktop` have.
 pub const USER: &str = "USER";
 /// Kind of the terminal. Progress bars are not drawn if it is `dumb` or not set.
 pub const TERM: &str = "TERM";

@@ -84,6 +84,14 @@ pub const HOST_FILE_VARIABLES: &[HostFileVariable] = &[
         "Google's libraries: the file was not found",
     ),
     path("XAUTHORITY", "X11: no window opens"),
+    path(
+        "FONTCONFIG_FILE",
+        "fontconfig: fonts of the site are missing",
+    ),
+    list(
+        "FONTCONFIG_PATH",
+        "fontconfig: fonts of the site are missing",
+    ),
     path("SSH_AUTH_SOCK", "ssh, git: no key is offered"),
     path("SLURM_CONF", "Slurm's commands: no configuration"),
     path("MATPLOTLIBRC", "matplotlib: ignores the settings"),

@@ -95,8 +95,13 @@ nl='
 '
 trees=: taken=: binds='' users='' behind='' late=''
 seen() { # PATH: checks whether the container has the host's file at this path
-  case $1 in /tmp/* | /var/tmp/*) return 0 ;; esac
-  t=${1#/}; case $trees in *":/${t%%/*}:"*) return 0 ;; *) return 1 ;; esac
+  t=${1#/}; case $trees in *":/${t%%/*}:"*) return 0 ;; esac
+  case $1 in # The runtime shows these directories, unless the user has others in their place.
+    /tmp/*) t=:/tmp: ;;
+    /var/tmp/*) t=:/var/tmp: ;;
+    *) return 1 ;;
+  esac
+  case $taken in *"$t"*) return 1 ;; *) return 0 ;; esac
 }
 show() { # SOURCE DESTINATION [OPTIONS]
   [ -e "$1" ] || return 0
@@ -241,7 +246,7 @@ case ${CONDENSE_MPI:-$mpi_from} in
 esac
 case $top/ in "$INSTALLATION_PATH"/*) masked=yes ;; *) masked='' ; need "$top" ;; esac
 [ -z "$venv" ] || need "$venv"
-case ${TMPDIR-} in *[:,]*) ;; /*/*) need "$TMPDIR" ;; esac
+case ${TMPDIR-} in *[:,]* | /tmp/* | /var/tmp/*) ;; /*/*) need "$TMPDIR" ;; esac
 case $usable$here in
   yes/ | yes"$top" | yes"$top"/*) ;;
   yes/bin | yes/etc | yes/lib | yes/sbin | yes/tmp | yes/usr | yes/usr/bin | yes/usr/lib | yes/usr/sbin | yes/var | yes/var/tmp) ;;
@@ -249,8 +254,24 @@ case $usable$here in
   yes*[:,]*) seen "$here" || die "a container cannot show this working directory, for ':' or ',': $here" ;;
   yes*) need "$here" ;;
 esac
+# A bind mount over /tmp hides the sockets of X servers, and the base's /run that of Wayland.
+[ ! -d /tmp/.X11-unix ] || need /tmp/.X11-unix
+case ${WAYLAND_DISPLAY-} in
+  '') d='' ;;
+  /*) d=$WAYLAND_DISPLAY ;;
+  *) d=${XDG_RUNTIME_DIR-} ;;
+esac
+case $d in *[:,]*) ;; /*/*) [ ! -e "$d" ] || need "$d" ;; esac
 # Variables such as SSL_CERT_FILE name files of the host, which programs look for at the same paths.
 files='' hidden=''
+add_file() { # SOURCE DESTINATION: behind a bind mount of the user over its top-level directory
+  t=${2#/}
+  case $taken in
+    *":/${t%%/*}:"*) behind=$behind,$1:$2:ro ;;
+    *) files=$files,$1:$2:ro ;;
+  esac
+  taken=$taken$2:
+}
 show_file() { # VARIABLE PATH: binds the file read-only, unless it is seen
   case $2 in /proc/* | /sys/* | /dev/*) return 0 ;; /?*) [ -r "$2" ] || return 0 ;; *) return 0 ;; esac
   place=${2%/}
@@ -263,7 +284,7 @@ show_file() { # VARIABLE PATH: binds the file read-only, unless it is seen
   fi
   case $taken in *":$place:"*) return 0 ;; esac
   case $origin$place in *[:,\\\"^]* | *"$nl"*) hidden=$hidden" $1"; return 0 ;; esac
-  taken=$taken$place: files=$files,$origin:$place:ro
+  add_file "$origin" "$place"
   [ -d "$origin" ] || return 0
   # Certificates in a directory are often links to one other directory.
   for rest in "$origin"/*; do [ ! -h "$rest" ] || break; done
@@ -272,7 +293,7 @@ show_file() { # VARIABLE PATH: binds the file read-only, unless it is seen
   place=${rest%/*}
   case $place in "$origin" | '' | *[:,\\\"^]* | *"$nl"*) return 0 ;; esac
   case $taken in *":$place:"*) return 0 ;; esac
-  seen "$place" || taken=$taken$place: files=$files,$place:$place:ro
+  seen "$place" || add_file "$place" "$place"
 }
 for d in $host_files; do
   eval "part=\${${d%:}-}"

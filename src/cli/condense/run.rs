@@ -50,21 +50,8 @@ pub(super) struct Arguments {
 /// Replaces this process by the program. Returns only if the program cannot be started.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let subject = subject::open(&arguments.subject, context.env_vars)?;
-    let mut command = match (subject.kind(), subject.dir()) {
-        (SubjectKind::Installation, Some(_)) => through_wrapper(&subject, arguments)?,
-        (SubjectKind::Sif, _) => {
-            let (_, site) = arguments.site.load(context.env_vars, context.console)?;
-            let command = through_runtime(&subject, arguments, &site, context)?;
-            match wanted_mpi(arguments.mpi, context.env_vars)? {
-                Some(MpiSource::Host) => with_host_mpi(&command, &subject, &site, context)?,
-                _ => command,
-            }
-        }
-        _ => bail!(UserError::new(
-            format!("nothing can be started in `{}`", subject.path().display()),
-            "give an installation or a .sif",
-        )),
-    };
+    let mpi = arguments.mpi.source();
+    let mut command = starting(&subject, &arguments.command, &arguments.site, mpi, context)?;
     let error = command.exec();
     Err(error).with_context(|| {
         let program = Path::new(command.get_program());
@@ -72,12 +59,45 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     })
 }
 
+/// Returns the command that starts a program of the subject in the user's environment.
+///
+/// # Errors
+/// Returns an error if the subject is neither an installation nor a SIF, or if it has no wrappers
+/// or there is no runtime.
+pub(super) fn starting(
+    subject: &Subject,
+    words: &[OsString],
+    site: &SiteArguments,
+    mpi: Option<MpiSource>,
+    context: &Context,
+) -> anyhow::Result<Command> {
+    match (subject.kind(), subject.dir()) {
+        (SubjectKind::Installation, Some(_)) => through_wrapper(subject, words, mpi),
+        (SubjectKind::Sif, _) => {
+            let (_, site) = site.load(context.env_vars, context.console)?;
+            let command = through_runtime(subject, words, &site, context)?;
+            match wanted_mpi(mpi, context.env_vars)? {
+                Some(MpiSource::Host) => with_host_mpi(&command, subject, &site, context),
+                _ => Ok(command),
+            }
+        }
+        _ => bail!(UserError::new(
+            format!("nothing can be started in `{}`", subject.path().display()),
+            "give an installation or a .sif",
+        )),
+    }
+}
+
 /// Returns the command of the wrapper with the program's name, else of the wrapper that runs any
 /// program of the container.
-fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Command> {
+fn through_wrapper(
+    subject: &Subject,
+    words: &[OsString],
+    mpi: Option<MpiSource>,
+) -> anyhow::Result<Command> {
     let bin = bin_dir(subject).context("an installation has a directory")?;
     let with_mpi = |mut command: Command| {
-        if let Some(source) = arguments.mpi.source() {
+        if let Some(source) = mpi {
             let word = match source {
                 MpiSource::Host => "host",
                 MpiSource::Image => "image",
@@ -87,10 +107,7 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
         command
     };
     let dir = bin.parent().unwrap_or(&bin);
-    let (program, rest) = arguments
-        .command
-        .split_first()
-        .context("there is no command")?;
+    let (program, rest) = words.split_first().context("there is no command")?;
     let is_name = !program.to_string_lossy().contains('/') && !program.is_empty();
     let wrapper = bin.join(program);
     if is_name && wrapper.is_file() {
@@ -106,14 +123,14 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
         ));
     }
     let mut command = Command::new(any);
-    command.args(&arguments.command);
+    command.args(words);
     Ok(with_mpi(command))
 }
 
 /// Returns the MPI that the option or the variable asks for.
-fn wanted_mpi(option: MpiArguments, env_vars: &EnvVars) -> anyhow::Result<Option<MpiSource>> {
-    if let Some(source) = option.source() {
-        return Ok(Some(source));
+fn wanted_mpi(option: Option<MpiSource>, env_vars: &EnvVars) -> anyhow::Result<Option<MpiSource>> {
+    if option.is_some() {
+        return Ok(option);
     }
     match env_vars.get(env_vars::CONDENSE_MPI) {
         None | Some("") => Ok(None),
@@ -195,7 +212,7 @@ fn flags(subject: &Subject, site: &Site, env_vars: &EnvVars) -> anyhow::Result<V
 /// Returns the command `exec` of the container runtime, in the user's environment.
 fn through_runtime(
     subject: &Subject,
-    arguments: &Arguments,
+    words: &[OsString],
     site: &Site,
     context: &Context,
 ) -> anyhow::Result<Command> {
@@ -205,12 +222,29 @@ fn through_runtime(
     let mut command = Command::new(runtime.program());
     command.args(["-s", "exec"]);
     command.args(flags(subject, site, env_vars)?);
+    show_files(&mut command, context);
+    let no_user_site = env_vars.get(env_vars::CONDENSE_NO_USER_SITE);
+    if no_user_site.is_some_and(|value| value != "0") {
+        command.env(env_vars::PYTHONNOUSERSITE, "1");
+    }
+    command.arg(subject.path()).args(words);
+    Ok(command)
+}
+
+/// Binds the files that the user's variables name, and the sockets of the user's displays, unless
+/// the runtime shows them anyway.
+fn show_files(command: &mut Command, context: &Context) {
+    let env_vars = context.env_vars;
+    let is_tmp_replaced = has_bind_over_tmp(env_vars);
+    let home = env_vars.home();
+    let is_seen = |path: &Path| {
+        let tops = ["/dev", "/proc", "/sys", "/var/tmp"];
+        tops.iter().any(|top| path.starts_with(top))
+            || (path.starts_with("/tmp") && !is_tmp_replaced)
+            || home.as_ref().is_some_and(|home| path.starts_with(home))
+    };
     for (name, path) in host_files(env_vars) {
-        let is_seen = ["/dev", "/proc", "/sys", "/tmp", "/var/tmp"]
-            .iter()
-            .any(|top| path.starts_with(top));
-        let home = env_vars.home();
-        if is_seen || home.is_some_and(|home| path.starts_with(home)) {
+        if is_seen(&path) {
             continue;
         }
         // The user may have bound the file, so a path that cannot be written is no error.
@@ -223,10 +257,42 @@ fn through_runtime(
             )),
         }
     }
-    let no_user_site = env_vars.get(env_vars::CONDENSE_NO_USER_SITE);
-    if no_user_site.is_some_and(|value| value != "0") {
-        command.env(env_vars::PYTHONNOUSERSITE, "1");
+    let wayland = env_vars.get(env_vars::WAYLAND_DISPLAY).map(Path::new);
+    let wayland = wayland.and_then(|name| {
+        if name.is_absolute() {
+            Some(name)
+        } else {
+            env_vars.get(env_vars::XDG_RUNTIME_DIR).map(Path::new)
+        }
+    });
+    for path in [Some(Path::new("/tmp/.X11-unix")), wayland]
+        .into_iter()
+        .flatten()
+    {
+        if path.is_absolute()
+            && path.exists()
+            && !is_seen(path)
+            && let Ok(bind) = Bind::path(path, path)
+        {
+            command.arg("-B").arg(bind.argument());
+        }
     }
-    command.arg(subject.path()).args(&arguments.command);
-    Ok(command)
+}
+
+/// Returns whether the user's variables for the runtime have a bind mount of another directory over
+/// /tmp.
+fn has_bind_over_tmp(env_vars: &EnvVars) -> bool {
+    let slots = [
+        (env_vars::APPTAINER_BIND, env_vars::SINGULARITY_BIND),
+        (env_vars::APPTAINER_BINDPATH, env_vars::SINGULARITY_BINDPATH),
+    ];
+    let lists = slots.iter().filter_map(|(apptainer, singularity)| {
+        env_vars
+            .get(apptainer)
+            .or_else(|| env_vars.get(singularity))
+    });
+    lists.flat_map(|list| list.split(',')).any(|entry| {
+        let destination = entry.trim().split(':').nth(1);
+        destination.is_some_and(|place| place.trim_end_matches('/') == "/tmp")
+    })
 }

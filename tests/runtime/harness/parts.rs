@@ -120,7 +120,7 @@ impl TestParts {
         for channel in ["channel", "old-channel"] {
             replicate(&parts.join(channel), &made.path(channel));
         }
-        for part in ["sdists", "modules"] {
+        for part in ["sdists", "modules", "desktop"] {
             if parts.join(part).exists() {
                 replicate(&parts.join(part), &made.path(part));
             }

@@ -158,6 +158,19 @@ case ${CONDENSE_MPI:-$mpi_from} in
 esac
 case $root in *[:,]*) die "a container cannot show a path with ':' or ',': $root" ;; esac
 binds=$binds$users$mpi_binds
+# A bind mount over /tmp hides the sockets of X servers. The runtime shows HOME and /tmp, and not
+# where display managers have cookies and the socket of Wayland.
+case $taken in *,/tmp,*) show /tmp/.X11-unix /tmp/.X11-unix ;; esac
+case ${XAUTHORITY-} in
+  "${HOME:-/nonexistent}"/*) ;;
+  /tmp/*) case $taken in *,/tmp,*) show "$XAUTHORITY" "$XAUTHORITY" ;; esac ;;
+  /*) show "$XAUTHORITY" "$XAUTHORITY" ;;
+esac
+case ${WAYLAND_DISPLAY-} in
+  '') ;;
+  /*) show "$WAYLAND_DISPLAY" "$WAYLAND_DISPLAY" ;;
+  *) case ${XDG_RUNTIME_DIR-} in /*/*) show "$XDG_RUNTIME_DIR" "$XDG_RUNTIME_DIR" ;; esac ;;
+esac
 [ ! -d "$root/runscripts" ] || binds=$binds,$root/runscripts:/runscripts
 packed=''
 if [ -f "$root/user-software.squashfs" ]; then

@@ -174,3 +174,32 @@ fn symbol_version() {
     make(&old, "int f1(void){return 1;}\n");
     fixture.assert_findings(&[]);
 }
+
+/// G5: programs with windows get a note if the image has neither fonts nor a software renderer.
+#[test]
+fn gui_parts() {
+    let mut fixture = Fixture::new();
+    fixture
+        .library("lib/libX11.so.6", "libX11.so.6", &[])
+        .library("lib/libGL.so.1", "libGL.so.1", &[])
+        .program(
+            "bin/viewer",
+            &["lib/libX11.so.6", "lib/libGL.so.1"],
+            &[BESIDE],
+        )
+        .program("bin/_tkinter.so", &["lib/libX11.so.6"], &[BESIDE]);
+    fixture.assert_findings(&[("gui-parts", "bin/viewer"), ("gui-parts", "bin/viewer")]);
+    let texts: Vec<String> = fixture
+        .findings()
+        .iter()
+        .map(|it| it.what.clone())
+        .collect();
+    assert!(
+        texts[0].contains("no fonts") && texts[1].contains("no renderer"),
+        "{texts:?}"
+    );
+    fixture.add_base_path("/usr/share/fonts");
+    fixture.assert_findings(&[("gui-parts", "bin/viewer")]);
+    fixture.add_base_library("libGLX_mesa.so.0", Elf::default());
+    fixture.assert_findings(&[]);
+}
