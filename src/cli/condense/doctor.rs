@@ -45,7 +45,7 @@ pub(super) struct Arguments {
         num_args = 0..=1,
         conflicts_with = "offline"
     )]
-    mpi: Option<Option<PathBuf>>,
+    mpi: Option<Vec<PathBuf>>,
     #[command(flatten)]
     site: SiteArguments,
     #[command(flatten)]
@@ -62,7 +62,7 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
     let env_vars = context.env_vars;
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     if let Some(subject) = &arguments.mpi {
-        let subject = subject.as_deref();
+        let subject = subject.first().map(PathBuf::as_path);
         return mpi::examine(subject, &site, arguments.output.is_json(), context);
     }
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();

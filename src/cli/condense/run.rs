@@ -169,21 +169,18 @@ fn with_host_mpi(
     let kept = env_vars.own_cache_dir().join("host-mpi").join(name);
     let text = condense_input::read_to_string(&kept, condense_input::TEXT_MOST).ok();
     let known = text.and_then(|text| serde_json::from_str::<HostMpi>(&text).ok());
-    let host_mpi = match known {
-        Some(known) => known,
-        None => {
-            let found = condense_build::host_mpi_of(image, &rules, context.report)?;
-            let found = found.context("the image needs an MPI")?;
-            // Without a cache, each start looks at the image.
-            if let (Some(dir), Ok(text)) = (kept.parent(), serde_json::to_vec(&found))
-                && fs_err::create_dir_all(dir).is_ok()
-            {
-                let _ = condense_publish::write(&kept, &text);
-            }
-            found
-        }
-    };
-    Ok(host_mpi.command(command)?)
+    if let Some(known) = known {
+        return Ok(known.command(command)?);
+    }
+    let found = condense_build::host_mpi_of(image, &rules, context.report)?;
+    let found = found.context("the image needs an MPI")?;
+    // Without a cache, each start looks at the image.
+    if let (Some(dir), Ok(text)) = (kept.parent(), serde_json::to_vec(&found))
+        && fs_err::create_dir_all(dir).is_ok()
+    {
+        let _ = condense_publish::write(&kept, &text);
+    }
+    Ok(found.command(command)?)
 }
 
 /// Returns the directory of an installation's wrappers. The visible generation has the path that

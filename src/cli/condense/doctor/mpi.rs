@@ -36,7 +36,8 @@ const AS_SOCKETS: f64 = 1.3;
 /// Report of one rank.
 #[derive(Debug, Clone, Deserialize)]
 struct Rank {
-    rank: u32,
+    #[serde(rename = "rank")]
+    number: u32,
     size: u32,
     host: String,
     version: String,
@@ -191,7 +192,7 @@ fn ranks(text: &str) -> Vec<Rank> {
     let mut ranks: Vec<Rank> = lines
         .filter_map(|(_, json)| serde_json::from_str(json.trim()).ok())
         .collect();
-    ranks.sort_by_key(|rank| rank.rank);
+    ranks.sort_by_key(|rank| rank.number);
     ranks
 }
 
@@ -214,11 +215,11 @@ fn provider(text: &str, rank: &Rank) -> String {
         }
     }
     // UCX: `… ep_cfg[2]: tag(posix/memory tcp/lo)`.
-    let transports = text
+    let mut transports = text
         .lines()
         .filter_map(|line| line.split_once(" tag(")?.1.split_once(')'))
         .filter(|(transports, _)| !transports.starts_with("self/"));
-    if let Some((transports, _)) = transports.last() {
+    if let Some((transports, _)) = transports.next_back() {
         return format!("UCX, {}", transports.trim());
     }
     let is_there = |stem: &str| rank.mapped.iter().any(|path| path.contains(stem));
@@ -328,7 +329,7 @@ mod tests {
             "noise\n[1] {LINE}\n{}\n",
             LINE.replace("\"rank\": 1", "\"rank\": 0")
         );
-        let found: Vec<u32> = ranks(&text).iter().map(|rank| rank.rank).collect();
+        let found: Vec<u32> = ranks(&text).iter().map(|rank| rank.number).collect();
         assert_eq!(found, [0, 1]);
         assert!(ranks("condense-mpi: {\"rank\"").is_empty());
     }
