@@ -131,7 +131,7 @@ impl Report {
     }
 
     /// Returns the findings so far that did not end the run.
-    pub(crate) fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<Finding> {
         let kept = self.findings.lock();
         kept.expect("no thread panics with the list").clone()
     }

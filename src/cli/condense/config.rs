@@ -99,6 +99,12 @@ impl std::fmt::Display for Source {
     }
 }
 
+/// Returns the keys with their explanations, for completion.
+pub(in crate::cli) fn configuration_keys() -> impl Iterator<Item = (String, String)> {
+    let keys = KEYS.iter().map(keys::Entry::described);
+    keys.map(|(name, about)| (name.to_owned(), about.to_owned()))
+}
+
 /// Shows or changes the configuration.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
