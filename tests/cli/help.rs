@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    harness::{Run, TestEnv, names},
+    harness::{CommandOutput, Run, TestEnv, names},
     support::snapshot::snapshot,
 };
 
@@ -23,10 +23,9 @@ fn commands(help: &str) -> Vec<String> {
     found
 }
 
-#[test]
-fn the_help_of_every_command_is_as_it_was() {
-    let test = TestEnv::new();
-    let mut seen = BTreeSet::new();
+/// Returns the words of every command and dialect behind `condense`, each with its help.
+pub fn every_command(test: &TestEnv) -> Vec<(Vec<String>, CommandOutput)> {
+    let mut found = Vec::new();
     let mut waiting = vec![Vec::<String>::new()];
     while let Some(words) = waiting.pop() {
         let mut command = test.condense(&[]);
@@ -38,6 +37,23 @@ fn the_help_of_every_command_is_as_it_was() {
             }
             waiting.push([&words[..], &[name]].concat());
         }
+        found.push((words, output));
+    }
+    found
+}
+
+/// Returns the lines of words of every command without commands below it.
+pub fn leaves(test: &TestEnv) -> Vec<String> {
+    let all = every_command(test).into_iter();
+    let leaves = all.filter(|(_, help)| commands(&help.stdout).is_empty());
+    leaves.map(|(words, _)| words.join(" ")).collect()
+}
+
+#[test]
+fn the_help_of_every_command_is_as_it_was() {
+    let test = TestEnv::new();
+    let mut seen = BTreeSet::new();
+    for (words, output) in every_command(&test) {
         let mut name = vec!["condense".to_owned()];
         name.extend(words);
         let name = name.join("-");

@@ -14,6 +14,8 @@ mod builds;
 mod cache;
 mod channel_priority;
 mod check;
+mod colours;
+mod completion;
 mod config;
 mod contents;
 mod cotainr;
@@ -50,6 +52,7 @@ mod sif;
 mod sif_subjects;
 mod speech;
 mod standard_streams;
+mod statuses;
 mod suggestions;
 #[path = "../support/mod.rs"]
 mod support;

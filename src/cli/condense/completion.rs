@@ -20,11 +20,13 @@ pub(super) fn parse(arguments: &[OsString]) -> Command {
     let (words, hidden) = match arguments {
         [form, typed, last] if form == "line" => {
             let words = line::words(&text(typed));
-            let hidden = words.last().and_then(|word| {
-                let word = text(word);
-                Some(word.strip_suffix(&line::word(&text(last)))?.to_owned())
-            });
-            (words, hidden.unwrap_or_default())
+            let word = words.last().map(text).unwrap_or_default();
+            // Within quotes, the shell gives the part as it is.
+            let last = text(last);
+            let hidden = word.strip_suffix(&last);
+            let hidden = hidden.or_else(|| word.strip_suffix(&line::word(&last)));
+            let hidden = hidden.unwrap_or_default().to_owned();
+            (words, hidden)
         }
         [form, words @ ..] if form == "words" => (words.to_vec(), String::new()),
         [form, words @ .., token] if form == "token" => {

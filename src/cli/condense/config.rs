@@ -112,15 +112,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Verb::List(list) => Settings::load(context)?.list(list.json, context),
         Verb::Get(get) => {
             let setting = Settings::load(context)?.of(&get.key);
-            if get.json {
-                let mut value = json!({});
-                merge(&mut value, as_json(&setting));
-                context.console.json("config-get", value);
-            } else if setting.values.is_empty() {
+            if setting.values.is_empty() {
                 bail!(UserError::new(
                     format!("`{}` is not set", get.key.name),
                     format!("`condense config set {} VALUE` sets it", get.key.name),
                 ));
+            }
+            if get.json {
+                let mut value = json!({});
+                merge(&mut value, as_json(&setting));
+                context.console.json("config-get", value);
             } else {
                 context.console.data(&setting.values.join("\n"));
             }

@@ -1,6 +1,6 @@
 # Completes the words of condense under each of its names. `condense complete` knows the line.
 __condense_complete() {
-  local program=condense value help is_file=''
+  local program=condense value is_file=''
   COMPREPLY=()
   case $1 in */condense) program=${1/#\~\//"$HOME"/} ;; esac
   # A variable in a path is left to bash.
@@ -9,7 +9,7 @@ __condense_complete() {
     return 0
     ;;
   esac
-  while IFS=$'\t' read -r value help; do
+  while IFS=$'\t' read -r value _; do
     COMPREPLY+=("$value")
     case $value in */* | *[!A-Za-z0-9_./:=@%+,-]*) is_file=1 ;; esac
   done < <(command "$program" complete line "${COMP_LINE:0:COMP_POINT}" "$2" 2>/dev/null)
