@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     contents::{look, prepared},
-    harness::{CommandOutput, TestEnv},
+    harness::{CommandOutput, Run, TestEnv},
     help::{every_command, leaves},
 };
 
@@ -145,7 +145,7 @@ const FILES_AND_DIALECTS: [Row; 32] = [
 ];
 
 /// Commands of which a line is `-`, each with the reason.
-const WITHOUT: [(&str, &str); 15] = [
+const WITHOUT: [(&str, &str); 16] = [
     ("config list", "nothing can be missing"),
     ("config unset", "a key that is not set is none to remove"),
     ("explain", "a code that is not known is a usage error"),
@@ -164,6 +164,7 @@ const WITHOUT: [(&str, &str); 15] = [
         "needs an installation of a user: tests of modules",
     ),
     ("conda-containerize advanced", "runs as `new` does"),
+    ("cotainr info", "shows what is missing, and succeeds"),
     (
         "pip-containerize new",
         "needs a Python: tests with a runtime",
@@ -397,13 +398,15 @@ fn the_page_of_exit_codes_is_true() {
         ends(&test, line, 0);
     }
     assert!(row("125").contains("wrapper") && row("130").contains("signal"));
-    let wrapper = test.path("work/envs/mine/bin/tool");
-    let mut command = test.command(wrapper);
-    let said = crate::harness::Run::run(&mut command);
-    assert_eq!(said.status, 125, "{said:?}");
-    let mut command = test.condense(&["run", "./envs/mine", "tool"]);
-    let said = crate::harness::Run::run(&mut command);
-    assert_eq!(said.status, 125, "{said:?}");
+    // A wrapper of a half-removed installation fails on its own account.
+    let dir = fs_err::canonicalize(test.path("work/envs/mine/bin")).unwrap();
+    fs_err::remove_file(dir.parent().unwrap().join("common.sh")).unwrap();
+    let said = test.command(dir.join("tool")).run();
+    assert_eq!((said.status, said.stdout.as_str()), (125, ""), "{said:?}");
+    assert!(
+        said.stderr.contains("is not a whole installation"),
+        "{said:?}"
+    );
     let said = look(&test, "help exit-codes").succeeded();
     assert_eq!(said.stdout.trim_end(), page.trim_end());
 }
