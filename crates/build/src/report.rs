@@ -8,7 +8,7 @@ mod phase;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -133,7 +133,7 @@ impl Report {
     /// Returns the findings so far that did not end the run.
     pub fn findings(&self) -> Vec<Finding> {
         let kept = self.findings.lock();
-        kept.expect("no thread panics with the list").clone()
+        kept.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the seconds of each phase that has ended, on one line.

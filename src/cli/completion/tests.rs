@@ -1,3 +1,6 @@
+//! Tests of completion: commands of each name of the program, and values of each kind.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 
 use super::*;
