@@ -140,7 +140,7 @@ fn offered(test: &TestDir, shell: &str, line: &str) -> String {
         // The line editor of zsh is needed for more: the words are those that it would add.
         _ => format!(
             "compadd() {{ while [[ $1 != -a ]]; do shift; done; print -rl -- ${{(P)2}}; }}\n\
-             words=({line}); [[ '{line}' == *' ' ]] && words+=(''); CURRENT=$#words PREFIX=$words[-1]; __condense_complete"
+             words=({line}); [[ '{line}' == *' ' ]] && words+=(''); CURRENT=$#words PREFIX=$words[-1]; __condense_complete; true"
         ),
     };
     run(test, shell, &lines).succeeded().text()
