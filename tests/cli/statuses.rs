@@ -227,7 +227,7 @@ fn ends_in_json(test: &TestEnv, line: &str, status: i32) {
 /// The rows fail with 1 and succeed with 0.
 fn check(rows: &[Row]) {
     let test = furnished();
-    let helps = every_command(&test);
+    let helps = every_command();
     for (command, fails, succeeds) in rows {
         let help = helps.iter().find(|(words, _)| words.join(" ") == *command);
         let (_, help) = help.unwrap_or_else(|| panic!("there is no command {command}"));
@@ -264,8 +264,8 @@ fn every_command_has_a_row_and_refuses_what_it_does_not_know_with_2() {
     let test = TestEnv::new();
     let rows = HOUSE.iter().chain(&FILES_AND_DIALECTS);
     let mut left: BTreeSet<&str> = rows.map(|(command, ..)| *command).collect();
-    let helps = every_command(&test);
-    for command in leaves(&test) {
+    let helps = every_command();
+    for command in leaves() {
         let is_known = left.remove(command.as_str()) || ELSEWHERE.contains(&command.as_str());
         assert!(
             is_known,
