@@ -54,7 +54,7 @@ const SIF: Kind = Kind::File(&["sif"]);
 const YAML: Kind = Kind::File(&["yml", "yaml"]);
 
 /// Arguments of single commands and of groups of them. They come before those of [`ARGUMENTS`].
-const OF_COMMANDS: [(&str, &str, Kind); 18] = [
+const OF_COMMANDS: [(&str, &str, Kind); 17] = [
     ("condense base facts", "IMAGE", Kind::Base),
     ("condense base show", "IMAGE", Kind::Base),
     ("condense config set", "VALUE", Kind::ValueOfKey),
@@ -69,14 +69,13 @@ const OF_COMMANDS: [(&str, &str, Kind); 18] = [
     ("condense pull", "REF", Kind::Transport),
     ("condense packages", "TEXT", Kind::Package),
     ("condense rollback", "--to", Kind::Generation),
-    ("condense run", "COMMAND", Kind::Program),
     ("condense spec", "FILE", ENVIRONMENT),
     ("condense update", "--remove", Kind::Package),
     ("conda-containerize update", "--remove", Kind::Package),
 ];
 
 /// Arguments by the long name of the option, or by the name of the value.
-const ARGUMENTS: [(&str, Kind); 44] = [
+const ARGUMENTS: [(&str, Kind); 45] = [
     ("--allow", Kind::Code),
     ("--authfile", Kind::AnyFile),
     ("--base", Kind::Base),
@@ -104,6 +103,7 @@ const ARGUMENTS: [(&str, Kind); 44] = [
     ("--wrapper-paths", Kind::AnyFile),
     ("--yaml", YAML),
     ("CODE", Kind::Code),
+    ("COMMAND", Kind::Program),
     ("CONTAINER", Kind::Base),
     ("DIR", Kind::Directory),
     ("ENV_FILE", ENVIRONMENT),
