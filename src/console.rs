@@ -110,15 +110,17 @@ impl Console {
         let level = env_vars
             .get(env_vars::CW_LOG_LEVEL)
             .map_or(Level::Info, level_from_number);
-        let colour = env_vars
-            .get(env_vars::USE_COLOR)
-            .is_none_or(|word| word == "yes")
-            && env_vars.get(env_vars::NO_COLOR).is_none()
-            && std::io::stdout().is_terminal();
-        let has_terminal = std::io::stderr().is_terminal()
+        let has_drawing = env_vars
+            .get(env_vars::TERM)
+            .is_some_and(|name| name != "dumb");
+        let colour = has_drawing
             && env_vars
-                .get(env_vars::TERM)
-                .is_some_and(|name| name != "dumb");
+                .get(env_vars::USE_COLOR)
+                .is_none_or(|word| word == "yes")
+            && env_vars.get(env_vars::NO_COLOR).is_none()
+            && env_vars.get(env_vars::CLICOLOR) != Some("0")
+            && std::io::stdout().is_terminal();
+        let has_terminal = has_drawing && std::io::stderr().is_terminal();
         let started = Instant::now();
         Self {
             style: RwLock::new(Style {

@@ -5,6 +5,7 @@ mod base;
 mod build;
 mod cache;
 mod check;
+mod completion;
 mod config;
 mod desktop;
 mod diff;
@@ -47,7 +48,9 @@ use std::{ffi::OsString, process::ExitCode, sync::Arc};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use check::allowed_by_environment;
-#[cfg(test)]
+pub(super) use config::configuration_keys;
+pub(super) use help::words_of_help;
+pub(super) use installations::{find, names};
 pub(super) use shell::definition_of;
 
 use super::{Command, DIALECTS, Job, help::complete, mistake};
@@ -72,9 +75,6 @@ pub(crate) struct Context<'a> {
     /// Handler of signals, which removes temporary files of an interrupted run.
     pub interrupt: &'a Arc<Interrupt>,
 }
-
-/// Name of the flag with which a command writes its result as JSON.
-const JSON: &str = "json";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -207,12 +207,17 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     {
         return pages::parse(rest);
     }
+    if let [verb, rest @ ..] = arguments
+        && verb == completion::VERB
+    {
+        return completion::parse(rest);
+    }
     let settled = groups::settle(arguments, &command());
     let argv = std::iter::once(OsString::from("condense")).chain(settled);
     let matches = command().try_get_matches_from(argv);
     if matches.as_ref().map_or_else(
         |_| mistake::wants_json(arguments),
-        |matches| is_flag_set(matches, JSON),
+        |matches| mistake::is_flag_set(matches, mistake::JSON),
     ) {
         console.answer_in_json();
     }
@@ -242,13 +247,6 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     } else {
         Command::Run(job)
     }
-}
-
-/// Returns whether the flag `id` of the command, or of a command below it, is set.
-fn is_flag_set(matches: &clap::ArgMatches, id: &str) -> bool {
-    let is_set = matches.try_get_one::<bool>(id).ok().flatten();
-    let below = matches.subcommand();
-    is_set.is_some_and(|set| *set) || below.is_some_and(|(_, below)| is_flag_set(below, id))
 }
 
 /// Returns the command that does what a word of another program asks for.

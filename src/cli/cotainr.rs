@@ -165,6 +165,12 @@ pub(crate) fn command() -> clap::Command {
     help::complete(Cli::command(), PROGRAM, &OPTIONS)
 }
 
+/// Returns the names that `--system` takes, for completion. A file with a mistake has none.
+pub(crate) fn system_names(env_vars: &EnvVars, catalogue: Option<&Path>) -> Vec<String> {
+    let systems = Systems::load(env_vars, catalogue).unwrap_or_default();
+    systems.names().map(str::to_owned).collect()
+}
+
 /// Parses the arguments that follow the program's name.
 ///
 /// # Errors
@@ -176,7 +182,7 @@ pub(crate) fn parse(
     console: &Console,
 ) -> anyhow::Result<Command> {
     let arguments = expand_prefixes(arguments);
-    let read = match DIALECT.read(&command(), &arguments) {
+    let read = match DIALECT.read(&command(), &arguments, console) {
         Ok(read) => read,
         Err(told) => return Ok(told),
     };

@@ -44,6 +44,7 @@ pub(super) fn installation(
         "base": receipt.map(|receipt| &receipt.base.reference),
         "image": receipt.and_then(|receipt| receipt.image.as_ref()),
         "packages": packages(dir),
+        "findings": context.report.findings(),
         "seconds": seconds(started),
     });
     context.console.json(made.command, value);
@@ -67,6 +68,7 @@ pub(super) fn sif(
         "bytes": fs_err::metadata(path)?.len(),
         "sha256": BaseImage::open(path)?.digest()?,
         "packages": packages(path),
+        "findings": context.report.findings(),
         "seconds": seconds(started),
     });
     context.console.json(made.command, value);

@@ -8,10 +8,20 @@ use condense_diagnostics::did_you_mean;
 
 use super::DIALECTS;
 
+/// Name of the flag with which a command writes its result as JSON.
+pub(super) const JSON: &str = "json";
+
 /// Returns whether the user wants the error of a command line that cannot be parsed as JSON.
 pub(super) fn wants_json(arguments: &[OsString]) -> bool {
     let mut own = arguments.iter().take_while(|word| *word != "--");
     own.any(|word| word == "--json")
+}
+
+/// Returns whether the flag `id` of the command, or of a command below it, is set.
+pub(super) fn is_flag_set(matches: &clap::ArgMatches, id: &str) -> bool {
+    let is_set = matches.try_get_one::<bool>(id).ok().flatten();
+    let below = matches.subcommand();
+    is_set.is_some_and(|set| *set) || below.is_some_and(|(_, below)| is_flag_set(below, id))
 }
 
 /// Returns the text of an error of clap with the hint `own`, else with clap's advice as a hint.

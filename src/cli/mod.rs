@@ -8,6 +8,7 @@ mod build;
 mod build_env;
 #[cfg(test)]
 mod command_lines;
+mod completion;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;

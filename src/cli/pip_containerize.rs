@@ -127,7 +127,7 @@ pub(crate) fn parse(
         let help = command().render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
     }
-    let read = DIALECT.read(&command(), arguments);
+    let read = DIALECT.read(&command(), arguments, console);
     let cli = match read.and_then(usage::Read::known) {
         Ok(matches) => Cli::from_arg_matches(&matches)?,
         Err(told) => return Ok(told),

@@ -9,6 +9,7 @@ use clap::{
 };
 
 use super::{Command, mistake};
+use crate::console::Console;
 
 /// Properties of a program's messages about its usage.
 #[derive(Debug, Clone, Copy)]
@@ -43,12 +44,30 @@ impl Read {
 }
 
 impl Dialect<'_> {
-    /// Parses the arguments that follow the program's name.
+    /// Parses the arguments that follow the program's name. With `--json`, errors are objects from
+    /// here on, that of the command line included.
     pub(super) fn read(
         self,
         command: &clap::Command,
         arguments: &[OsString],
+        console: &Console,
     ) -> Result<Read, Command> {
+        let read = self.parse(command, arguments);
+        let wants_json = match &read {
+            Ok(Read {
+                matches,
+                unknown: None,
+            }) => mistake::is_flag_set(matches, mistake::JSON),
+            _ => mistake::wants_json(arguments),
+        };
+        if wants_json {
+            console.set_messages_to_stderr();
+            console.answer_in_json();
+        }
+        read
+    }
+
+    fn parse(self, command: &clap::Command, arguments: &[OsString]) -> Result<Read, Command> {
         let mut argv = arguments.to_vec();
         let mut unknown = Vec::new();
         let mut advice = None;

@@ -172,7 +172,7 @@ pub(crate) fn parse(
         is_long_first: false,
         usages: &[],
     };
-    let read = dialect.read(&command, arguments);
+    let read = dialect.read(&command, arguments, console);
     let matches = match read.and_then(usage::Read::known) {
         Ok(matches) => matches,
         Err(told) => return Ok(told),

@@ -1,10 +1,10 @@
 //! Snapshots of every help text, and of the list of codes. The commands are found in the help texts
 //! themselves, so that a new command gets a snapshot.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::OnceLock};
 
 use crate::{
-    harness::{Run, TestEnv, names},
+    harness::{CommandOutput, Run, TestEnv, names},
     support::snapshot::snapshot,
 };
 
@@ -23,10 +23,15 @@ fn commands(help: &str) -> Vec<String> {
     found
 }
 
-#[test]
-fn the_help_of_every_command_is_as_it_was() {
+/// Returns the words of every command and dialect behind `condense`, each with its help.
+pub fn every_command() -> &'static [(Vec<String>, CommandOutput)] {
+    static FOUND: OnceLock<Vec<(Vec<String>, CommandOutput)>> = OnceLock::new();
+    FOUND.get_or_init(find_commands)
+}
+
+fn find_commands() -> Vec<(Vec<String>, CommandOutput)> {
     let test = TestEnv::new();
-    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
     let mut waiting = vec![Vec::<String>::new()];
     while let Some(words) = waiting.pop() {
         let mut command = test.condense(&[]);
@@ -38,8 +43,25 @@ fn the_help_of_every_command_is_as_it_was() {
             }
             waiting.push([&words[..], &[name]].concat());
         }
+        found.push((words, output));
+    }
+    found
+}
+
+/// Returns the lines of words of every command without commands below it.
+pub fn leaves() -> Vec<String> {
+    let all = every_command().iter();
+    let leaves = all.filter(|(_, help)| commands(&help.stdout).is_empty());
+    leaves.map(|(words, _)| words.join(" ")).collect()
+}
+
+#[test]
+fn the_help_of_every_command_is_as_it_was() {
+    let test = TestEnv::new();
+    let mut seen = BTreeSet::new();
+    for (words, output) in every_command() {
         let mut name = vec!["condense".to_owned()];
-        name.extend(words);
+        name.extend(words.iter().cloned());
         let name = name.join("-");
         snapshot!(&format!("help/{name}"), output, test.paths());
         seen.insert(format!("{name}.snap"));

@@ -15,6 +15,8 @@ mod cache;
 mod channel_priority;
 mod check;
 mod check_log;
+mod colours;
+mod completion;
 mod config;
 mod contents;
 mod cotainr;
@@ -55,6 +57,7 @@ mod sif;
 mod sif_subjects;
 mod speech;
 mod standard_streams;
+mod statuses;
 mod submit;
 mod suggestions;
 #[path = "../support/mod.rs"]

@@ -70,6 +70,27 @@ fn packages_of_the_user_are_found_at_the_build_and_by_check() {
     );
 }
 
+/// The result of a build has the findings that it let pass, as `check` shows them.
+#[test]
+fn results_of_builds_have_their_findings() {
+    let test = prepared();
+    test.environment("emoji");
+    for line in [
+        "new --json ./made --base-image ../base env.yml",
+        "build --json made.sif --base-image ../base env.yml",
+        "conda-containerize new --json --prefix other --base-image ../base env.yml",
+        "cotainr build --json other.sif --base-image ../base --conda-env env.yml",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let said = test.condense(&words).run().succeeded();
+        assert_eq!(codes(&said), ["user-site"], "{said:?}");
+        let value: Value = serde_json::from_str(&said.stdout).unwrap();
+        let finding = &value["findings"][0];
+        assert_eq!(finding["severity"], "warning", "{said:?}");
+        assert!(said.stderr.contains("[user-site]"), "{said:?}");
+    }
+}
+
 /// Usability row A6: installations and images that were built so hide the user's packages, also
 /// after an update.
 #[test]

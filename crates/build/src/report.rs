@@ -8,7 +8,7 @@ mod phase;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -131,9 +131,9 @@ impl Report {
     }
 
     /// Returns the findings so far that did not end the run.
-    pub(crate) fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> Vec<Finding> {
         let kept = self.findings.lock();
-        kept.expect("no thread panics with the list").clone()
+        kept.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the seconds of each phase that has ended, on one line.

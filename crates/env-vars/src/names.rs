@@ -75,7 +75,7 @@ pub const PBS_JOBID: &str = "PBS_JOBID";
 /// Name of the user, with which `condense doctor` looks up quotas, and which the commands of
 /// `condense desktop` have.
 pub const USER: &str = "USER";
-/// Kind of the terminal. Progress bars are not drawn if it is `dumb` or not set.
+/// Kind of the terminal. Progress bars and colours are off if it is `dumb` or not set.
 pub const TERM: &str = "TERM";
 /// Home directory. Package archives are in `.cache/condense` below it if neither
 /// `CONDENSE_CACHE_DIR` nor `XDG_CACHE_HOME` is set. Without a home directory they are in
@@ -100,6 +100,8 @@ pub const CW_DEBUG_KEEP_FILES: &str = "CW_DEBUG_KEEP_FILES";
 pub const USE_COLOR: &str = "USE_COLOR";
 /// When set and not empty, colours are off; see no-color.org.
 pub const NO_COLOR: &str = "NO_COLOR";
+/// Colours are off if it is `0`.
+pub const CLICOLOR: &str = "CLICOLOR";
 /// Modification time of everything in the image, in seconds since 1970; default: the time of the
 /// newest package, or for wrapped and packed directories the times of their files.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";

@@ -99,6 +99,12 @@ impl std::fmt::Display for Source {
     }
 }
 
+/// Returns the keys with their explanations, for completion.
+pub(in crate::cli) fn configuration_keys() -> impl Iterator<Item = (String, String)> {
+    let keys = KEYS.iter().map(keys::Entry::described);
+    keys.map(|(name, about)| (name.to_owned(), about.to_owned()))
+}
+
 /// Shows or changes the configuration.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
@@ -106,15 +112,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Verb::List(list) => Settings::load(context)?.list(list.json, context),
         Verb::Get(get) => {
             let setting = Settings::load(context)?.of(&get.key);
-            if get.json {
-                let mut value = json!({});
-                merge(&mut value, as_json(&setting));
-                context.console.json("config-get", value);
-            } else if setting.values.is_empty() {
+            if setting.values.is_empty() {
                 bail!(UserError::new(
                     format!("`{}` is not set", get.key.name),
                     format!("`condense config set {} VALUE` sets it", get.key.name),
                 ));
+            }
+            if get.json {
+                let mut value = json!({});
+                merge(&mut value, as_json(&setting));
+                context.console.json("config-get", value);
             } else {
                 context.console.data(&setting.values.join("\n"));
             }

@@ -48,6 +48,41 @@ pub(super) fn command(arguments: &Arguments) -> Command {
     Command::Print(found.render_help().to_string().trim_end().to_owned())
 }
 
+/// Returns the words that may follow `condense help` and the words `before`, for completion.
+pub(in crate::cli) fn words_of_help(
+    before: &[std::ffi::OsString],
+) -> impl Iterator<Item = (String, String)> {
+    let (name, rest) = match before {
+        [first, rest @ ..] if DIALECTS.iter().any(|dialect| first == dialect) => {
+            (first.to_string_lossy().into_owned(), rest)
+        }
+        all => ("condense".to_owned(), all),
+    };
+    let command = super::definition_of(&name);
+    let below = rest
+        .iter()
+        .try_fold(&command, |command, word| command.find_subcommand(word));
+    let described = |command: &clap::Command| {
+        let about = command.get_about().map(ToString::to_string);
+        (command.get_name().to_owned(), about.unwrap_or_default())
+    };
+    let commands = below
+        .into_iter()
+        .flat_map(clap::Command::get_subcommands)
+        .map(described);
+    let mut words: Vec<(String, String)> = commands.collect();
+    if before.is_empty() {
+        words.extend(DIALECTS.map(|dialect| described(&super::definition_of(dialect))));
+        words.push((EXIT_CODES.to_owned(), "Exit statuses".to_owned()));
+        words.extend(
+            CODES
+                .iter()
+                .map(|code| (code.name.to_owned(), code.title.to_owned())),
+        );
+    }
+    words.into_iter()
+}
+
 /// Returns the message for a word that is neither a command nor a code.
 fn unknown(word: &str, name: &str, command: &clap::Command) -> String {
     let is_first = name == "condense";

@@ -56,7 +56,7 @@ struct Found {
 
 /// Returns the directory of the installation that the user has named. A name with `/` is a path.
 /// Other names are searched in the directories of TYKKY_PATH, then in the current directory.
-pub(super) fn find(name: &Path, env_vars: &EnvVars) -> PathBuf {
+pub(in crate::cli) fn find(name: &Path, env_vars: &EnvVars) -> PathBuf {
     let here = env_vars.cwd.join(name);
     let text = name.to_string_lossy();
     if text.contains('/') || text == "." || text == ".." {
@@ -94,7 +94,7 @@ pub(super) fn place_of_new(name: &Path, env_vars: &EnvVars) -> anyhow::Result<Pa
 }
 
 /// Returns the names of all installations in the directories of TYKKY_PATH.
-pub(super) fn names(env_vars: &EnvVars) -> Vec<String> {
+pub(in crate::cli) fn names(env_vars: &EnvVars) -> Vec<String> {
     let entries = roots(env_vars)
         .into_iter()
         .filter_map(|root| std::fs::read_dir(root).ok())

@@ -9,13 +9,12 @@ use std::{
 };
 
 use clap::Parser;
-use clap_complete::Shell;
 use clap_mangen::{
     Man,
     roff::{Roff, roman},
 };
 
-use super::shell;
+use super::shell::{self, Shell};
 use crate::cli::{Command, DIALECTS};
 
 /// Completion files of one shell.
@@ -85,7 +84,7 @@ fn write(share: &Path) -> anyhow::Result<()> {
         fs_err::create_dir_all(&directory)?;
         let (before, after) = completions.around;
         for name in names() {
-            let text = shell::completion_of(completions.shell, name);
+            let text = completions.shell.completion_file(name);
             fs_err::write(directory.join(format!("{before}{name}{after}")), text)?;
         }
     }

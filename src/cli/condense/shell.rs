@@ -4,7 +4,6 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use clap_complete::{Shell as Completion, generate};
 
 use super::Context;
 use crate::cli::{DIALECTS, conda_containerize, condense, cotainr, pip_containerize, wrap};
@@ -13,6 +12,9 @@ const TYKKY: &str = include_str!("shell/tykky.sh");
 const TYKKY_BASH: &str = include_str!("shell/complete.bash");
 const TYKKY_ZSH: &str = include_str!("shell/complete.zsh");
 const TYKKY_FISH: &str = include_str!("shell/tykky.fish");
+const BASH: &str = include_str!("shell/condense.bash");
+const ZSH: &str = include_str!("shell/condense.zsh");
+const FISH: &str = include_str!("shell/condense.fish");
 
 #[derive(Debug, Args)]
 #[command(
@@ -26,7 +28,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Shell {
+pub(super) enum Shell {
     Bash,
     Zsh,
     Fish,
@@ -40,34 +42,44 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
 }
 
 fn render(shell: Shell) -> String {
+    let names: Vec<&str> = std::iter::once("condense").chain(DIALECTS).collect();
+    let completion = shell.completion(&names);
     match shell {
         Shell::Sh => TYKKY.to_owned(),
-        Shell::Bash => format!("{TYKKY}\n{TYKKY_BASH}\n{}", completion(Completion::Bash)),
+        Shell::Bash => format!("{TYKKY}\n{TYKKY_BASH}\n{completion}"),
         // `compdef` exists only after compinit.
-        Shell::Zsh => format!(
-            "{TYKKY}\nif whence compdef >/dev/null; then\n{TYKKY_ZSH}\n{}\nfi\n",
-            completion(Completion::Zsh)
-        ),
-        Shell::Fish => format!("{TYKKY_FISH}\n{}", completion(Completion::Fish)),
+        Shell::Zsh => {
+            format!("{TYKKY}\nif whence compdef >/dev/null; then\n{TYKKY_ZSH}\n{completion}fi\n")
+        }
+        Shell::Fish => format!("{TYKKY_FISH}\n{completion}"),
     }
 }
 
-/// Returns the completion code of the program and of each dialect under its own name.
-fn completion(shell: Completion) -> String {
-    std::iter::once("condense")
-        .chain(DIALECTS)
-        .map(|name| completion_of(shell, name))
-        .collect()
-}
+impl Shell {
+    /// Returns the code that completes the program under these names.
+    fn completion(self, names: &[&str]) -> String {
+        let names_in_one = names.join(" ");
+        match self {
+            Self::Bash => format!("{BASH}complete -F __condense_complete {names_in_one}\n"),
+            Self::Zsh => format!("{ZSH}compdef __condense_complete {names_in_one}\n"),
+            Self::Fish => {
+                let lines = names
+                    .iter()
+                    .map(|name| format!("complete -c {name} -f -k -a '(__condense_complete)'\n"));
+                format!("{FISH}{}", lines.collect::<String>())
+            }
+            Self::Sh => String::new(),
+        }
+    }
 
-/// Returns the completion code of the program under one of its names.
-pub(super) fn completion_of(shell: Completion, name: &str) -> String {
-    let mut text = Vec::new();
-    generate(shell, &mut definition_of(name), name, &mut text);
-    let text = String::from_utf8_lossy(&text);
-    // In the code for bash, clap_complete 4.6 sets a state by one spelling of a name with a hyphen,
-    // and looks for it by another.
-    text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"))
+    /// Returns the text of a file that the shell reads when it completes one name of the program.
+    pub(super) fn completion_file(self, name: &str) -> String {
+        match self {
+            // The file is the body of a function, which is called for the first completion too.
+            Self::Zsh => format!("#compdef {name}\n{ZSH}__condense_complete\n"),
+            _ => self.completion(&[name]),
+        }
+    }
 }
 
 /// Returns clap's definition of the command line that belongs to a name of the program.
@@ -90,18 +102,28 @@ mod tests {
     fn every_program_is_completed_in_every_shell() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let text = render(shell);
-            for name in DIALECTS.into_iter().chain(["condense", "tykky"]) {
-                let line = match shell {
-                    Shell::Bash => format!(" {name}\n"),
-                    Shell::Zsh => format!("compdef _{name} {name}\n"),
-                    _ => format!("complete -c {name} "),
-                };
-                let line = line.replace("compdef _tykky tykky", "compdef __tykky_complete tykky");
-                assert!(text.contains(&line), "{shell:?}: no `{line}`");
+            let registers = match shell {
+                Shell::Bash => "complete -F __condense_complete ",
+                Shell::Zsh => "compdef __condense_complete ",
+                _ => "complete -c ",
+            };
+            let lines: Vec<&str> = text
+                .lines()
+                .filter(|line| line.starts_with(registers))
+                .collect();
+            let words = lines.join(" ");
+            for name in DIALECTS.into_iter().chain(["condense"]) {
+                assert!(
+                    words.split(' ').any(|word| word == name),
+                    "{shell:?}: no `{name}`"
+                );
+                let file = shell.completion_file(name);
+                assert!(file.contains("condense complete") || file.contains("program complete"));
             }
-            for option in ["post-install", "accept-licenses", "prefix"] {
-                assert!(text.contains(option), "{shell:?}: no `{option}`");
-            }
+            assert!(
+                text.contains("complete tykky") || text.contains("-c tykky"),
+                "{shell:?}"
+            );
         }
     }
 }

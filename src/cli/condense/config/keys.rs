@@ -38,6 +38,13 @@ enum Kind {
     Mirrors,
 }
 
+impl Entry {
+    /// Returns the name of the key and its explanation.
+    pub(super) fn described(&self) -> (&'static str, &'static str) {
+        (self.name, self.about)
+    }
+}
+
 const fn entry(
     name: &'static str,
     variable: Option<&'static str>,
