@@ -6,8 +6,10 @@
 
 mod diagnosis;
 mod distributions;
+mod failure;
 mod host;
 mod pip;
+mod pip_progress;
 mod post_link;
 pub(crate) mod report;
 mod runner;
@@ -15,6 +17,7 @@ mod script;
 mod surroundings;
 mod user;
 mod uv;
+mod why;
 
 use std::{
     collections::HashSet,
@@ -36,6 +39,7 @@ use crate::{
 use condense_activation::{Activation, Capture};
 use condense_within::Within;
 use distributions::{Changes, Distributions};
+pub use failure::{PipContext, PipFailure, explain_pip_failure};
 use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
@@ -396,7 +400,13 @@ impl BuildSteps {
             self.prefix.place.mounted_env().into(),
             inside.into(),
         ];
-        run_script(&argv, container, progress)
+        run_script(
+            &argv,
+            container,
+            &self.prefix.place,
+            self.prefix.python.as_ref(),
+            progress,
+        )
     }
 
     fn finished(

@@ -42,6 +42,7 @@ run() {
 }
 # shellcheck source=crates/prefix/src/steps/ask.sh
 . "$build/ask.sh"
+pip_counts_bytes "$python"
 
 install() {
   [ -z "$here" ] || set -- --only-binary :all: "$@"
