@@ -20,6 +20,7 @@ use condense_publish::Staging;
 use indicatif::HumanBytes;
 
 use crate::{
+    output::check_output,
     interrupt::Interrupt,
     open_base::OpenBase,
     plan::{Layout, SifContent, SifPlan},
@@ -97,22 +98,7 @@ fn report_image(layout: Layout, packed: &Image, report: &Report) {
 }
 
 fn check_destination(file: &Path) -> anyhow::Result<()> {
-    if file.is_dir() {
-        bail!(UserError::new(
-            format!("cannot write `{}`: it is a directory", file.display()),
-            "name a file",
-        ));
-    }
-    match file.parent() {
-        Some(dir) if dir.is_dir() => Ok(()),
-        _ => bail!(UserError::new(
-            format!(
-                "cannot write `{}`: there is no directory for it",
-                file.display()
-            ),
-            "make the directory first",
-        )),
-    }
+    check_output(file, condense_publish::Existing::Replace, None)
 }
 
 /// Refuses to put an environment at the place of one in the base.

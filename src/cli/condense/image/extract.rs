@@ -7,7 +7,8 @@ use condense_image::{ExtractOptions, extract};
 use serde_json::json;
 
 use super::{Context, open};
-use condense_build::Phase;
+use condense_build::{Phase, check_output};
+use condense_publish::Existing;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -29,8 +30,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let reader = open(&arguments.path, context)?;
     let target = context.env_vars.cwd.join(&arguments.target);
+    if target.symlink_metadata().is_err() {
+        check_output(&target, Existing::Refuse, None)?;
+    }
+    let reader = open(&arguments.path, context)?;
     let report = Arc::clone(context.report);
     report.begin(Phase::Unpack, None);
     let options = ExtractOptions {
