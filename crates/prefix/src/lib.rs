@@ -75,7 +75,9 @@ pub use conda::{CondaFacts, CondaSettings};
 pub use condarc::{Condarc, condarc_files};
 pub use error::{Error, MissingPackage};
 pub use explicit::complete;
-pub use extend::{Change, Extended, InstallContext, Removal, StillNeeded, extend, remove};
+pub use extend::{
+    Change, Extended, InstallContext, Planned, Removal, StillNeeded, extend, plan_change, remove,
+};
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
 pub use install::install;
 pub use landmarks::{Files, landmarks};

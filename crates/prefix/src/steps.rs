@@ -159,6 +159,9 @@ impl BuildSteps {
         if !self.scripts.is_empty() {
             needs.push("the scripts".to_owned());
         }
+        if !self.pip.removed.is_empty() {
+            needs.push("`pip uninstall`".to_owned());
+        }
         if self.pip.uv.is_some() && !self.pip.requirements.is_empty() {
             needs.push("uv".to_owned());
         }
@@ -185,6 +188,11 @@ impl BuildSteps {
     pub fn take_over(&mut self, extended: Extended) {
         self.post_link.extend(extended.post_link);
         self.patched.extend(extended.patched);
+    }
+
+    /// Removes packages of pip before anything is installed.
+    pub fn remove_pip_packages(&mut self, names: &[String]) {
+        self.pip.removed = names.to_vec();
     }
 
     /// Prevents pip and uv from using a cache, even if the user has one.
@@ -256,7 +264,7 @@ impl BuildSteps {
         let mut steps = self.write_inputs(&to_compile, matches!(runner, Runner::Container(_)))?;
         let capture = self.write_capture("activation")?;
         steps += u64::from(capture.is_some());
-        if steps == 0 && self.pip.requirements.is_empty() {
+        if steps == 0 && self.pip.is_idle() {
             return self.finished(None, Changes::default(), 0, progress);
         }
         progress.begin(Phase::Run, Some(steps));
@@ -281,7 +289,7 @@ impl BuildSteps {
     fn write_inputs(&self, to_compile: &[PathBuf], in_container: bool) -> Result<u64, Error> {
         let build_dir = self.prefix.place.open_build_dir()?;
         let write = |name: &str, text: &[u8]| build_dir.write(name, text);
-        let has_pip = !self.pip.requirements.is_empty();
+        let has_pip = !self.pip.is_idle();
         let mut steps = self.post_link.len() as u64;
         if !self.post_link.is_empty() {
             let lines: Vec<String> = self.post_link.iter().map(PostLink::line).collect();

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, sync::Arc};
 
-use condense_prefix::{Interpreter, Solution, Venv};
+use condense_prefix::{Interpreter, Planned, Solution, Venv};
 
 use super::{prepare, previous::PreviousGeneration};
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     interrupt::Interrupt,
     plan::{NextGeneration, UpdatePlan},
     preview::{
-        Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PythonVersion, Resolved,
+        Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PreviewedPackage,
+        PythonVersion, Resolved,
         Solved, Step, resolve,
     },
     report::Report,
@@ -48,19 +49,38 @@ pub fn preview_update(
         what: "the image",
         hint: "make room there: `condense gc` removes generations that nobody uses any more",
     }])?;
-    let pip = pip_of(&build, &facts, plan, &next)?;
+    let (planned, added) = match &facts.lock {
+        Some(lock) if !facts.is_conda_idle => {
+            let (planned, added) = facts.conda.plan(&facts, lock.solution(), &build)?;
+            (Some(planned), added)
+        }
+        _ => (None, Vec::new()),
+    };
+    let pip = pip_of(&build, &facts, planned.as_ref(), plan, &next)?;
     let compression = next.generation.compression.unwrap_or_default();
     let mut steps = Vec::new();
     let [first, last] = build.inputs.script_steps();
     let change = &plan.change;
-    let is_whole = first.is_some() || last.is_some() || plan.compression.is_some();
+    let is_whole = first.is_some()
+        || last.is_some()
+        || plan.compression.is_some()
+        || !facts.is_conda_idle
+        || !facts.removed_pip.is_empty();
     if is_whole {
         steps.push("unpack the image".to_owned());
     }
     steps.extend(first);
-    for (verb, names) in [("remove", &change.remove), ("add", &change.add)] {
-        if !names.is_empty() {
-            steps.push(format!("{verb} {}", names.join(", ")));
+    match &planned {
+        Some(planned) => {
+            let names = planned.added.packages().into_iter();
+            let names = names.map(|one| format!("{}-{}-{}", one.name, one.version, one.build));
+            steps.extend(step("remove", &planned.removed));
+            steps.extend(step("add", &names.collect::<Vec<_>>()));
+            steps.extend(step("remove", &facts.removed_pip));
+        }
+        None => {
+            steps.extend(step("remove", &change.remove));
+            steps.extend(step("add", &change.add));
         }
     }
     let installer = if next.extra.uv { "uv" } else { "pip" };
@@ -78,10 +98,14 @@ pub fn preview_update(
     if !pip.packages.is_empty() || !pip.lines.is_empty() {
         timed.push(Step::Pip);
     }
+    let sizes = |is_counted: fn(&&PreviewedPackage) -> bool| -> u64 {
+        let packages = added.iter().filter(is_counted);
+        packages.filter_map(|package| package.size).sum()
+    };
     let mut estimate = Estimate::new(&Amounts {
-        archive_bytes: 0,
+        archive_bytes: sizes(|_| true),
         wheel_bytes: pip.bytes(),
-        download_bytes: pip.bytes(),
+        download_bytes: sizes(|package| !package.cached) + pip.bytes(),
         base_bytes: 0,
         steps: timed,
         compression,
@@ -101,7 +125,7 @@ pub fn preview_update(
             },
             plan: plan.to_string(),
             target: Some(facts.target.to_string()),
-            packages: Vec::new(),
+            packages: added,
             pip,
             estimate,
             steps,
@@ -135,14 +159,20 @@ fn nothing(plan: &UpdatePlan, before: &PreviousGeneration, report: &Report) -> P
     Preview::new(parts, report)
 }
 
+fn step(verb: &str, names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("{verb} {}", names.join(", ")))
+}
+
 /// Returns the packages that pip would install beside those that are there.
 fn pip_of(
     build: &Build,
     facts: &PackageFacts,
+    planned: Option<&Planned>,
     plan: &UpdatePlan,
     next: &NextGeneration,
 ) -> anyhow::Result<Resolved> {
-    let conda = facts.lock.as_ref().map(condense_prefix::Lock::solution);
+    let before = facts.lock.as_ref().map(condense_prefix::Lock::solution);
+    let conda = planned.map(|planned| &planned.solution).or(before);
     let solved = Solved::installed(match conda {
         Some(solution) => solution.without_locked_pip(),
         None => Solution::without_packages(&facts.target),
