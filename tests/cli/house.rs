@@ -336,7 +336,7 @@ fn what_update_refuses_says_what_to_do() {
         (
             "update mine --remove tol",
             &[
-                "there is no conda package `tol` to remove",
+                "there is no package `tol` to remove",
                 "did you mean `tool`?",
             ],
         ),

@@ -99,12 +99,21 @@ mod tests {
     #[test]
     fn what_is_used_up_is_named_for_any_error_of_any_library() {
         let quota = of_number(122, "/nowhere/x").expect("a hint");
-        assert!(quota.starts_with("your quota of bytes or of files on `/`"), "{quota}");
+        assert!(
+            quota.starts_with("your quota of bytes or of files on `/`"),
+            "{quota}"
+        );
         let large = of_number(27, "/nowhere/x").expect("a hint");
-        assert!(large.contains("`ulimit -f unlimited`") || large.contains("`/`"), "{large}");
+        assert!(
+            large.contains("`ulimit -f unlimited`") || large.contains("`/`"),
+            "{large}"
+        );
         let space = of_number(28, "/nowhere/cw-ABCDEF/x").expect("a hint");
         assert!(space.contains("--tmpdir"), "{space}");
-        assert_eq!(of_number(28, "/dev/full").as_deref(), Some("free some space, or write to another file system"));
+        assert_eq!(
+            of_number(28, "/dev/full").as_deref(),
+            Some("free some space, or write to another file system")
+        );
         assert_eq!(of_number(2, "/nowhere/x"), None);
     }
 
@@ -116,7 +125,11 @@ mod tests {
             ("failed to create file \"/e\"", Some("/e")),
             ("no path", None),
         ] {
-            assert_eq!(absolute_path(text).as_deref(), expected.map(Path::new), "{text}");
+            assert_eq!(
+                absolute_path(text).as_deref(),
+                expected.map(Path::new),
+                "{text}"
+            );
         }
     }
 }

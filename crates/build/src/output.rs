@@ -55,7 +55,10 @@ pub fn check_output(file: &Path, existing: Existing, replace: Option<&str>) -> a
     }
     if dir.exists() {
         bail!(UserError::new(
-            format!("cannot write `{shown}`: `{}` is no directory", dir.display()),
+            format!(
+                "cannot write `{shown}`: `{}` is no directory",
+                dir.display()
+            ),
             ANOTHER,
         ));
     }

@@ -119,7 +119,9 @@ impl Pull {
     fn recall(&self, source: &Source, cache: &Cache, report: &Report) -> anyhow::Result<Pulled> {
         let Some(found) = cache.recall(&self.noted_name(source)) else {
             bail!(UserError::new(
-                format!("cannot ask a registry for `{source}` offline, and the cache does not have it"),
+                format!(
+                    "cannot ask a registry for `{source}` offline, and the cache does not have it"
+                ),
                 "run it once without `--offline`, or make a file of it while there is a network, with `condense pull`, and name that",
             ));
         };

@@ -20,9 +20,9 @@ use condense_publish::Staging;
 use indicatif::HumanBytes;
 
 use crate::{
-    output::check_output,
     interrupt::Interrupt,
     open_base::OpenBase,
+    output::check_output,
     plan::{Layout, SifContent, SifPlan},
     report::{Phase, Report},
     session::Session,

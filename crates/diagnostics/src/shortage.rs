@@ -17,7 +17,8 @@ use rustix::{
 const FREE_PART: u64 = 200;
 /// Beginning of the names of scratch directories.
 const SCRATCH: &str = "cw-";
-const ANOTHER: &str = "use another place (`--tmpdir DIR` for scratch, CONDENSE_CACHE_DIR for the cache)";
+const ANOTHER: &str =
+    "use another place (`--tmpdir DIR` for scratch, CONDENSE_CACHE_DIR for the cache)";
 
 /// File systems that were full when a directory of the program was removed from them. The hint is
 /// made after the removal, when they have room again.
@@ -87,7 +88,11 @@ impl Shortage {
             Some(Self::Space)
         } else if has(&["uota exceeded", "(os error 122)"]) {
             Some(Self::Quota)
-        } else if has(&["File too large", "(os error 27)", "File size limit exceeded"]) {
+        } else if has(&[
+            "File too large",
+            "(os error 27)",
+            "File size limit exceeded",
+        ]) {
             Some(Self::FileSize)
         } else {
             None
@@ -172,7 +177,10 @@ struct Place {
 impl Place {
     /// Returns the place of a path, or `None` for a device or a pipe.
     fn of(path: &Path) -> Option<Self> {
-        if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        if path
+            .metadata()
+            .is_ok_and(|found| !found.is_file() && !found.is_dir())
+        {
             return None;
         }
         let dir = path.ancestors().find(|dir| dir.is_dir())?;
@@ -231,9 +239,14 @@ fn mount_of(dir: &Path, mounts: &str) -> Option<(PathBuf, String)> {
 
 /// Replaces the octal escapes of blanks and backslashes in a path of the kernel's table.
 fn unescaped(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (escape, c)| text.replace(escape, c))
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (escape, c)| text.replace(escape, c))
 }
 
 fn size(bytes: u64) -> String {
@@ -309,10 +322,19 @@ mod tests {
     #[test]
     fn words_and_numbers_of_errors_are_recognised() {
         for (text, expected) in [
-            ("No space left on device (os error 28)", Some(Shortage::Space)),
-            ("OSError: [Errno 28] No space left on device: 'x'", Some(Shortage::Space)),
+            (
+                "No space left on device (os error 28)",
+                Some(Shortage::Space),
+            ),
+            (
+                "OSError: [Errno 28] No space left on device: 'x'",
+                Some(Shortage::Space),
+            ),
             ("File too large (os error 27)", Some(Shortage::FileSize)),
-            ("run.sh: line 3: File size limit exceeded", Some(Shortage::FileSize)),
+            (
+                "run.sh: line 3: File size limit exceeded",
+                Some(Shortage::FileSize),
+            ),
             ("No such file or directory (os error 2)", None),
         ] {
             assert_eq!(Shortage::in_text(text), expected, "{text}");
@@ -324,9 +346,15 @@ mod tests {
     fn the_limit_on_files_is_told_from_that_of_a_file_system() {
         let vfat = place("/scratch/mine", false);
         let text = of_file_size(Some(&vfat), Some(2 << 20));
-        assert!(text.contains("`ulimit -f unlimited`; it is 2 MiB here"), "{text}");
+        assert!(
+            text.contains("`ulimit -f unlimited`; it is 2 MiB here"),
+            "{text}"
+        );
         let text = of_file_size(Some(&vfat), None);
-        assert!(text.starts_with("`/scratch/mine` (xfs) takes no file"), "{text}");
+        assert!(
+            text.starts_with("`/scratch/mine` (xfs) takes no file"),
+            "{text}"
+        );
     }
 
     #[test]

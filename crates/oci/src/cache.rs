@@ -293,6 +293,30 @@ mod tests {
     }
 
     #[test]
+    fn the_image_of_a_name_is_remembered_while_the_cache_has_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::new(scratch.path().join("c"), u64::MAX);
+        assert!(cache.recall("docker://debian:12 x86_64").is_none());
+        cache.prepare().unwrap();
+        let pulled = Pulled {
+            path: cache.sif_path("key"),
+            digest: "sha256:ab".to_owned(),
+        };
+        cache
+            .remember("docker://debian:12 x86_64", &pulled)
+            .unwrap();
+        assert!(cache.recall("docker://debian:12 x86_64").is_none());
+        fs_err::write(&pulled.path, "sif").unwrap();
+        let found = cache.recall("docker://debian:12 x86_64").unwrap();
+        assert_eq!((found.path, found.digest), (pulled.path, pulled.digest));
+        assert!(cache.recall("docker://debian:12 aarch64").is_none());
+        // A note never leads out of the cache.
+        let note = note(&cache.dir.join(NAMES), "x");
+        fs_err::write(note, "sha256:ab\n/etc/passwd\n").unwrap();
+        assert!(cache.recall("x").is_none());
+    }
+
+    #[test]
     fn the_least_recently_used_blob_is_removed_first() {
         let scratch = tempfile::tempdir().unwrap();
         let cache = Cache::new(scratch.path().join("c"), 2 * 4096);

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     build::Build,
-    preview::PreviewedPackage,
     plan::{PackageChange, PackageSettings, UpdatePlan},
+    preview::PreviewedPackage,
     report::Report,
 };
 
@@ -125,8 +125,8 @@ impl CondaChange {
             let is_conda_s = solution.names().any(|known| known == name.to_lowercase());
             let normal = condense_prefix::normalized_name(name);
             let mut packages = pip.iter();
-            let is_pip_s = packages
-                .any(|package| condense_prefix::normalized_name(&package.name) == normal);
+            let is_pip_s =
+                packages.any(|package| condense_prefix::normalized_name(&package.name) == normal);
             if is_pip_s && !is_conda_s {
                 of_pip.push(normal);
                 return false;

@@ -12,8 +12,7 @@ use crate::{
     plan::{NextGeneration, UpdatePlan},
     preview::{
         Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PreviewedPackage,
-        PythonVersion, Resolved,
-        Solved, Step, resolve,
+        PythonVersion, Resolved, Solved, Step, resolve,
     },
     report::Report,
     session::Session,
@@ -58,41 +57,29 @@ pub fn preview_update(
     };
     let pip = pip_of(&build, &facts, planned.as_ref(), plan, &next)?;
     let compression = next.generation.compression.unwrap_or_default();
-    let mut steps = Vec::new();
     let [first, last] = build.inputs.script_steps();
-    let change = &plan.change;
     let is_whole = first.is_some()
         || last.is_some()
         || plan.compression.is_some()
         || !facts.is_conda_idle
         || !facts.removed_pip.is_empty();
+    let mut steps = Vec::new();
     if is_whole {
         steps.push("unpack the image".to_owned());
     }
     steps.extend(first);
-    match &planned {
-        Some(planned) => {
-            let names = planned.added.packages().into_iter();
-            let names = names.map(|one| format!("{}-{}-{}", one.name, one.version, one.build));
-            steps.extend(step("remove", &planned.removed));
-            steps.extend(step("add", &names.collect::<Vec<_>>()));
-            steps.extend(step("remove", &facts.removed_pip));
-        }
-        None => {
-            steps.extend(step("remove", &change.remove));
-            steps.extend(step("add", &change.add));
-        }
-    }
+    steps.extend(package_steps(planned.as_ref(), &facts, plan));
     let installer = if next.extra.uv { "uv" } else { "pip" };
     steps.extend(pip.step(installer));
     steps.extend(last);
-    for step in [
-        "write the image",
-        "read it back and start it once",
-        "publish",
-    ] {
-        steps.push(step.to_owned());
-    }
+    steps.extend(
+        [
+            "write the image",
+            "read it back and start it once",
+            "publish",
+        ]
+        .map(str::to_owned),
+    );
     let mut timed = vec![Step::Fixed, Step::Container, Step::Container];
     timed.extend(build.inputs.script_names().iter().map(|_| Step::Script));
     if !pip.packages.is_empty() || !pip.lines.is_empty() {
@@ -157,6 +144,33 @@ fn nothing(plan: &UpdatePlan, before: &PreviousGeneration, report: &Report) -> P
         compression: None,
     };
     Preview::new(parts, report)
+}
+
+/// Returns the steps that change packages: of a solved change, or else as they are asked for.
+fn package_steps(
+    planned: Option<&Planned>,
+    facts: &PackageFacts,
+    plan: &UpdatePlan,
+) -> Vec<String> {
+    let steps = match planned {
+        Some(planned) => {
+            let names = planned.added.packages().into_iter();
+            let names = names.map(|one| format!("{}-{}-{}", one.name, one.version, one.build));
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            [
+                step("remove", &planned.removed),
+                step("remove", &facts.removed_pip),
+                step("add", &names),
+            ]
+        }
+        None => [
+            step("remove", &plan.change.remove),
+            step("add", &plan.change.add),
+            None,
+        ],
+    };
+    steps.into_iter().flatten().collect()
 }
 
 fn step(verb: &str, names: &[String]) -> Option<String> {

@@ -209,7 +209,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::extend::remove::tests::solution;
-    
+
     fn spec(text: &str) -> EnvironmentSpec {
         EnvironmentSpec::parse(text, Path::new("env.yml"), Path::new("/")).unwrap()
     }

@@ -34,7 +34,10 @@ impl PipProgress {
             let name = rest.split(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)));
             let name = crate::normalized_name(name.clone().next().unwrap_or(rest));
             self.collected.insert(name.clone());
-            return Some(format!("looking at {name}, {} so far", self.collected.len()));
+            return Some(format!(
+                "looking at {name}, {} so far",
+                self.collected.len()
+            ));
         }
         let fetched = ["Downloading ", "Using cached "];
         if let Some(rest) = fetched.iter().find_map(|start| line.strip_prefix(start)) {

@@ -105,7 +105,7 @@ impl Script {
     /// Takes a line that is output of a program.
     fn output_line(&mut self, line: &str, progress: &dyn Progress) {
         let activity = self.pip.activity(line);
-        if PipProgress::is_only_progress(line) {
+        if self.step == PIP_STEP && PipProgress::is_only_progress(line) {
             // Several such lines come each second.
             if let Some(text) = activity {
                 progress.activity(&text);
@@ -175,8 +175,14 @@ impl Script {
             std::mem::take(&mut self.step)
         };
         let lines: Vec<&str> = self.output.iter().map(String::as_str).collect();
-        if let Some(failure) = is_pip.then(|| explain_pip_failure(&lines, &context)).flatten() {
+        if let Some(failure) = is_pip
+            .then(|| explain_pip_failure(&lines, &context))
+            .flatten()
+        {
             let log = failure.needs_log.then(|| progress.keep_log(&step, &lines));
+            if log == Some(None) {
+                self.withheld.iter().for_each(|line| progress.output(line));
+            }
             return Err(Error::Step {
                 step,
                 status,
@@ -186,11 +192,16 @@ impl Script {
                 hint: failure.advice,
             });
         }
+        self.withheld
+            .iter()
+            .for_each(|line| progress.output(&shortened(line)));
         let from = lines.len().saturating_sub(SHOWN_LINES);
         let last = &lines[from..];
         // A script that calls pip fails for the reason in its last lines, if there is one.
         let of_pip = explain_pip_failure(last, &context).and_then(|failure| failure.advice);
-        let log = (from > 0).then(|| progress.keep_log(&step, &lines)).flatten();
+        let log = (from > 0)
+            .then(|| progress.keep_log(&step, &lines))
+            .flatten();
         let last: Vec<String> = last.iter().map(|line| shortened(line)).collect();
         let mut output = last.join("\n");
         if let Some(diagnosis) = &self.diagnosis {
@@ -241,7 +252,11 @@ pub(crate) fn run_script(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::{os::unix::fs::PermissionsExt, process::Command};
+    use std::{os::unix::fs::PermissionsExt, process::Command, sync::Mutex, time::Duration};
+
+    use condense_diagnostics::Hint as _;
+
+    use super::*;
 
     /// Runs `run.sh` with compiling as its only step, and with the script `interpreter` as its
     /// Python. Returns the exit status and the output lines that are meant for condense.
@@ -277,5 +292,120 @@ mod tests {
         assert_eq!(compile_with("#!/bin/sh\n"), (0, said));
         let said = format!("{step}\n::condense-failed 3");
         assert_eq!(compile_with("#!/bin/sh\nexit 3\n"), (1, said));
+    }
+
+    /// Listener that keeps the lines and the log.
+    #[derive(Default)]
+    struct Heard {
+        lines: Mutex<Vec<String>>,
+        log: Mutex<Vec<String>>,
+    }
+
+    impl Progress for Heard {
+        fn begin(&self, _: Phase, _: Option<u64>) {}
+        fn advance(&self, _: Phase, _: u64) {}
+        fn detail(&self, _: Phase, _: &str) {}
+        fn output(&self, line: &str) {
+            self.lines.lock().unwrap().push(line.to_owned());
+        }
+        fn end(&self, _: Phase, _: Duration) {}
+        fn cancelled(&self) -> bool {
+            false
+        }
+        fn warn(&self, _: Warning) {}
+        fn keep_log(&self, _: &str, lines: &[&str]) -> Option<PathBuf> {
+            let lines = lines.iter().map(|line| (*line).to_owned());
+            *self.log.lock().unwrap() = lines.collect();
+            Some("/logs/step.log".into())
+        }
+    }
+
+    /// Runs a step with these lines and this status. Returns the lines that are shown on the way,
+    /// and the error.
+    fn fails(step: &str, text: &str, status: i32) -> (Vec<String>, Error) {
+        let heard = Heard::default();
+        let mut script = Script::new("/proc".into());
+        script.line(&format!("::condense-step {step}"), &heard);
+        for line in text.lines() {
+            script.line(line, &heard);
+        }
+        script.line(&format!("::condense-failed {status}"), &heard);
+        let error = script.end(1, PipContext::default(), &heard).unwrap_err();
+        (heard.lines.into_inner().unwrap(), error)
+    }
+
+    /// Row B16: the lines with which pip ends are said in the error alone, and in short.
+    #[test]
+    fn a_failure_of_pip_is_said_once() {
+        let versions: Vec<String> = (0..170).map(|n| format!("1.{n}")).collect();
+        let text = format!(
+            "Collecting pebble>=9\nERROR: Could not find a version that satisfies the requirement \
+             pebble>=9 (from versions: {})\nERROR: No matching distribution found for pebble>=9",
+            versions.join(", ")
+        );
+        let (shown, error) = fails(PIP_STEP, &text, 1);
+        assert_eq!(shown, ["Collecting pebble>=9"]);
+        let told = error.to_string();
+        assert!(
+            told.starts_with("pip install failed: no version of `pebble`"),
+            "{told}"
+        );
+        assert!(told.len() < 200 && !told.contains('\n'), "{told}");
+        // A script may go on after an error of pip, so its lines are shown as they come.
+        let (shown, error) = fails("the post-install script x.sh", &text, 3);
+        assert_eq!(shown.len(), 3);
+        assert!(shown.iter().all(|line| line.len() < 200), "{shown:?}");
+        let told = error.to_string();
+        assert!(told.contains("x.sh failed with exit status 3"), "{told}");
+        assert!(told.len() < 500, "{told}");
+    }
+
+    /// Row B16: an error of pip that does not end it is shown when pip goes on.
+    #[test]
+    fn lines_are_shown_if_pip_goes_on_after_an_error() {
+        let text = "ERROR: pip's dependency resolver does not take into account x\n  x 1 needs y\n\
+                    Successfully installed z-1\nmore";
+        let (shown, error) = fails("pip install", text, 1);
+        assert_eq!(shown.len(), 4, "{shown:?}");
+        assert!(error.to_string().contains("pip"), "{error}");
+    }
+
+    /// Row B28: a program that the limit on files has ended is told with the limit.
+    #[test]
+    fn a_step_that_the_limit_on_files_has_ended_names_the_limit() {
+        for (text, status) in [
+            ("compiling", 153),
+            ("OSError: [Errno 27] File too large: 'x'", 1),
+            ("x.sh: line 3: 17 File size limit exceeded", 1),
+        ] {
+            let (_, error) = fails("the post-install script x.sh", text, status);
+            let hint = error.hint().unwrap_or_default();
+            let is_named = hint.contains("`ulimit -f unlimited`") || hint.contains("of this size");
+            assert!(is_named, "{text}: {hint}");
+        }
+    }
+
+    /// Row B16: long output is in a file, and the error names it.
+    #[test]
+    fn the_output_of_a_failed_build_is_kept() {
+        let lines: Vec<String> = (0..300).map(|n| format!("      line {n}")).collect();
+        let text = format!(
+            "Processing ./cext\n  error: subprocess-exited-with-error\n  \n  \
+             × Building wheel for cext (pyproject.toml) did not run successfully.\n  │ exit code: 1\n  \
+             ╰─> [300 lines of output]\n{}\n      [end of output]\nERROR: Failed building wheel for cext\n",
+            lines.join("\n")
+        );
+        let (shown, error) = fails("pip install", &text, 1);
+        assert_eq!(shown, ["Processing ./cext"]);
+        let told = error.to_string();
+        assert!(told.contains("`cext` cannot be built"), "{told}");
+        assert!(
+            told.contains("line 299") && !told.contains("line 200"),
+            "{told}"
+        );
+        assert!(
+            told.ends_with("all of its output is in `/logs/step.log`"),
+            "{told}"
+        );
     }
 }

@@ -30,9 +30,16 @@ pub(super) fn ask(
     build_dir.write("why.txt", requirement.to_owned() + "\n")?;
     let mut path = std::path::PathBuf::from(script);
     path.set_file_name("why.sh");
-    let argv = [shell.clone(), path.into(), environment.clone(), build.clone()];
+    let argv = [
+        shell.clone(),
+        path.into(),
+        environment.clone(),
+        build.clone(),
+    ];
     let mut lines = Vec::new();
     // Without an answer the failure is told with fewer facts.
-    let _ = container.run(&argv, &mut |line| lines.push(without_secrets(line).into_owned()));
+    let _ = container.run(&argv, &mut |line| {
+        lines.push(without_secrets(line).into_owned())
+    });
     Ok(lines.join("\n"))
 }

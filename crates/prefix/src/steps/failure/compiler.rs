@@ -7,7 +7,12 @@ const LAST_LINES: usize = 6;
 /// Number of lines that are shown from the first error, if it comes earlier.
 const FIRST_LINES: usize = 3;
 /// Texts around the compiler's own error.
-const MARKS: [&str; 4] = [": error: ", ": fatal error: ", "undefined reference to", "ERROR: "];
+const MARKS: [&str; 4] = [
+    ": error: ",
+    ": fatal error: ",
+    "undefined reference to",
+    "ERROR: ",
+];
 const ADVICE: &str =
     "ask for a version that has wheels for this Python, or take the package from conda-forge";
 
@@ -57,7 +62,8 @@ fn reason(build: &Build) -> String {
         return format!("its build needs the Python module `{module}`");
     }
     let mut lines = build.lines.iter();
-    let of_compiler = lines.any(|line| line.contains(": error: ") || line.contains(": fatal error: "));
+    let of_compiler =
+        lines.any(|line| line.contains(": error: ") || line.contains(": fatal error: "));
     if of_compiler {
         return "the compiler reports errors".to_owned();
     }
@@ -160,9 +166,10 @@ fn named(work: &str, lines: &[&str]) -> Option<String> {
 }
 
 fn failed_wheel(lines: &[&str]) -> Option<String> {
-    let name = lines
-        .iter()
-        .find_map(|line| line.trim().strip_prefix("ERROR: Failed building wheel for "))?;
+    let name = lines.iter().find_map(|line| {
+        line.trim()
+            .strip_prefix("ERROR: Failed building wheel for ")
+    })?;
     Some(name.trim().to_owned())
 }
 

@@ -18,7 +18,10 @@ const REASONS: [(&str, &str); 13] = [
     ("No route to host", "no network leads there"),
     ("Tunnel connection failed", "the proxy refuses"),
     ("Cannot connect to proxy", "the proxy does not answer"),
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not trusted",
+    ),
     ("certificate", "its certificate is not trusted"),
     ("timed out", "no answer in time"),
     ("Connection reset", "it broke the connection"),
@@ -91,7 +94,11 @@ pub(super) fn no_answer(url: &str, reason: &str) -> PipFailure {
 
 /// Returns the URL and the reason if uv did not reach a server.
 pub(super) fn unreachable_for_uv(first: &str, causes: &[String]) -> Option<(String, String)> {
-    let fetched = ["Failed to fetch: ", "Failed to download ", "Failed to download: "];
+    let fetched = [
+        "Failed to fetch: ",
+        "Failed to download ",
+        "Failed to download: ",
+    ];
     let url = fetched.iter().find_map(|start| first.strip_prefix(start));
     let of_cause = || {
         let mut causes = causes.iter();
@@ -169,7 +176,10 @@ fn broken_download(lines: &[&str]) -> Option<PipFailure> {
             || line.contains("IncompleteRead")
             || line.contains("HTTP error ")
     })?;
-    let host = line.split("host='").nth(1).and_then(|rest| rest.split('\'').next());
+    let host = line
+        .split("host='")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next());
     let url = line
         .split_whitespace()
         .find(|word| word.starts_with("http://") || word.starts_with("https://"));
@@ -212,7 +222,9 @@ fn other_tags(requirement: &str, context: &PipContext) -> Option<PipFailure> {
         .map(|(_, tags)| *tags)
         .collect();
     let target = context.target();
-    let glibc = of_version.iter().find_map(|tags| newer_glibc(tags, context));
+    let glibc = of_version
+        .iter()
+        .find_map(|tags| newer_glibc(tags, context));
     let problem = format!(
         "no wheel of `{}` is for {target}: {version} has {}",
         name(requirement),

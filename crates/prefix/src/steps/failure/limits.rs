@@ -17,8 +17,7 @@ const LAST_LINES: usize = 40;
 pub(super) fn explain(lines: &[&str], context: &PipContext) -> Option<PipFailure> {
     let from = lines.len().saturating_sub(LAST_LINES);
     let mut last = lines[from..].iter().rev();
-    let (line, shortage) =
-        last.find_map(|line| Some((line.trim(), Shortage::in_text(line)?)))?;
+    let (line, shortage) = last.find_map(|line| Some((line.trim(), Shortage::in_text(line)?)))?;
     let line = line.strip_prefix("ERROR: ").unwrap_or(line);
     let advice = shortage.hint(context.dir.as_deref());
     Some(PipFailure::new(ended(line), advice))

@@ -224,7 +224,11 @@ fn a_full_disk_is_named_in_the_hint() {
     assert!(failure.problem.contains("No space left"), "{failure:?}");
     let advice = failure.advice.unwrap();
     assert!(advice.starts_with("`/proc` (proc) has no"), "{advice}");
-    let quota = "ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded\n";
+    let quota =
+        "ERROR: Could not install packages due to an OSError: [Errno 122] Disk quota exceeded\n";
     let advice = explain(quota).advice.unwrap();
-    assert!(advice.starts_with("your quota of bytes or of files"), "{advice}");
+    assert!(
+        advice.starts_with("your quota of bytes or of files"),
+        "{advice}"
+    );
 }
