@@ -430,13 +430,17 @@ fn a_sif_of_a_file_and_packages() {
         base(&test)
     );
     assert!(inspected.stdout.contains(&command), "{inspected:?}");
+    // The manual names this path.
+    let listed = run(&test, "image ls out.sif").succeeded();
+    let path = "opt/cotainr/conda/envs/conda_container_env/lib/library.txt";
+    assert!(listed.stdout.contains(path), "{listed:?}");
 
     let bytes = fs_err::read(test.path("work/out.sif")).unwrap();
     for (line, status, words) in [
         (
             "build out.sif tool -c CHANNEL --base-image BASE",
             1,
-            &["`out.sif` is there already", "`--force`"][..],
+            &["/out.sif` is there already", "`--force`"][..],
         ),
         (
             "build new.sif",

@@ -191,7 +191,7 @@ fn bad_wishes_are_refused_in_one_line() {
     fs_err::write(test.path("work/file"), "").unwrap();
     check(
         &["mine.sif", "--to", "file"],
-        "modules cannot be written there",
+        "cannot write into",
     );
     assert!(!test.path("work/software/mine").exists());
 
