@@ -430,10 +430,8 @@ fn a_sif_of_a_file_and_packages() {
         base(&test)
     );
     assert!(inspected.stdout.contains(&command), "{inspected:?}");
-    // The manual names this path.
-    let listed = run(&test, "image ls out.sif").succeeded();
-    let path = "opt/cotainr/conda/envs/conda_container_env/lib/library.txt";
-    assert!(listed.stdout.contains(path), "{listed:?}");
+    let listed = run(&test, "image ls out.sif").succeeded().stdout;
+    assert!(listed.contains("opt/cotainr/conda/envs/conda_container_env/lib/library.txt"));
 
     let bytes = fs_err::read(test.path("work/out.sif")).unwrap();
     for (line, status, words) in [

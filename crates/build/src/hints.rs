@@ -64,9 +64,9 @@ fn hint_about_shortage(error: &anyhow::Error) -> Option<String> {
 /// Returns the last absolute path that the text of an error has in backticks or quotes. The path
 /// is taken from the text because each library has it in another type.
 fn absolute_path(text: &str) -> Option<PathBuf> {
-    let words = text.split(['`', '"']);
-    let paths = words.filter(|word| word.starts_with('/'));
-    paths.map(|word| Path::new(word).to_owned()).last()
+    let mut words = text.rsplit(['`', '"']);
+    let path = words.find(|word| word.starts_with('/'))?;
+    Some(Path::new(path).to_owned())
 }
 
 /// Returns the first place in a file of the user that an error of the chain is about.

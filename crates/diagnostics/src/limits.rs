@@ -4,8 +4,8 @@
 use rustix::io::Errno;
 
 /// Returns a hint about a limit if the text of an error contains the error number of one, such as
-/// "Too many open files (os error 24)". The text is searched because libraries wrap the errors of the
-/// system, but keep their text.
+/// "Too many open files (os error 24)". The text is searched because libraries wrap the errors of
+/// the system, but keep their text.
 #[must_use]
 pub fn hint_for_limit(text: &str) -> Option<&'static str> {
     let (_, rest) = text.rsplit_once("(os error ")?;

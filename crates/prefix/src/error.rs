@@ -207,11 +207,11 @@ pub enum Error {
         /// Exit status; 128 + n if signal n ended the step.
         status: i32,
         /// Reason in one sentence, if the step's output shows it.
-        reason: Option<String>,
+        reason: Option<Box<str>>,
         /// Lines that the reason does not repeat, or the last lines of the step's output.
         output: String,
         /// File with the whole output.
-        log: Option<PathBuf>,
+        log: Option<Box<Path>>,
         /// Hint for the user, if the step's output points to a known problem.
         hint: Option<String>,
     },

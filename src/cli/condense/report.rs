@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     )?;
     match &output {
         Some(file) => {
-            condense_publish::write(file, page.as_bytes()).map_err(condense_image::Error::from)?
+            condense_publish::write(file, page.as_bytes()).map_err(condense_image::Error::from)?;
         }
         None => context.console.data(page.trim_end()),
     }

@@ -148,9 +148,9 @@ impl Build<'_> {
         bail!(condense_prefix::Error::Step {
             step,
             status,
-            reason: Some(failure.problem),
+            reason: Some(failure.problem.into()),
             output: failure.details.join("\n"),
-            log: log.flatten(),
+            log: log.flatten().map(Into::into),
             hint: failure.advice,
         })
     }

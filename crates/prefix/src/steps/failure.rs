@@ -206,11 +206,11 @@ fn conflict(lines: &[&str]) -> Option<PipFailure> {
 
 /// Explains a failure in uv's own words, which are short.
 fn of_uv(lines: &[&str]) -> Option<PipFailure> {
-    let is_start = |line: &&str| {
+    let is_start = |line: &str| {
         let line = line.trim_start();
         line.starts_with("× ") || line.starts_with("error: ")
     };
-    let at = lines.iter().rposition(|line| is_start(&line))?;
+    let at = lines.iter().rposition(|line| is_start(line))?;
     let cause = |line: &str| {
         let line = line.trim_start();
         let marks = ["cause: ", "Caused by: ", "╰─▶ ", "├─▶ ", "╰─> "];

@@ -186,9 +186,9 @@ impl Script {
             return Err(Error::Step {
                 step,
                 status,
-                reason: Some(failure.problem),
+                reason: Some(failure.problem.into()),
                 output: failure.details.join("\n"),
-                log: log.flatten(),
+                log: log.flatten().map(Into::into),
                 hint: failure.advice,
             });
         }
@@ -214,7 +214,7 @@ impl Script {
             status,
             reason: None,
             output,
-            log,
+            log: log.map(Into::into),
             hint: hint.or(of_pip),
         })
     }

@@ -39,7 +39,7 @@ pub(super) fn ask(
     let mut lines = Vec::new();
     // Without an answer the failure is told with fewer facts.
     let _ = container.run(&argv, &mut |line| {
-        lines.push(without_secrets(line).into_owned())
+        lines.push(without_secrets(line).into_owned());
     });
     Ok(lines.join("\n"))
 }

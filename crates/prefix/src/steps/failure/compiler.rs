@@ -78,8 +78,8 @@ fn excerpt<'a>(lines: &[&'a str]) -> Vec<&'a str> {
         .filter(|line| !line.trim().is_empty())
         .collect();
     let last_from = lines.len().saturating_sub(LAST_LINES);
-    let is_error = |line: &&str| MARKS.iter().any(|mark| line.contains(mark));
-    let first = lines.iter().position(|line| is_error(&line));
+    let is_error = |line: &str| MARKS.iter().any(|mark| line.contains(mark));
+    let first = lines.iter().position(|line| is_error(line));
     match first {
         Some(first) if first < last_from => {
             let until = (first + FIRST_LINES).min(last_from);

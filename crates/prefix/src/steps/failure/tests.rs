@@ -42,7 +42,7 @@ fn a_conflict_is_told_by_its_causes() {
          \n\
          ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/dependency-resolution/#dealing-with-dependency-conflicts",
     );
-    insta::assert_snapshot!(told(&failure));
+    insta::assert_snapshot!("conflict", told(&failure));
     assert!(!failure.needs_log);
 }
 
@@ -54,7 +54,7 @@ fn versions_that_exist_are_named_and_not_all_of_them() {
          ERROR: No matching distribution found for pebble>=9",
         versions.join(", ")
     );
-    insta::assert_snapshot!(told(&explain(&line)));
+    insta::assert_snapshot!("versions", told(&explain(&line)));
     assert!(shortened(line.lines().next().unwrap()).len() < 200);
 }
 
@@ -62,11 +62,11 @@ fn versions_that_exist_are_named_and_not_all_of_them() {
 fn other_pythons_are_named() {
     let ignored = "ERROR: Ignored the following versions that require a different python version: 2.0.0 Requires-Python >=3.12; 2.1.0 Requires-Python >=3.13\n";
     let none = "ERROR: Could not find a version that satisfies the requirement newpy (from versions: none)\nERROR: No matching distribution found for newpy";
-    insta::assert_snapshot!(told(&explain(&format!("{ignored}{none}"))));
+    insta::assert_snapshot!("python-none", told(&explain(&format!("{ignored}{none}"))));
     let some = "ERROR: Could not find a version that satisfies the requirement newpy==2.0.0 (from versions: 1.0)\n";
-    insta::assert_snapshot!(told(&explain(&format!("{ignored}{some}"))));
+    insta::assert_snapshot!("python-some", told(&explain(&format!("{ignored}{some}"))));
     let metadata = "ERROR: Package 'newpy' requires a different Python: 3.11.7 not in '>=3.14'";
-    insta::assert_snapshot!(told(&explain(metadata)));
+    insta::assert_snapshot!("python-metadata", told(&explain(metadata)));
 }
 
 #[test]
@@ -74,19 +74,19 @@ fn wheels_for_other_machines_are_named() {
     let none = "ERROR: Could not find a version that satisfies the requirement win-only (from versions: none)\nERROR: No matching distribution found for win-only";
     let log = "2026-11-28T22:59:37,866   Skipping link: none of the wheel's tags (cp312-cp312-win_amd64) are compatible (run pip debug --verbose to show compatible tags): file:///w/win_only-1.0-cp312-cp312-win_amd64.whl\n\
                2026-11-28T22:59:37,866   Skipping link: none of the wheel's tags (cp39-cp39-win32) are compatible (run pip debug): file:///w/other-1.0-cp39-cp39-win32.whl";
-    insta::assert_snapshot!(told(&explain_with(none, log)));
+    insta::assert_snapshot!("machine", told(&explain_with(none, log)));
     let machine = std::env::consts::ARCH;
     let log = format!(
         "2026 Skipping link: none of the wheel's tags (cp311-cp311-manylinux_2_39_{machine}) are compatible (run pip debug): https://h/win_only-1.0-cp311-cp311-manylinux_2_39_{machine}.whl"
     );
-    insta::assert_snapshot!(told(&explain_with(none, &log)));
+    insta::assert_snapshot!("glibc", told(&explain_with(none, &log)));
 }
 
 #[test]
 fn a_name_that_no_index_has_is_told_with_the_indices() {
     let text = "Looking in indexes: https://h/simple\nLooking in links: /wheels\n\
                 ERROR: Could not find a version that satisfies the requirement pebbel[x]>1 (from versions: none)";
-    insta::assert_snapshot!(told(&explain(text)));
+    insta::assert_snapshot!("name", told(&explain(text)));
     let log = "2026 Could not fetch URL https://h/simple/pebbel/: 404 Client Error: Not Found for url: https://h/simple/pebbel/ - skipping";
     assert!(explain_with(text, log).problem.starts_with("there is no"));
 }
@@ -101,7 +101,7 @@ fn a_server_that_does_not_answer_is_told_from_a_missing_name() {
     assert_eq!(explain(retried).problem, expected);
     let none = "ERROR: Could not find a version that satisfies the requirement pebble (from versions: none)";
     let log = "2026 Could not fetch URL https://nosuch.invalid/simple/pebble/: connection error: HTTPSConnectionPool(host='nosuch.invalid', port=443): Max retries exceeded with url: /simple/pebble/ (Caused by NewConnectionError('<x>: Failed to establish a new connection: [Errno -2] Name or service not known')) - skipping";
-    insta::assert_snapshot!(told(&explain_with(none, log)));
+    insta::assert_snapshot!("server", told(&explain_with(none, log)));
     let log = "2026 Could not fetch URL https://h/simple/pebble/: 403 Client Error: Forbidden for url: https://h/simple/pebble/ - skipping";
     let failure = explain_with(none, log);
     assert_eq!(
@@ -126,9 +126,9 @@ fn digests_are_shown_side_by_side() {
     let text = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated the package versions, please update the hashes. Otherwise, examine the package contents carefully; someone may have tampered with them.\n    \
         pebble==1.0 from file:///w/pebble-1.0-py3-none-any.whl (from -r hash.txt (line 1)):\n        \
         Expected sha256 0000\n             Got        fa32\n";
-    insta::assert_snapshot!(told(&explain(text)));
+    insta::assert_snapshot!("digest-pip", told(&explain(text)));
     let uv = "  × Failed to download `pebble==1.0`\n  ╰─▶ Hash mismatch for `pebble==1.0`\n\n      Expected:\n        sha256:0000\n\n      Computed:\n        sha256:fa32\n";
-    insta::assert_snapshot!(told(&explain(uv)));
+    insta::assert_snapshot!("digest-uv", told(&explain(uv)));
     let missing = "ERROR: Hashes are required in --require-hashes mode, but they are missing from some requirements here is a list of those requirements along with the hashes their downloaded archives actually had.\n    pebble==1.0 --hash=sha256:fa32\n";
     let failure = explain(missing);
     assert_eq!(failure.details, ["pebble==1.0"]);
@@ -164,29 +164,29 @@ ERROR: Could not build wheels for cext, which is required to install pyproject.t
 fn the_compiler_s_first_error_and_last_lines_are_shown() {
     let failure = explain(COMPILED);
     assert!(failure.needs_log);
-    insta::assert_snapshot!(told(&failure));
+    insta::assert_snapshot!("compiler-pip", told(&failure));
     let uv = "Resolved 1 package in 1.05s\n   Building cext @ file:///tmp/cext\n\
         error: Failed to build `cext @ file:///tmp/cext`\n  cause: The build backend returned an error\n  cause: Call to `setuptools.build_meta.build_wheel` failed (exit status: 1)\n\n         \
         [stdout]\n         running bdist_wheel\n\n         [stderr]\n         \
         cext.c:1:22: error: ‘nope’ undeclared\n         error: command '/usr/bin/gcc' failed with exit code 1\n\n\
         hint: Build failures usually indicate a problem with the package or the build environment";
-    insta::assert_snapshot!(told(&explain(uv)));
+    insta::assert_snapshot!("compiler-uv", told(&explain(uv)));
     let old = "Collecting cext\n  ERROR: Command errored out with exit status 1:\n   command: /env/bin/python -c x\n  Complete output (3 lines):\n  running bdist_wheel\n  unable to execute 'gcc': No such file or directory\n  error: command 'gcc' failed with exit status 1\n  ----------------------------------------\n  ERROR: Failed building wheel for cext\n";
-    insta::assert_snapshot!(told(&explain(old)));
+    insta::assert_snapshot!("compiler-old", told(&explain(old)));
 }
 
 #[test]
 fn what_a_build_is_built_with_may_be_missing() {
     let text = "Processing ./bad\n  Installing build dependencies: started\n  Installing build dependencies: finished with status 'error'\n  error: subprocess-exited-with-error\n  \n  × pip subprocess to install build dependencies did not run successfully.\n  │ exit code: 1\n  ╰─> [3 lines of output]\n      Looking in links: /wheels\n      ERROR: Could not find a version that satisfies the requirement nosuchbackend (from versions: none)\n      ERROR: No matching distribution found for nosuchbackend\n      [end of output]\n  \n  note: This error originates from a subprocess, and is likely not a problem with pip.\nerror: subprocess-exited-with-error\n\n× pip subprocess to install build dependencies did not run successfully.\n│ exit code: 1\n╰─> See above for output.\n";
-    insta::assert_snapshot!(told(&explain(text)));
+    insta::assert_snapshot!("build-tools", told(&explain(text)));
 }
 
 #[test]
 fn uv_is_quoted() {
     let text = "Using Python 3.11.7 environment at: v\nerror: No solution found when resolving dependencies\n  cause: Because all versions of bb depend on pebble>=1.2 and all versions of aa depend on pebble<1.1, we can conclude that all versions of aa and all versions of bb are incompatible.\n         And because you require aa and bb, we can conclude that your requirements are unsatisfiable.\n";
-    insta::assert_snapshot!(told(&explain(text)));
+    insta::assert_snapshot!("uv-conflict", told(&explain(text)));
     let older = "  × No solution found when resolving dependencies:\n  ╰─▶ Because winonly==1.0 has no wheels with a matching Python implementation tag (e.g., `cp311`) and only winonly==1.0 is available, we can conclude that all versions of winonly cannot be used.\n\n      hint: You require CPython 3.11 (`cp311`), but we only found wheels for `winonly` (v1.0) with the following Python implementation tag: `cp312`\n";
-    insta::assert_snapshot!(told(&explain(older)));
+    insta::assert_snapshot!("uv-tags", told(&explain(older)));
 }
 
 #[test]
