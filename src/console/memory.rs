@@ -10,6 +10,10 @@ use std::{
 const WORD: &[u8] = b"error: the system gives no more memory\n  \
     hint: raise the limit on memory (`ulimit -v`), or that of the job\n";
 
+const NO_THREAD: &[u8] = b"error: the system starts no more threads\n  \
+    hint: raise the limits on processes (`ulimit -u`) and on memory (`ulimit -v`), \
+    or those of the job\n";
+
 #[global_allocator]
 static MEMORY: Memory = Memory {
     is_told: AtomicBool::new(false),
@@ -29,20 +33,25 @@ impl Memory {
     }
 
     fn tell(&self) {
+        self.tell_once(WORD);
+    }
+
+    fn tell_once(&self, message: &[u8]) {
         if !self.is_told.swap(true, Ordering::Relaxed) {
             // An error of this write cannot be reported. This code must not allocate memory.
-            let _ = rustix::io::write(rustix::stdio::stderr(), WORD);
+            let _ = rustix::io::write(rustix::stdio::stderr(), message);
         }
     }
 }
 
-/// Returns whether the message about failed allocations has been printed.
+/// Returns whether a message about memory or threads that the system refused has been printed.
 pub(crate) fn is_told() -> bool {
     MEMORY.is_told.load(Ordering::Relaxed)
 }
 
 /// Installs a panic hook that prints the same message if an allocation in a C library failed, which
-/// its Rust bindings turn into a panic. After that message the hook prints no other panic.
+/// its Rust bindings turn into a panic, and a similar one if tokio could not start a thread. After
+/// such a message the hook prints no other panic.
 pub(crate) fn install_panic_hook() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -54,6 +63,8 @@ pub(crate) fn install_panic_hook() {
         // zstd's bindings.
         if said.contains("out of memory") || said.contains("null pointer when creating") {
             MEMORY.tell();
+        } else if said.contains("OS can't spawn worker thread") {
+            MEMORY.tell_once(NO_THREAD);
         } else if !is_told() {
             usual(panic);
         }

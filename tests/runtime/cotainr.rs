@@ -90,7 +90,7 @@ fn b24_and_b86_everything_that_a_runtime_shows() {
         assert!(help.contains(ENVIRONMENT), "{help}");
         let definition = said(&["inspect", "-d", "out.sif"]);
         assert!(
-            definition.starts_with("bootstrap: localimage\nfrom: /"),
+            definition.starts_with("bootstrap: localimage\nfrom: base.sif\n"),
             "{definition}"
         );
         for (flag, text) in [

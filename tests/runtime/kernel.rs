@@ -55,7 +55,7 @@ fn jupyter_starts_the_kernel_and_interrupts_it() {
     pip.run().succeeded();
     let requirements = test.write("req.txt", "ipykernel\n");
     let installation = test.installation();
-    let environment = test.environment("python=3.11, pip");
+    let environment = test.environment("python=3.11, pip, libstdcxx");
     test.new_command(&installation.dir, &environment)
         .arg("-r")
         .arg(requirements)

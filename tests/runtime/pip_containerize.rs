@@ -509,7 +509,7 @@ fn what_cannot_be_built_leaves_nothing() {
         &cray,
         &["--base-image", base.to_str().unwrap(), "req.txt"],
     );
-    test.refused(output, &["there is no python3 in the container"]);
+    test.refused(output, &["has no `python3`"]);
 }
 
 /// Checks that a base of its own shows the tree of the interpreter and nothing else below /opt.
