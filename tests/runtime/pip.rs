@@ -343,7 +343,13 @@ fn failures_of_pip_are_told_once_and_in_short() {
         ),
     ] {
         let output = build_at_site(&test, &lines, &[("PIP_RETRIES", "0")]);
-        let error = error_of(&test, &output);
+        let mut error = error_of(&test, &output);
+        if name == "compiler" {
+            assert!(error.contains("nope"), "{error}");
+            // Compilers differ in the rest.
+            let is_ours = |line: &&str| line.contains("cannot be built") || line.contains("hint:");
+            error = error.lines().filter(is_ours).collect::<Vec<_>>().join("\n");
+        }
         told.push_str(&format!("== {name}\n{error}\n"));
         assert_eq!(output.stdout.matches("ERROR").count(), 1, "{output:?}");
     }
