@@ -172,8 +172,7 @@ fn hashes(lines: &[&str]) -> Option<PipFailure> {
         ),
     ] {
         if let Some(at) = at(text) {
-            let rest = lines[at + 1..].iter().map(|line| line.trim());
-            let rest = rest.take_while(|line| !line.is_empty());
+            let rest = indented(&lines[at + 1..]).into_iter();
             let rest = rest.map(|line| line.split(" --hash").next().unwrap_or(line));
             return Some(PipFailure::new(problem, advice).with_details(rest));
         }
@@ -192,9 +191,7 @@ fn conflict(lines: &[&str]) -> Option<PipFailure> {
     let at = lines
         .iter()
         .position(|line| line.contains("The conflict is caused by:"))?;
-    let causes = lines[at + 1..].iter().map(|line| line.trim());
-    let causes = causes.take_while(|line| !line.is_empty());
-    let causes: Vec<&str> = causes.filter(|line| !line.ends_with(':')).collect();
+    let causes = indented(&lines[at + 1..]);
     Some(
         PipFailure::new(
             "these requirements exclude each other",
@@ -202,6 +199,13 @@ fn conflict(lines: &[&str]) -> Option<PipFailure> {
         )
         .with_details(causes),
     )
+}
+
+/// Returns the lines at the beginning that are indented, without their indentation.
+fn indented<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let lines = lines.iter().skip_while(|line| line.trim().is_empty());
+    let lines = lines.take_while(|line| line.starts_with("    "));
+    lines.map(|line| line.trim()).collect()
 }
 
 /// Explains a failure in uv's own words, which are short.

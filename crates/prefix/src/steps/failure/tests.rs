@@ -14,8 +14,13 @@ fn explain_with(text: &str, log: &str) -> PipFailure {
     explain_pip_failure(&lines, &context).unwrap()
 }
 
+/// Explains a text with and without its empty lines, which a step's output does not keep.
 fn explain(text: &str) -> PipFailure {
-    explain_with(text, "")
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let dense: Vec<&str> = lines.collect();
+    let failure = explain_with(&dense.join("\n"), "");
+    assert_eq!(failure, explain_with(text, ""), "{text}");
+    failure
 }
 
 /// Returns the failure as users see it.
