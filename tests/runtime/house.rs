@@ -99,7 +99,7 @@ fn packages_of_pip_are_removed_by_name() {
     assert!(said.stderr.contains("ModuleNotFoundError"), "{said:?}");
     python(&test, "mine", "import edge_pip_lib; print('there')").says("there");
     let lock = fs_err::read_to_string(test.path("names/mine/share/condense.lock")).unwrap();
-    assert!(!lock.contains("edge_pip_app"), "{lock}");
+    assert!(!lock.contains("name: edge-pip-app"), "{lock}");
     let said = run(&test, "update mine --remove edge_pip_app");
     assert!(
         said.stderr.contains("there is no package `edge_pip_app`"),

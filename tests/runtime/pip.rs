@@ -353,5 +353,14 @@ fn failures_of_pip_are_told_once_and_in_short() {
         told.push_str(&format!("== {name}\n{error}\n"));
         assert_eq!(output.stdout.matches("ERROR").count(), 1, "{output:?}");
     }
-    insta::assert_snapshot!("pip-failures", told);
+    for words in [
+        "no version of `edge_pip_lib` fits `edge_pip_lib>=9`",
+        "there is no `edge_pip_lid` in",
+        "these requirements exclude each other",
+        "has another digest than the file asks for",
+        "`edge-c` cannot be built: the compiler reports errors",
+        "does not answer: connection refused",
+    ] {
+        assert!(told.contains(words), "no `{words}` in {told}");
+    }
 }
