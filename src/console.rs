@@ -7,6 +7,7 @@
 mod bars;
 pub(crate) mod cotainr;
 mod json;
+mod log;
 pub(crate) mod memory;
 mod renderer;
 mod streams;
@@ -15,6 +16,7 @@ mod visible;
 use std::{
     borrow::Cow,
     io::{BufRead, IsTerminal, Read, Write},
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc, RwLock,
@@ -55,6 +57,8 @@ pub(crate) struct Console {
     answer: JsonAnswer,
     cancelled: Arc<AtomicBool>,
     started: Instant,
+    /// Directory of the logs of failed build steps.
+    log_dir: PathBuf,
 }
 
 /// Format of messages, and the least important level that is shown.
@@ -134,6 +138,7 @@ impl Console {
             answer: JsonAnswer::default(),
             cancelled,
             started,
+            log_dir: env_vars.cache_dir(None).join(log::DIR),
         }
     }
 
@@ -449,6 +454,15 @@ impl Reporter for Console {
         };
         self.bars
             .suspend(|| style.renderer.write_output(&message, &self.streams));
+    }
+
+    fn activity(&self, text: &str) {
+        self.bars
+            .detail(Phase::Prefix(condense_prefix::Phase::Run), &visible(text));
+    }
+
+    fn keep_log(&self, step: &str, lines: &[&str]) -> Option<PathBuf> {
+        log::keep(&self.log_dir, step, lines)
     }
 
     fn end(&self, phase: Phase) {

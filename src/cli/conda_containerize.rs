@@ -128,7 +128,8 @@ struct Update {
     /// version, such as numpy=2
     #[arg(value_name = "spec")]
     inputs: Vec<OsString>,
-    /// conda package that is removed, with what only it needed; may be given several times
+    /// package that is removed: one of conda, with what only it needed, or one of pip; may be given
+    /// several times
     #[arg(long, value_name = "PKG")]
     remove: Vec<String>,
     /// channel, which comes after those of the environment; may be given several times

@@ -70,11 +70,7 @@ impl Bars {
             None => ProgressBar::new_spinner(),
         };
         let bar = self.multi.add(bar);
-        let template = match (total, phase.is_in_bytes()) {
-            (None, _) => "{spinner} {prefix} {wide_msg}",
-            (_, true) => "{prefix:20} [{bar:30}] {bytes}/{total_bytes} {wide_msg}",
-            (_, false) => "{prefix:20} [{bar:30}] {pos}/{len} {wide_msg}",
-        };
+        let template = template(total.is_some(), phase.is_in_bytes(), Screen::columns());
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -150,5 +146,121 @@ impl Bars {
         self.times
             .lock()
             .expect("no thread panics while it holds the times")
+    }
+}
+
+/// Returns the form of a bar on a terminal with this number of columns. The last part takes the
+/// rest of the line, and nothing if there is none, so that no line wraps.
+fn template(has_total: bool, is_in_bytes: bool, columns: u16) -> &'static str {
+    match (columns, has_total, is_in_bytes) {
+        (40.., false, _) => "{spinner} {prefix} {elapsed} {wide_msg}",
+        (90.., true, true) => "{prefix:20} [{bar:20}] {bytes}/{total_bytes} {elapsed} {wide_msg}",
+        (90.., true, false) => "{prefix:20} [{bar:20}] {pos}/{len} {elapsed} {wide_msg}",
+        (60.., true, true) => "{prefix} [{bar:8}] {percent}% {elapsed} {wide_msg}",
+        (60.., true, false) => "{prefix} [{bar:8}] {pos}/{len} {elapsed} {wide_msg}",
+        (40.., true, true) => "{prefix} {percent}% {wide_msg}",
+        (40.., true, false) => "{prefix} {pos}/{len} {wide_msg}",
+        (_, true, true) => "{percent}% {wide_msg}",
+        (_, true, false) => "{pos}/{len} {wide_msg}",
+        (_, false, _) => "{spinner} {wide_msg}",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use indicatif::TermLike;
+
+    use super::*;
+
+    /// Terminal that remembers what is drawn.
+    #[derive(Debug, Clone)]
+    struct Drawn {
+        columns: u16,
+        text: Arc<Mutex<String>>,
+    }
+
+    impl Drawn {
+        fn add(&self, text: &str) {
+            self.text.lock().unwrap().push_str(text);
+        }
+    }
+
+    impl TermLike for Drawn {
+        fn width(&self) -> u16 {
+            self.columns
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.add(text);
+            self.add("\n");
+            Ok(())
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.add(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.add("\n");
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Row B30: no line is longer than the terminal, whatever its width and its phase.
+    #[test]
+    fn bars_do_not_wrap_on_narrow_terminals() {
+        let phases = [
+            Phase::Publish,
+            Phase::Pack,
+            Phase::Prefix(condense_prefix::Phase::Run),
+            Phase::Prefix(condense_prefix::Phase::Fetch),
+        ];
+        for (columns, phase, has_total) in [20, 39, 40, 59, 60, 89, 90, 200]
+            .into_iter()
+            .flat_map(|columns| phases.map(|phase| (columns, phase)))
+            .flat_map(|(columns, phase)| [true, false].map(|total| (columns, phase, total)))
+        {
+            let drawn = Drawn {
+                columns,
+                text: Arc::default(),
+            };
+            let target = ProgressDrawTarget::term_like(Box::new(drawn.clone()));
+            let in_bytes = phase.is_in_bytes();
+            let total = if in_bytes { 1_234_567_890 } else { 312 };
+            let bar = ProgressBar::with_draw_target(has_total.then_some(total), target);
+            let form = template(has_total, in_bytes && has_total, columns);
+            bar.set_style(ProgressStyle::with_template(form).unwrap());
+            bar.set_prefix(phase.words().0);
+            bar.set_message("downloading 3 of 12: a-very-long-name-1.0-py3-none-any.whl (18 MB)");
+            bar.set_position(total - 7);
+            bar.force_draw();
+            let text = drawn.text.lock().unwrap();
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(
+                longest.is_some_and(|longest| longest > 5),
+                "{columns} {phase:?}: {text}"
+            );
+            let most = usize::from(columns);
+            assert!(longest <= Some(most), "{columns} {phase:?}: {text}");
+        }
     }
 }

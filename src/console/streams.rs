@@ -141,6 +141,11 @@ pub(super) struct Screen {
 }
 
 impl Screen {
+    /// Returns the number of columns of the terminal.
+    pub(super) fn columns() -> u16 {
+        console::Term::stderr().size().1
+    }
+
     fn add(&self, text: &str) {
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         drawn.push_str(text);
@@ -156,7 +161,7 @@ impl Screen {
 
 impl TermLike for Screen {
     fn width(&self) -> u16 {
-        console::Term::stderr().size().1
+        Self::columns()
     }
 
     fn height(&self) -> u16 {

@@ -336,7 +336,7 @@ fn what_update_refuses_says_what_to_do() {
         (
             "update mine --remove tol",
             &[
-                "there is no conda package `tol` to remove",
+                "there is no package `tol` to remove",
                 "did you mean `tool`?",
             ],
         ),
@@ -430,13 +430,15 @@ fn a_sif_of_a_file_and_packages() {
         base(&test)
     );
     assert!(inspected.stdout.contains(&command), "{inspected:?}");
+    let listed = run(&test, "image ls out.sif").succeeded().stdout;
+    assert!(listed.contains("opt/cotainr/conda/envs/conda_container_env/lib/library.txt"));
 
     let bytes = fs_err::read(test.path("work/out.sif")).unwrap();
     for (line, status, words) in [
         (
             "build out.sif tool -c CHANNEL --base-image BASE",
             1,
-            &["`out.sif` is there already", "`--force`"][..],
+            &["/out.sif` is there already", "`--force`"][..],
         ),
         (
             "build new.sif",

@@ -3,7 +3,10 @@
 
 use std::process::Command;
 
-use crate::harness::{CommandOutput, Run, TestEnv};
+use crate::{
+    harness::{CommandOutput, Run, TestEnv},
+    support::channel::Package,
+};
 
 const WORD: &str = "error: the system gives no more memory\n";
 const NO_THREAD: &str = "error: the system starts no more threads\n";
@@ -143,4 +146,107 @@ fn a_limit_on_the_size_of_files_is_an_error_with_the_way_out() {
     );
     assert_eq!(said.stderr, "");
     test.left_nothing();
+}
+
+/// Runs the program in a mount namespace of its own, in which `dir` is a small file system with
+/// these options. Returns `None` where namespaces are not allowed.
+fn on_small_file_system(
+    test: &TestEnv,
+    dir: &str,
+    options: &str,
+    words: &[&str],
+) -> Option<CommandOutput> {
+    let mut unshare = vec!["unshare", "--mount"];
+    if !rustix::process::geteuid().is_root() {
+        unshare.push("--map-root-user");
+    }
+    let allowed = Command::new(unshare[0])
+        .args(&unshare[1..])
+        .args(["/bin/sh", "-c", "mount -t tmpfs none /mnt"])
+        .output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let script = "dir=$1 options=$2; shift 2
+        /usr/bin/mount -t tmpfs -o \"$options\" none \"$dir\" && \"$@\"; status=$?
+        for left in \"$dir\"/.[!.]* \"$dir\"/cw-*; do [ ! -e \"$left\" ] || echo \"left: $left\"; done
+        exit $status";
+    let mut command = test.command("/usr/bin/unshare");
+    command
+        .args(&unshare[1..])
+        .args(["/bin/sh", "-c", script, "sh"])
+        .arg(test.path(dir))
+        .arg(options)
+        .arg(env!("CARGO_BIN_EXE_condense"))
+        .args(words);
+    Some(command.run())
+}
+
+/// Returns an environment with packages that are much larger than their archives, in bytes and in
+/// files, so that the check before a build cannot know what they need.
+fn deceptive() -> TestEnv {
+    let zeros = Package::new("zeros", "1.0").file("share/zeros", vec![0; 8 << 20]);
+    let mut many = Package::new("many", "1.0");
+    for number in 0..400 {
+        many = many.file(&format!("share/many/{number}"), "x");
+    }
+    let mut all = crate::harness::packages();
+    all.extend([zeros, many]);
+    TestEnv::with(&all)
+}
+
+/// Row B20: bytes and inodes are told apart, with the file system and the way out, in one place.
+#[test]
+fn a_full_file_system_is_named_with_what_is_used_up() {
+    let test = deceptive();
+    let base = test.path("base").display().to_string();
+    let tmp = test.path("tmp").display().to_string();
+    for (package, options, resource) in [
+        (
+            "zeros",
+            "size=4m",
+            "has no space left of its 4 MiB: free some",
+        ),
+        (
+            "many",
+            "nr_inodes=150",
+            "has no inodes left, all 150 are in use and each file needs one",
+        ),
+    ] {
+        test.environment(package);
+        let words = ["new", "./out", "env.yml", "--base-image", &base];
+        let Some(said) = on_small_file_system(&test, "tmp", options, &words) else {
+            return;
+        };
+        let hint = format!("hint: `{tmp}` (tmpfs) {resource}");
+        let said = said.failed(1, &[]);
+        let text = &said.stderr;
+        assert!(text.contains(&hint), "{package}: {text}");
+        assert!(
+            text.contains("`--tmpdir DIR` or CW_BUILD_TMPDIR"),
+            "{package}: {text}"
+        );
+        assert!(
+            text.contains("No space left on device"),
+            "{package}: {text}"
+        );
+        assert_eq!(text.matches("hint: ").count(), 1, "{text}");
+        assert!(
+            !text.contains("left: ") && !said.stdout.contains("left: "),
+            "{said:?}"
+        );
+    }
+    // A result file of a command that makes no scratch directory.
+    test.environment("tool");
+    test.build(&[test.path("work/env.yml").to_str().unwrap()])
+        .succeeded();
+    fs_err::create_dir(test.path("work/small")).unwrap();
+    let words = ["report", "installation", "-o", "small/report.html"];
+    let Some(said) = on_small_file_system(&test, "work/small", "size=4k", &words) else {
+        return;
+    };
+    let said = said.failed(1, &[]);
+    let small = test.path("work/small").display().to_string();
+    let hint = format!("`{small}` (tmpfs) has no space left of its 4 KiB");
+    assert!(said.stderr.contains(&hint), "{said:?}");
 }

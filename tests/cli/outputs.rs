@@ -74,3 +74,203 @@ fn pipes_and_standard_output_are_written_to() {
     let said = command.run().succeeded();
     assert_eq!(said.stdout, expected);
 }
+
+/// One command that writes, with `OUT` in place of the path.
+struct Writer {
+    words: &'static [&'static str],
+    /// Kind of the result.
+    kind: Written,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// A file that is replaced without a question.
+    File,
+    /// A file that is refused if it exists.
+    NewFile,
+    /// An installation, whose missing parents are made.
+    Installation,
+    /// A directory below which files are written, whose missing parents are made.
+    Below,
+}
+
+/// Inputs of these commands do not exist, are not valid or have no packages: an error about them
+/// would show that a command has looked at them before its output.
+const WRITERS: &[Writer] = &[
+    Writer {
+        words: &["new", "OUT", "unsolvable.yml"],
+        kind: Written::Installation,
+    },
+    Writer {
+        words: &[
+            "conda-containerize",
+            "new",
+            "--prefix",
+            "OUT",
+            "unsolvable.yml",
+        ],
+        kind: Written::Installation,
+    },
+    Writer {
+        words: &["pip-containerize", "new", "--prefix", "OUT", "junk.txt"],
+        kind: Written::Installation,
+    },
+    Writer {
+        words: &[
+            "wrap-container",
+            "-w",
+            "/nothing/here",
+            "--prefix",
+            "OUT",
+            "junk.sif",
+        ],
+        kind: Written::Installation,
+    },
+    Writer {
+        words: &["build", "OUT", "unsolvable.yml", "--base-image", "junk.sif"],
+        kind: Written::NewFile,
+    },
+    Writer {
+        words: &[
+            "cotainr",
+            "build",
+            "OUT",
+            "--base-image",
+            "junk.sif",
+            "--conda-env",
+            "unsolvable.yml",
+            "--accept-licenses",
+            "--yes",
+        ],
+        kind: Written::File,
+    },
+    Writer {
+        words: &["lock", "unsolvable.yml", "-o", "OUT"],
+        kind: Written::File,
+    },
+    Writer {
+        words: &["export", "junk.sif", "-o", "OUT"],
+        kind: Written::File,
+    },
+    Writer {
+        words: &["report", "junk.sif", "-o", "OUT"],
+        kind: Written::File,
+    },
+    Writer {
+        words: &["image", "pack", "not-there", "OUT"],
+        kind: Written::NewFile,
+    },
+    Writer {
+        words: &["image", "extract", "junk.sif", "OUT"],
+        kind: Written::NewFile,
+    },
+    Writer {
+        words: &["pull", "docker://127.0.0.1:9/nothing", "OUT"],
+        kind: Written::NewFile,
+    },
+    Writer {
+        words: &["sif", "dump", "junk.sif", "1", "-o", "OUT"],
+        kind: Written::NewFile,
+    },
+    Writer {
+        words: &["sif", "new", "OUT"],
+        kind: Written::NewFile,
+    },
+    Writer {
+        words: &["kernel", "junk.sif", "--prefix", "OUT"],
+        kind: Written::Below,
+    },
+];
+
+/// Row B17: each command that writes says that it cannot before it does anything else. The
+/// addresses of its inputs answer nothing.
+#[test]
+fn outputs_are_checked_before_any_work() {
+    let test = TestEnv::new();
+    test.write(
+        "unsolvable.yml",
+        "channels: [http://127.0.0.1:9/c]\ndependencies: [nosuch]\n",
+    );
+    test.write("junk.txt", "nosuch @ http://127.0.0.1:9/x.whl\n");
+    test.write("junk.sif", "no image\n");
+    test.write("taken", "the old one\n");
+    fs_err::create_dir(test.path("work/dir")).unwrap();
+    fs_err::write(test.path("work/dir/x"), "").unwrap();
+    fs_err::create_dir(test.path("work/closed")).unwrap();
+    let closed = std::fs::Permissions::from_mode(0o555);
+    fs_err::set_permissions(test.path("work/closed"), closed).unwrap();
+    let mut wrong = Vec::new();
+    for Writer { words, kind } in WRITERS {
+        for (out, expected) in refusals(*kind) {
+            let out = test.path("work").join(out).display().to_string();
+            let words: Vec<&str> = words
+                .iter()
+                .map(|word| if *word == "OUT" { out.as_str() } else { word })
+                .collect();
+            let said = if out.contains("closed") {
+                as_other_user(&test, &words)
+            } else {
+                condense(&test, &words)
+            };
+            let text = format!("{}{}", said.stdout, said.stderr);
+            let asked = text.contains("127.0.0.1:9");
+            if said.status != 1 || asked || !expected.iter().any(|words| text.contains(words)) {
+                wrong.push(format!("{words:?}: {} {text}", said.status));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let old = fs_err::read_to_string(test.path("work/taken")).unwrap();
+    assert_eq!(old, "the old one\n");
+    test.left_nothing();
+}
+
+/// Returns the places that cannot be written, each with words of the refusal.
+fn refusals(kind: Written) -> Vec<(&'static str, &'static [&'static str])> {
+    let no_directory: &[&str] = &["is no directory", "is not a directory"];
+    let mut refusals: Vec<(&str, &[&str])> = vec![
+        ("taken/out", no_directory),
+        (
+            "closed/out",
+            &["does not let you write", "Permission denied"],
+        ),
+    ];
+    refusals.extend(match kind {
+        Written::File => [
+            ("none/out", &["there is no directory `"] as &[&str]),
+            ("dir", &["it is a directory"]),
+        ],
+        Written::NewFile => [
+            ("none/out", &["there is no directory `"] as &[&str]),
+            ("taken", &["is there already"]),
+        ],
+        Written::Installation => [("taken", no_directory), ("dir", &["is not empty"])],
+        Written::Below => [("taken", no_directory), ("taken/x/y", no_directory)],
+    });
+    refusals
+}
+
+/// Runs the program as a user whom permissions hold for, since they do not hold for root.
+fn as_other_user(test: &TestEnv, words: &[&str]) -> CommandOutput {
+    let program = env!("CARGO_BIN_EXE_condense");
+    if !rustix::process::geteuid().is_root() {
+        return condense(test, words);
+    }
+    let all = std::process::Command::new("chmod")
+        .args(["a+rx"])
+        .arg(test.path(""))
+        .status();
+    assert!(all.unwrap().success());
+    // The program itself may be below a directory that only root can enter.
+    let copy = test.path("programs/condense");
+    if !copy.exists() {
+        fs_err::copy(program, &copy).unwrap();
+    }
+    let mut command = test.command("/usr/bin/setpriv");
+    command
+        .args(["--reuid=54321", "--regid=54321", "--clear-groups"])
+        .arg(copy)
+        .args(words)
+        .env("CONDENSE_CACHE_DIR", "/nonexistent/cache");
+    command.run()
+}

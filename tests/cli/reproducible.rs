@@ -82,6 +82,30 @@ fn an_installation_from_its_lock_has_the_same_bytes_elsewhere() {
     test.left_nothing();
 }
 
+/// The dry run of a lock names the mount point and the compression that the build will use.
+#[test]
+fn a_dry_run_reads_the_properties_of_its_lock() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    install(&test, "one", &["env.yml", "--compression", "gzip:9"]);
+    let base = test.path("base").display().to_string();
+    let words = [
+        "new",
+        "./two",
+        "--base-image",
+        &base,
+        "--lock",
+        "one/share/condense.lock",
+        "--dry-run",
+        "--json",
+    ];
+    let said = test.condense(&words).run().succeeded();
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let built = receipt(&test, "one");
+    assert_eq!(found["compression"], "gzip:9", "{found}");
+    assert_eq!(found["mount_point"], built["env_prefix"], "{found}");
+}
+
 #[test]
 fn a_lock_repeats_the_time_and_an_option_comes_before_it() {
     let test = TestEnv::new();

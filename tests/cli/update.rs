@@ -168,3 +168,54 @@ fn what_is_no_environment_or_cannot_be_changed_is_refused() {
         assert!(!dir.join(".condense").exists(), "{mode}");
     }
 }
+
+/// Hiding the user's own Python packages is a change by itself.
+#[test]
+fn no_user_site_alone_makes_a_generation() {
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    update(&test, &["--no-user-site"]).succeeded();
+    assert_eq!(receipt(&test)["generation"], 2);
+    let common = fs_err::read_to_string(test.installation().join("common.sh")).unwrap();
+    assert!(common.contains("\nno_user_site=yes "), "{common}");
+    let said = update(&test, &["--no-user-site"]).succeeded();
+    assert!(said.stdout.contains("nothing to do"), "{said:?}");
+    assert_eq!(receipt(&test)["generation"], 2);
+}
+
+/// A dry run solves, and names what comes, what goes and what is fetched.
+#[test]
+fn a_dry_run_of_an_update_lists_its_packages() {
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    let dry = |words: &[&str]| {
+        let words = [&["update", "./installation", "--dry-run", "--json"], words].concat();
+        let mut command = test.condense(&words);
+        let said = crate::harness::Run::run(&mut command);
+        let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        (said, found)
+    };
+    let (_, found) = dry(&["wants-two", "no-programs"]);
+    let packages = found["packages"].as_array().unwrap().iter();
+    let names: Vec<&str> = packages.filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, ["no-programs", "wants-two"], "{found}");
+    let steps = found["steps"].to_string();
+    assert!(
+        steps.contains("add no-programs-1.0-0, wants-two-1.0-0"),
+        "{steps}"
+    );
+    let (_, found) = dry(&["--remove", "tool"]);
+    let steps = found["steps"].to_string();
+    assert!(
+        steps.contains("remove library-2.0-0, tool-1.0-0"),
+        "{steps}"
+    );
+    assert_eq!(found["packages"].as_array().unwrap().len(), 0, "{found}");
+    let (said, _) = dry(&["nosuch"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.stderr.contains("PackagesNotFoundError"), "{said:?}");
+    assert_eq!(receipt(&test)["generation"], 1);
+    test.left_nothing();
+}

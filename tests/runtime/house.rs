@@ -81,6 +81,34 @@ fn an_environment_comes_and_changes_by_names_of_packages() {
     });
 }
 
+/// `--remove` finds the packages of pip as well, and no request brings them back.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn packages_of_pip_are_removed_by_name() {
+    let test = TestDir::new(Account::Ordinary, "house-remove");
+    let base = "-c CHANNEL --base-image BASE";
+    run(
+        &test,
+        &format!("new mine python=3.11 --pip edge_pip_lib --pip edge_pip_app {base}"),
+    )
+    .succeeded();
+    let said = run(&test, "update mine --remove edge-pip-app --dry-run").succeeded();
+    assert!(said.stdout.contains("remove edge-pip-app"), "{said:?}");
+    run(&test, "update mine --remove Edge_pip.app").succeeded();
+    let said = python(&test, "mine", "import edge_pip_app");
+    assert!(said.stderr.contains("ModuleNotFoundError"), "{said:?}");
+    python(&test, "mine", "import edge_pip_lib; print('there')").says("there");
+    let lock = fs_err::read_to_string(test.path("names/mine/share/condense.lock")).unwrap();
+    assert!(!lock.contains("name: edge-pip-app"), "{lock}");
+    let said = run(&test, "update mine --remove edge_pip_app");
+    assert!(
+        said.stderr.contains("there is no package `edge_pip_app`"),
+        "{said:?}"
+    );
+    assert_eq!(generation(&test, "mine"), 2);
+    test.left_nothing();
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_sif_of_names_of_packages() {
@@ -160,6 +188,10 @@ fn a_machine_without_a_site_has_a_base_image() {
     build(&["build", "out.sif", "env.yml"]);
     python(&test, "out.sif", "print('runs')").says("runs");
     drop(registry);
+    // The registry is gone, and the cache still has the base.
+    build(&["new", "again", "env.yml", "--offline"]);
+    build(&["new", "dry", "env.yml", "--offline", "--dry-run"]);
+    python(&test, "again", "print('runs')").says("runs");
     fs_err::remove_dir_all(root).unwrap();
     test.left_nothing();
 }

@@ -103,7 +103,7 @@ fn a_directory_is_installed_and_marked_in_the_lock() {
 
 /// Builds with the host view, in which the compilers and git of the host are visible, as with a
 /// site's default base.
-fn build_at_site(test: &TestDir, lines: &str) -> CommandOutput {
+fn build_at_site(test: &TestDir, lines: &str, variables: &[(&str, &str)]) -> CommandOutput {
     let base = parts().base();
     let site = test.write(
         "site.yml",
@@ -114,9 +114,17 @@ fn build_at_site(test: &TestDir, lines: &str) -> CommandOutput {
         .arg(&test.installation().dir)
         .arg(test.environment(&packages))
         .env("CW_GLOBAL_YAML", site)
-        .env("PIP_NO_INDEX", "1")
+        .env(
+            "PIP_NO_INDEX",
+            if lines.contains("--index-url") {
+                "0"
+            } else {
+                "1"
+            },
+        )
         .env("PIP_NO_BUILD_ISOLATION", "0")
         .env("PIP_FIND_LINKS", parts().wheels())
+        .envs(variables.iter().copied())
         .run()
 }
 
@@ -125,7 +133,7 @@ fn build_at_site(test: &TestDir, lines: &str) -> CommandOutput {
 fn a_c_extension_is_built_with_the_host_s_compiler() {
     let test = TestDir::new(Account::Ordinary, "pip-host-c");
     let dir = project(&test, "edge-c", "1.0", true);
-    build_at_site(&test, &format!("'edge-c @ {}'", file_url(&dir))).succeeded();
+    build_at_site(&test, &format!("'edge-c @ {}'", file_url(&dir)), &[]).succeeded();
     let text = "import ctypes, importlib.util as i; p = i.find_spec('edge_c').origin; print(ctypes.CDLL(p).edge_answer())";
     says(&test.installation(), text, "42");
 }
@@ -241,7 +249,7 @@ fn a_repository_is_locked_by_its_commit_and_needs_git() {
         &["`git` is needed", "add `git` to the conda packages"],
     );
     let commit = git(&["rev-parse", "HEAD"]);
-    build_at_site(&test, &line).succeeded();
+    build_at_site(&test, &line, &[]).succeeded();
     let text = "import edge_git; print(edge_git.version())";
     says(&test.installation(), text, "1.0");
     let lock = lock_of(&test);
@@ -294,4 +302,65 @@ fn a_package_of_conda_s_that_pip_replaces_is_named() {
     // The record of conda lists only files that still belong to its package.
     let text = "import glob, json, os, sys; r = json.load(open(glob.glob(sys.prefix + '/conda-meta/rich-*.json')[0])); print([f for f in r['files'] if not os.path.lexists(os.path.join(sys.prefix, f))])";
     says(&installation, text, "[]");
+}
+
+/// Returns the error of a build, without the paths of this run.
+fn error_of(test: &TestDir, output: &CommandOutput) -> String {
+    assert_eq!(output.status, 1, "{output:?}");
+    let text = output.stdout.clone();
+    let at = text.find("[ ERROR ]").unwrap_or_default();
+    let machine = std::env::consts::ARCH;
+    text[at..]
+        .replace(&parts().wheels().display().to_string(), "[WHEELS]")
+        .replace(&test.path("").display().to_string(), "[TEST]/")
+        .replace(machine, "[MACHINE]")
+        .lines()
+        .filter(|line| !line.contains("all of its output is in"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Row B16: each failure of pip is one error with the way out, and its words come once.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn failures_of_pip_are_told_once_and_in_short() {
+    let test = TestDir::new(Account::Ordinary, "pip-failures");
+    let broken = project(&test, "edge-c", "1.0", true);
+    test.write("edge-c/edge_c.c", "int f(void) { return nope; }\n");
+    let wheel = "edge_pip_lib==1.0 --hash=sha256:";
+    let zeros = "0".repeat(64);
+    let hashed = test.write("hashed.txt", &format!("{wheel}{zeros}\n"));
+    let mut told = String::new();
+    for (name, lines) in [
+        ("version", "'edge_pip_lib>=9'".to_owned()),
+        ("name", "edge_pip_lid".to_owned()),
+        ("conflict", "'edge_pip_app', 'edge_pip_conflict'".to_owned()),
+        ("hash", format!("-r {}", hashed.display())),
+        ("compiler", format!("'edge-c @ {}'", file_url(&broken))),
+        (
+            "network",
+            "'--index-url http://127.0.0.1:9/simple', edge_pip_lid".to_owned(),
+        ),
+    ] {
+        let output = build_at_site(&test, &lines, &[("PIP_RETRIES", "0")]);
+        let mut error = error_of(&test, &output);
+        if name == "compiler" {
+            assert!(error.contains("nope"), "{error}");
+            // Compilers differ in the rest.
+            let is_ours = |line: &&str| line.contains("cannot be built") || line.contains("hint:");
+            error = error.lines().filter(is_ours).collect::<Vec<_>>().join("\n");
+        }
+        told.push_str(&format!("== {name}\n{error}\n"));
+        assert_eq!(output.stdout.matches("ERROR").count(), 1, "{output:?}");
+    }
+    for words in [
+        "no version of `edge_pip_lib` fits `edge_pip_lib>=9`",
+        "there is no `edge_pip_lid` in",
+        "these requirements exclude each other",
+        "has another digest than the file asks for",
+        "`edge-c` cannot be built: the compiler reports errors",
+        "does not answer: connection refused",
+    ] {
+        assert!(told.contains(words), "no `{words}` in {told}");
+    }
 }

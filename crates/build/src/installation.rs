@@ -98,7 +98,7 @@ pub fn build(
 
 impl InstallationPlan {
     /// Returns the plan with the properties of the image that wrote the lock.
-    fn following(&self, recipe: Option<&Recipe>) -> Self {
+    pub(crate) fn following(&self, recipe: Option<&Recipe>) -> Self {
         let mut plan = self.clone();
         plan.output.generation = self.output.generation.following(recipe);
         plan

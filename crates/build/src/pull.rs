@@ -101,12 +101,44 @@ impl Pull {
     /// Makes the SIF in the cache, unless the cache has it already.
     pub fn fetch(&self, source: &Source, report: &Arc<Report>) -> anyhow::Result<Pulled> {
         self.prepare()?;
-        self.refuse_offline(source)?;
-        Ok(oci::fetch(
-            source,
-            &self.cache(report)?,
-            &self.options(report),
-        )?)
+        let cache = self.cache(report)?;
+        if self.asks_nobody(source) {
+            return self.recall(source, &cache, report);
+        }
+        let pulled = oci::fetch(source, &cache, &self.options(report))?;
+        if source.is_in_registry() && self.registries.cache.is_some() {
+            // Only later runs without a network miss the note.
+            if let Err(error) = cache.remember(&self.noted_name(source), &pulled) {
+                report.debug(format!("{error:#}"));
+            }
+        }
+        Ok(pulled)
+    }
+
+    /// Returns the image in the cache that the reference led to last.
+    fn recall(&self, source: &Source, cache: &Cache, report: &Report) -> anyhow::Result<Pulled> {
+        let Some(found) = cache.recall(&self.noted_name(source)) else {
+            bail!(UserError::new(
+                format!(
+                    "cannot ask a registry for `{source}` offline, and the cache does not have it"
+                ),
+                "run it once without `--offline`, or make a file of it while there is a network, with `condense pull`, and name that",
+            ));
+        };
+        report.info(format!(
+            "offline: `{source}` is taken as it was fetched last, {}",
+            found.digest
+        ));
+        Ok(found)
+    }
+
+    /// Returns the name under which the cache notes an image: images for other machines are others.
+    fn noted_name(&self, source: &Source) -> String {
+        let platform = match &self.platform {
+            Some(platform) => platform.to_string(),
+            None => std::env::consts::ARCH.to_owned(),
+        };
+        format!("{source} {platform} {}", self.compression)
     }
 
     /// Resolves the image without fetching its layers. `notes` is a directory for temporary files.
@@ -119,11 +151,20 @@ impl Pull {
         notes: &Path,
         report: &Arc<Report>,
     ) -> anyhow::Result<Found> {
-        self.refuse_offline(source)?;
         let cache = match &self.registries.cache {
             Some(cache) => cache.open(report)?,
             None => Cache::temporary(notes)?,
         };
+        if self.asks_nobody(source) {
+            let pulled = self.recall(source, &cache, report)?;
+            return Ok(Found {
+                digest: pulled.digest,
+                cached: Some(pulled.path),
+                size_bytes: 0,
+                download_bytes: 0,
+                architecture: None,
+            });
+        }
         let options = PullOptions {
             scratch_dir: notes.to_owned(),
             ..self.options(report)
@@ -131,14 +172,9 @@ impl Pull {
         Ok(oci::resolve(source, &cache, &options)?)
     }
 
-    fn refuse_offline(&self, source: &Source) -> anyhow::Result<()> {
-        if self.registries.offline && source.is_in_registry() {
-            bail!(UserError::new(
-                format!("cannot ask a registry for `{source}` offline"),
-                "make a file of it while there is a network, with `condense pull`, and name that",
-            ));
-        }
-        Ok(())
+    /// Returns whether the image is in a registry, and no registry may be asked.
+    fn asks_nobody(&self, source: &Source) -> bool {
+        self.registries.offline && source.is_in_registry()
     }
 
     /// Makes the parent of scratch if it is missing.

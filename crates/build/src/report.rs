@@ -7,6 +7,7 @@ mod phase;
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -50,6 +51,14 @@ pub trait Reporter: Send + Sync {
 
     /// Takes one line that a program of a build step has printed.
     fn output(&self, line: &str);
+
+    /// Shows the work that the running build step is at, beside its bar.
+    fn activity(&self, _text: &str) {}
+
+    /// Keeps the output of a failed step in a file. Returns its path, or `None` if it keeps none.
+    fn keep_log(&self, _step: &str, _lines: &[&str]) -> Option<PathBuf> {
+        None
+    }
 
     /// Ends a phase of the work.
     fn end(&self, phase: Phase);
@@ -175,6 +184,14 @@ impl condense_prefix::Progress for Report {
 
     fn output(&self, line: &str) {
         self.reporter.output(line);
+    }
+
+    fn activity(&self, text: &str) {
+        self.reporter.activity(text);
+    }
+
+    fn keep_log(&self, step: &str, lines: &[&str]) -> Option<PathBuf> {
+        self.reporter.keep_log(step, lines)
     }
 
     fn end(&self, stage: condense_prefix::Phase, _took: Duration) {

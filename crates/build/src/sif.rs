@@ -22,6 +22,7 @@ use indicatif::HumanBytes;
 use crate::{
     interrupt::Interrupt,
     open_base::OpenBase,
+    output::check_output,
     plan::{Layout, SifContent, SifPlan},
     report::{Phase, Report},
     session::Session,
@@ -97,22 +98,7 @@ fn report_image(layout: Layout, packed: &Image, report: &Report) {
 }
 
 fn check_destination(file: &Path) -> anyhow::Result<()> {
-    if file.is_dir() {
-        bail!(UserError::new(
-            format!("cannot write `{}`: it is a directory", file.display()),
-            "name a file",
-        ));
-    }
-    match file.parent() {
-        Some(dir) if dir.is_dir() => Ok(()),
-        _ => bail!(UserError::new(
-            format!(
-                "cannot write `{}`: there is no directory for it",
-                file.display()
-            ),
-            "make the directory first",
-        )),
-    }
+    check_output(file, condense_publish::Existing::Replace, None)
 }
 
 /// Refuses to put an environment at the place of one in the base.

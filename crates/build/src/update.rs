@@ -107,7 +107,7 @@ fn prepare<'a>(
         env_path: &next.env_path,
     };
     let inputs = LoadedInputs::load(&next.extra, &plan.packages, target)?;
-    let conda = CondaChange::load(plan, before)?;
+    let mut conda = CondaChange::load(plan, before)?;
     let mut requirements = inputs.requirements();
     if let Some(asked) = &conda.file {
         requirements.add_requirements(asked);
@@ -117,7 +117,12 @@ fn prepare<'a>(
     let base = OpenBase::open_installed(before.base_path(), before.receipt.host_view)?;
     let target = find_target(&base, &plan.packages.overrides, session.report)?;
     let lock = before.lock(&target)?;
-    let spec = before.spec(lock.as_ref(), &inputs, &plan.packages.spec_context);
+    let mut spec = before.spec(lock.as_ref(), &inputs, &plan.packages.spec_context);
+    let removed_pip = match &lock {
+        Some(lock) => conda.take_pip_removals(lock.solution(), &before.pip_packages()),
+        None => Vec::new(),
+    };
+    spec.remove_pip_requests(&removed_pip);
     let is_conda_idle = conda.is_idle(&spec, lock.as_ref())?;
     if let Some(lock) = &lock {
         conda.check_removal(&spec, lock.solution(), &before.pip_packages())?;
@@ -127,6 +132,7 @@ fn prepare<'a>(
         spec,
         requirements,
         conda,
+        removed_pip,
         is_conda_idle,
         target,
         lock,
@@ -139,6 +145,9 @@ fn prepare<'a>(
     }
     let requirements = &facts.requirements;
     let mut needs = inputs.needs_container(requirements, None);
+    if !facts.removed_pip.is_empty() {
+        needs.push("`pip uninstall`".to_owned());
+    }
     if venv.is_some() && !requirements.pip().is_empty() {
         needs.push("pip of a virtual environment".to_owned());
     }
@@ -219,6 +228,8 @@ impl PackageFacts {
             && (text.is_none() || text == given)
             && plan.compression.is_none()
             && (!extra.no_cache || remembered.no_cache)
+            && self.removed_pip.is_empty()
+            && (!plan.settings.rules.no_user_site || launch.is_some_and(|it| it.no_user_site))
             && launch.is_some()
     }
 }

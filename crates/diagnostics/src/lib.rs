@@ -12,12 +12,14 @@
 mod count;
 mod limits;
 mod location;
+mod shortage;
 mod suggestion;
 mod user_error;
 
 pub use count::counted;
 pub use limits::hint_for_limit;
 pub use location::Location;
+pub use shortage::{Shortage, note_usage};
 pub use suggestion::{closest, did_you_mean, misspelt};
 pub use user_error::UserError;
 

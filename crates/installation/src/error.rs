@@ -171,6 +171,9 @@ impl Hint for Error {
                 "`update` carries it over, or choose another directory: running jobs may still use it"
                     .to_owned()
             }
+            Self::NotADirectory { .. } => {
+                "choose a directory, or a name that does not exist yet".to_owned()
+            }
             Self::NotEmpty { .. } => {
                 "choose a directory that is empty or does not exist yet".to_owned()
             }

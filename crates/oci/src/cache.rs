@@ -11,14 +11,24 @@ use condense_publish::{Staging, sweep};
 
 use super::cancel::Cancel;
 use super::digest::Digest;
-use crate::Error;
+use crate::{Error, Pulled};
 
 /// Contents of the file `CACHEDIR.TAG`. The convention for such files defines the signature, see
 /// bford.info/cachedir.
 const TAG: &str =
     "Signature: 8a477f597d28d172789f06886806bc55\n# Blobs of container images; safe to delete.\n";
+/// Directory of the notes which image a name has led to.
+const NAMES: &str = "names";
+/// Maximum size of a note in bytes.
+const NOTE_MOST: u64 = 4096;
 /// Interval at which the lock of another process's download is tried.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Returns the path of the note about a name.
+fn note(dir: &Path, name: &str) -> PathBuf {
+    use sha2::{Digest as _, Sha256};
+    dir.join(hex::encode(Sha256::digest(name)))
+}
 
 /// A cache of blobs and finished images with a limit of its size.
 #[derive(Debug)]
@@ -85,6 +95,37 @@ impl Cache {
     /// Returns the path of a finished image, whether it exists or not.
     pub(crate) fn sif_path(&self, key: &str) -> PathBuf {
         self.dir.join("sif").join(format!("{key}.sif"))
+    }
+
+    /// Remembers which image a name has led to, for runs without a network.
+    ///
+    /// # Errors
+    /// Returns an error if the note cannot be written.
+    pub fn remember(&self, name: &str, pulled: &Pulled) -> Result<(), Error> {
+        let dir = self.dir.join(NAMES);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(Error::io("create", &dir))?;
+        let file = pulled.path.file_name().unwrap_or_default();
+        let text = format!("{}\n{}\n", pulled.digest, file.to_string_lossy());
+        Ok(condense_publish::write(&note(&dir, name), text.as_bytes())?)
+    }
+
+    /// Returns the image that a name led to when it was fetched last, if the cache still has it.
+    pub fn recall(&self, name: &str) -> Option<Pulled> {
+        let path = note(&self.dir.join(NAMES), name);
+        let text = condense_input::read_to_string(&path, NOTE_MOST).ok()?;
+        let mut lines = text.lines();
+        let (digest, file) = (lines.next()?, Path::new(lines.next()?));
+        let path = self.dir.join("sif").join(file.file_name()?);
+        // Opening the file sets the time of its last use.
+        Self::open(&path).ok().flatten()?;
+        Some(Pulled {
+            path,
+            digest: digest.to_owned(),
+        })
     }
 
     /// Opens a file in the cache and sets its time of last use.
@@ -249,6 +290,30 @@ mod tests {
             .enable_all()
             .build();
         runtime.unwrap().block_on(work)
+    }
+
+    #[test]
+    fn the_image_of_a_name_is_remembered_while_the_cache_has_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::new(scratch.path().join("c"), u64::MAX);
+        assert!(cache.recall("docker://debian:12 x86_64").is_none());
+        cache.prepare().unwrap();
+        let pulled = Pulled {
+            path: cache.sif_path("key"),
+            digest: "sha256:ab".to_owned(),
+        };
+        cache
+            .remember("docker://debian:12 x86_64", &pulled)
+            .unwrap();
+        assert!(cache.recall("docker://debian:12 x86_64").is_none());
+        fs_err::write(&pulled.path, "sif").unwrap();
+        let found = cache.recall("docker://debian:12 x86_64").unwrap();
+        assert_eq!((found.path, found.digest), (pulled.path, pulled.digest));
+        assert!(cache.recall("docker://debian:12 aarch64").is_none());
+        // A note never leads out of the cache.
+        let note = note(&cache.dir.join(NAMES), "x");
+        fs_err::write(note, "sha256:ab\n/etc/passwd\n").unwrap();
+        assert!(cache.recall("x").is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Responsible for the errors of reading, solving and installing an environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use condense_diagnostics::{Hint, Location};
 
@@ -200,14 +200,18 @@ pub enum Error {
         problem: String,
     },
     /// A step inside the build container failed.
-    #[error("{step} failed with exit status {status}\n{output}")]
+    #[error("{}", failed_step(step, *status, reason.as_deref(), output, log.as_deref()))]
     Step {
         /// Name of the step in words that the user knows.
         step: String,
         /// Exit status; 128 + n if signal n ended the step.
         status: i32,
-        /// Last lines of the step's output.
+        /// Reason in one sentence, if the step's output shows it.
+        reason: Option<Box<str>>,
+        /// Lines that the reason does not repeat, or the last lines of the step's output.
         output: String,
+        /// File with the whole output.
+        log: Option<Box<Path>>,
         /// Hint for the user, if the step's output points to a known problem.
         hint: Option<String>,
     },
@@ -223,6 +227,26 @@ pub enum Error {
     /// The user or the system requested cancellation.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn failed_step(
+    step: &str,
+    status: i32,
+    reason: Option<&str>,
+    output: &str,
+    log: Option<&Path>,
+) -> String {
+    let mut text = match reason {
+        Some(reason) => format!("{step} failed: {reason}"),
+        None => format!("{step} failed with exit status {status}"),
+    };
+    if !output.is_empty() {
+        text.push_str(&format!("\n{output}"));
+    }
+    if let Some(log) = log {
+        text.push_str(&format!("\nall of its output is in `{}`", log.display()));
+    }
+    text
 }
 
 fn not_found(packages: &[MissingPackage], platform: &str) -> String {

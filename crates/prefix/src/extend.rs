@@ -30,7 +30,7 @@ use crate::{
     target::{Place, Target},
 };
 
-pub use planned::StillNeeded;
+pub use planned::{Planned, StillNeeded, plan_change};
 pub use remove::{Removal, remove};
 
 /// Request of `conda install`, `conda update` or `conda env update`.
@@ -102,7 +102,12 @@ pub async fn extend(
         *spec = wanted;
         return Ok(Extended::unchanged(solution));
     }
-    let mut new = solve_change(&mut wanted, solution, change, &asked, context, progress).await?;
+    let means = SolveContext {
+        target: context.target,
+        network: context.network,
+        scratch: context.scratch,
+    };
+    let mut new = solve_change(&mut wanted, solution, change, &asked, &means, progress).await?;
     if change.update && !change.all && goes_back(solution, &new, &asked) {
         return Ok(Extended::unchanged(solution));
     }
@@ -152,7 +157,7 @@ async fn solve_change(
     solution: &Solution,
     change: &Change,
     asked: &[MatchSpec],
-    context: &InstallContext<'_>,
+    means: &SolveContext<'_>,
     progress: &dyn Progress,
 ) -> Result<Solution, Error> {
     let kept = change.packages_to_keep(solution, asked)?;
@@ -162,12 +167,7 @@ async fn solve_change(
     let mut whole = wanted.clone();
     whole.request_unrequested(solution);
     let pinned = change.update && whole.pin_python(solution);
-    let means = SolveContext {
-        target: context.target,
-        network: context.network,
-        scratch: context.scratch,
-    };
-    let mut new = solve_near(&whole, &kept, &means, progress).await?;
+    let mut new = solve_near(&whole, &kept, means, progress).await?;
     if pinned {
         new.specs.pop();
     }

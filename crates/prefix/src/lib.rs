@@ -75,7 +75,9 @@ pub use conda::{CondaFacts, CondaSettings};
 pub use condarc::{Condarc, condarc_files};
 pub use error::{Error, MissingPackage};
 pub use explicit::complete;
-pub use extend::{Change, Extended, InstallContext, Removal, StillNeeded, extend, remove};
+pub use extend::{
+    Change, Extended, InstallContext, Planned, Removal, StillNeeded, extend, plan_change, remove,
+};
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
 pub use install::install;
 pub use landmarks::{Files, landmarks};
@@ -95,8 +97,8 @@ pub use solution::{NamedPackage, Solution};
 pub use solve::solve;
 pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
-    ASK_SH, BuildSteps, Finished, Runner, Scripts, StepRunner, UserScript, Uv, pip_packages,
-    pip_to_build,
+    ASK_SH, BuildSteps, Finished, PipContext, PipFailure, Runner, Scripts, StepRunner, UserScript,
+    Uv, explain_pip_failure, pip_packages, pip_to_build,
 };
 pub use suffix::mount_point_suffix;
 pub use target::{Architecture, BUILD_DIR, Place, Target};

@@ -208,6 +208,14 @@ pub trait Progress: Send + Sync {
     fn detail(&self, phase: Phase, text: &str);
     /// Reports a line that a script or pip printed.
     fn output(&self, line: &str);
+    /// Reports the work that the running step is at, as far as its output shows it: `downloading 3
+    /// of 12`.
+    fn activity(&self, _text: &str) {}
+    /// Keeps the output of a failed step in a file, and returns the file's path. `None` means that
+    /// the listener keeps none.
+    fn keep_log(&self, _step: &str, _lines: &[&str]) -> Option<PathBuf> {
+        None
+    }
     /// Reports that a phase has ended after the time `took`.
     fn end(&self, phase: Phase, took: Duration);
     /// Returns true once the user or the system has requested a stop.

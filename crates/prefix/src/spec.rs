@@ -391,6 +391,11 @@ impl EnvironmentSpec {
         }
     }
 
+    /// Removes the lines for pip that ask for these projects, by their normalised names.
+    pub fn remove_pip_requests(&mut self, names: &[String]) {
+        self.pip.remove(names);
+    }
+
     /// Returns the lines for pip as written, without credentials.
     pub fn pip_as_written(&self) -> &[String] {
         &self.pip.written

@@ -6,8 +6,10 @@
 
 mod diagnosis;
 mod distributions;
+mod failure;
 mod host;
 mod pip;
+mod pip_progress;
 mod post_link;
 pub(crate) mod report;
 mod runner;
@@ -15,6 +17,7 @@ mod script;
 mod surroundings;
 mod user;
 mod uv;
+mod why;
 
 use std::{
     collections::HashSet,
@@ -36,6 +39,7 @@ use crate::{
 use condense_activation::{Activation, Capture};
 use condense_within::Within;
 use distributions::{Changes, Distributions};
+pub use failure::{PipContext, PipFailure, explain_pip_failure};
 use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
@@ -155,6 +159,9 @@ impl BuildSteps {
         if !self.scripts.is_empty() {
             needs.push("the scripts".to_owned());
         }
+        if !self.pip.removed.is_empty() {
+            needs.push("`pip uninstall`".to_owned());
+        }
         if self.pip.uv.is_some() && !self.pip.requirements.is_empty() {
             needs.push("uv".to_owned());
         }
@@ -181,6 +188,11 @@ impl BuildSteps {
     pub fn take_over(&mut self, extended: Extended) {
         self.post_link.extend(extended.post_link);
         self.patched.extend(extended.patched);
+    }
+
+    /// Removes packages of pip before anything is installed.
+    pub fn remove_pip_packages(&mut self, names: &[String]) {
+        self.pip.removed = names.to_vec();
     }
 
     /// Prevents pip and uv from using a cache, even if the user has one.
@@ -252,7 +264,7 @@ impl BuildSteps {
         let mut steps = self.write_inputs(&to_compile, matches!(runner, Runner::Container(_)))?;
         let capture = self.write_capture("activation")?;
         steps += u64::from(capture.is_some());
-        if steps == 0 && self.pip.requirements.is_empty() {
+        if steps == 0 && self.pip.is_idle() {
             return self.finished(None, Changes::default(), 0, progress);
         }
         progress.begin(Phase::Run, Some(steps));
@@ -277,7 +289,7 @@ impl BuildSteps {
     fn write_inputs(&self, to_compile: &[PathBuf], in_container: bool) -> Result<u64, Error> {
         let build_dir = self.prefix.place.open_build_dir()?;
         let write = |name: &str, text: &[u8]| build_dir.write(name, text);
-        let has_pip = !self.pip.requirements.is_empty();
+        let has_pip = !self.pip.is_idle();
         let mut steps = self.post_link.len() as u64;
         if !self.post_link.is_empty() {
             let lines: Vec<String> = self.post_link.iter().map(PostLink::line).collect();
@@ -396,7 +408,13 @@ impl BuildSteps {
             self.prefix.place.mounted_env().into(),
             inside.into(),
         ];
-        run_script(&argv, container, progress)
+        run_script(
+            &argv,
+            container,
+            &self.prefix.place,
+            self.prefix.python.as_ref(),
+            progress,
+        )
     }
 
     fn finished(

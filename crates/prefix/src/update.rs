@@ -171,7 +171,7 @@ pub fn graft(
         place.mounted_env().into(),
         build_dir.path("").into(),
     ];
-    steps::run_script(&argv, container, progress)?;
+    steps::run_script(&argv, container, place, None, progress)?;
     progress.end(Phase::Run, started.elapsed());
     if let Some(reason) = build_dir.read_text("whole")? {
         let reason = reason.trim().to_owned();

@@ -190,7 +190,7 @@ impl Venv {
             managed,
             site.into(),
         ];
-        run_script(&argv, container, progress)?;
+        run_script(&argv, container, place, None, progress)?;
         progress.end(Phase::Run, started.elapsed());
         let env_dir = place.open_env()?;
         let created = CreatedVenv::read(&env_dir)?;

@@ -153,6 +153,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         if !self.kept {
+            condense_diagnostics::note_usage(&self.dir);
             discard_quietly(&self.dir, self.lock.take());
         }
     }

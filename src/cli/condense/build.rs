@@ -5,9 +5,13 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
 use clap::Args;
-use condense_build::plan::{Lock, SifContent, SifPlan};
+use condense_build::{
+    check_output,
+    plan::{Lock, SifContent, SifPlan},
+};
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
+use condense_publish::Existing;
 
 use super::{
     Context,
@@ -104,12 +108,12 @@ fn plan(
         )));
     };
     let file = clean(&env_vars.cwd.join(&out));
-    if file.symlink_metadata().is_ok() && !file.is_dir() && !force {
-        bail!(UserError::new(
-            format!("`{}` is there already", out.display()),
-            "name another file, or replace it with `--force`",
-        ));
-    }
+    let policy = if force {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    check_output(&file, policy, Some("--force"))?;
     let has_pip = requested.requirements.is_some() || !more.pip.is_empty();
     let content = if options.on_top {
         let is_conda = requested

@@ -8,8 +8,12 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use condense_build::contents::{Contents, Package, PackageKind, Subject};
+use condense_build::{
+    check_output,
+    contents::{Contents, Package, PackageKind, Subject},
+};
 use condense_diagnostics::UserError;
+use condense_publish::Existing;
 use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
@@ -52,6 +56,11 @@ struct Format {
 
 /// Writes the file or prints its text.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let output = arguments.output.as_ref();
+    let output = output.map(|file| context.env_vars.cwd.join(file));
+    if let Some(file) = &output {
+        check_output(file, Existing::Replace, None)?;
+    }
     let subject = subject::open(&arguments.subject, context.env_vars)?;
     let (format, text) = if arguments.format.lock {
         ("lock", lock(&subject)?)
@@ -84,10 +93,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.console.json("export", value);
         return Ok(ExitCode::SUCCESS);
     }
-    match &arguments.output {
+    match &output {
         Some(file) => {
-            let file = context.env_vars.cwd.join(file);
-            condense_publish::write(&file, text.as_bytes())
+            condense_publish::write(file, text.as_bytes())
                 .map_err(condense_image::Error::from)
                 .context("failed to write the file")?;
         }

@@ -8,10 +8,14 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use condense_build::contents::{Contents, Subject, SubjectKind};
+use condense_build::{
+    check_output, check_output_dir,
+    contents::{Contents, Subject, SubjectKind},
+};
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_installation::Runtime;
+use condense_publish::Existing;
 use serde_json::{Value, json};
 
 use super::{Context, run::bin_dir, subject};
@@ -76,6 +80,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     if arguments.remove {
         remove(&file, arguments.force, context)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.dry_run {
+        check_output_dir(&dir)?;
+        // The directory of a new kernel is made.
+        if dir.is_dir() {
+            check_output(&file, Existing::Replace, None)?;
+        }
     }
     let subject = subject::open(&arguments.subject, env_vars)?;
     refuse_without_ipykernel(&subject, &arguments.subject)?;

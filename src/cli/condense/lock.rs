@@ -14,8 +14,12 @@ use crate::cli::{
     run_settings::run_settings,
     site::{SiteArguments, environment_path},
 };
-use condense_build::plan::{LockPlan, MountPoint};
+use condense_build::{
+    check_output,
+    plan::{LockPlan, MountPoint},
+};
 use condense_env_vars as env_vars;
+use condense_publish::Existing;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -47,6 +51,13 @@ pub(super) struct Arguments {
 /// Solves the environment, and writes the lock file or prints it.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
+    let path = arguments
+        .output
+        .as_ref()
+        .map(|file| env_vars.cwd.join(file));
+    if let Some(file) = &path {
+        check_output(file, Existing::Replace, None)?;
+    }
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     let named = env_vars.get(env_vars::CONDENSE_BASE_IMAGE).is_some();
     let wanted = arguments.base_image.is_some()
@@ -79,10 +90,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.report,
         context.interrupt,
     )?;
-    let path = arguments
-        .output
-        .as_ref()
-        .map(|file| env_vars.cwd.join(file));
     match &path {
         Some(file) => {
             condense_publish::write(file, text.as_bytes())

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use condense_build::check_output_dir;
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_installation::quote_line;
@@ -108,6 +109,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     let module = ModuleName::new(&name, &version)?;
     let places = places(arguments, &module, &source, env_vars)?;
+    if !arguments.dry_run {
+        check_output_dir(&places.module_dir.join(module.name()))?;
+        check_output_dir(&places.root)?;
+    }
     if arguments.format != Format::Lua {
         warn_of_tcl(&module, &places.module_dir, context);
     }

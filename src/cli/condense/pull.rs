@@ -9,9 +9,10 @@ use condense_oci::{Platform, Reference, Source};
 
 use super::Context;
 use crate::cli::registries::RegistryOptions;
-use condense_build::Pull;
+use condense_build::{Pull, check_output};
 use condense_diagnostics::UserError;
 use condense_env_vars as env_vars;
+use condense_publish::Existing;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -56,6 +57,12 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Exi
     let env_vars = context.env_vars;
     let source = source(&arguments.reference, context)?;
     let out = env_vars.cwd.join(&arguments.out);
+    let existing = if arguments.force {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    check_output(&out, existing, Some("--force"))?;
     let wishes = RegistryOptions {
         no_https: arguments.no_https,
         auth_file: arguments.authfile,

@@ -33,7 +33,8 @@ pub(super) struct Arguments {
     /// or get another version, such as numpy=2
     #[arg(value_name = "FILE|SPEC")]
     inputs: Vec<OsString>,
-    /// Conda package that is removed, with what only it needed; may be given several times
+    /// Package that is removed: one of conda, with what only it needed, or one of pip; may be given
+    /// several times
     #[arg(long, value_name = "PKG")]
     remove: Vec<String>,
     /// Channel, which comes after those of the environment; may be given several times

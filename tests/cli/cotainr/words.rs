@@ -191,7 +191,7 @@ fn b16_and_b17_what_is_not_there() {
         &["build", "--base-image", base, "no/out.sif"],
         1,
         &[],
-        &["there is no directory for it"],
+        &["there is no directory `"],
     );
     check(
         &test,

@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, sync::Arc};
 
 use condense_installation::Runtime;
-use condense_prefix::{Interpreter, Solution, Venv};
+use condense_prefix::{ImageKind, Interpreter, Solution, Venv};
 
 use super::{
     Amounts, Estimate, FoundBase, Parts, PipQuestion, Preview, PythonVersion, Resolved, Solved,
@@ -18,6 +18,7 @@ use crate::{
     installation::{load, warn_of_path},
     interrupt::Interrupt,
     plan::InstallationPlan,
+    recipe,
     report::Report,
     session::Session,
 };
@@ -47,6 +48,12 @@ pub fn preview_build(
     if let (Some(venv), Some(base)) = (&venv, base.open()) {
         base.check_python(venv)?;
     }
+    let recipe = environment
+        .of_lock
+        .recipe(ImageKind::Installation, &plan.input.env_path);
+    let mount_point = recipe::mount_point(mount_point, recipe);
+    let plan = &plan.following(recipe);
+    let generation = &plan.output.generation;
     let needs = environment.container_steps(&inputs, venv.as_ref());
     let runtime = session.find_runtime(&needs)?;
     if let Some(base) = base.open() {

@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, bail};
 use condense_activation::ActivationStep;
 use condense_installation::{ContainerEnvironment, EnvironmentKind};
-use condense_prefix::{BUILD_DIR, Progress as _, StepRunner};
+use condense_prefix::{
+    BUILD_DIR, PipContext, Progress as _, StepRunner, explain_pip_failure, without_secrets,
+};
 use condense_within::Within;
 
 use crate::{
@@ -21,6 +23,8 @@ use condense_diagnostics::UserError;
 const SCRIPT: &str = include_str!("on_top.sh");
 /// Number of lines of a failed step that are shown.
 const TAIL: usize = 20;
+/// Number of lines in which the reason of a failure is looked for.
+const KEPT: usize = 5_000;
 /// Path in the environment of the script that activates the base's conda, then the environment.
 const ACTIVATE: &str = "bin/activate-with-conda";
 
@@ -108,27 +112,47 @@ impl Build<'_> {
         Ok(build_dir)
     }
 
-    /// Runs the script, and shows its last lines if it fails.
+    /// Runs the script, and tells why it fails.
     fn run_step(&self, container: &Container, argv: &[OsString]) -> anyhow::Result<()> {
-        let mut tail: Vec<String> = Vec::new();
+        let mut kept: Vec<String> = Vec::new();
         let status = container
             .run(argv, &mut |line| {
                 self.report().output(line);
-                tail.push(line.to_owned());
-                let surplus = tail.len().saturating_sub(TAIL);
-                tail.drain(..surplus);
+                kept.push(without_secrets(line).into_owned());
+                let surplus = kept.len().saturating_sub(KEPT);
+                kept.drain(..surplus);
             })
             .map_err(|error| {
                 anyhow::Error::from_boxed(error).context("the build container did not finish")
             })?;
         self.refuse_interrupted()?;
-        if status != 0 {
+        if status == 0 {
+            return Ok(());
+        }
+        let lines: Vec<&str> = kept.iter().map(String::as_str).collect();
+        let context = PipContext {
+            dir: Some(container.build_dir.clone()),
+            ..PipContext::default()
+        };
+        let step = "pip install".to_owned();
+        let Some(failure) = explain_pip_failure(&lines, &context) else {
+            let from = lines.len().saturating_sub(TAIL);
             bail!(
                 "`--on-top` ended with status {status}:\n{}",
-                tail.join("\n").trim()
+                lines[from..].join("\n").trim()
             );
-        }
-        Ok(())
+        };
+        let log = failure
+            .needs_log
+            .then(|| self.report().keep_log(&step, &lines));
+        bail!(condense_prefix::Error::Step {
+            step,
+            status,
+            reason: Some(failure.problem.into()),
+            output: failure.details.join("\n"),
+            log: log.flatten().map(Into::into),
+            hint: failure.advice,
+        })
     }
 
     /// Writes the script that activates the base's conda before the environment, if the base has

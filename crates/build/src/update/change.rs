@@ -29,6 +29,8 @@ pub(super) struct PackageFacts {
     pub(super) requirements: EnvironmentSpec,
     /// Conda packages that are added or removed now.
     pub(super) conda: CondaChange,
+    /// Packages of pip that are removed now, by their normalised names.
+    pub(super) removed_pip: Vec<String>,
     /// Whether the conda packages stay as they are.
     pub(super) is_conda_idle: bool,
     pub(super) target: Target,
@@ -193,6 +195,9 @@ impl Update<'_> {
         }
         if !change.facts.is_conda_idle {
             return Some("its conda packages change".to_owned());
+        }
+        if !change.facts.removed_pip.is_empty() {
+            return Some("pip removes packages".to_owned());
         }
         if change.before.receipt.update_state.launch.is_none() {
             return Some("nobody has written down yet how it is activated".to_owned());

@@ -4,12 +4,17 @@ use anyhow::bail;
 use condense_diagnostics::{UserError, closest};
 use condense_prefix::{
     Change as Addition, EnvironmentSpec, Extended, InstallContext, Kind, Lock, Network, PipPackage,
-    Place, Removal, Solution,
+    Place, Planned, Removal, Solution,
 };
 
-use super::{change::Update, previous::PreviousGeneration};
+use super::{
+    change::{PackageFacts, Update},
+    previous::PreviousGeneration,
+};
 use crate::{
+    build::Build,
     plan::{PackageChange, PackageSettings, UpdatePlan},
+    preview::PreviewedPackage,
     report::Report,
 };
 
@@ -44,7 +49,7 @@ impl CondaChange {
             channels,
             remove,
         } = &plan.change;
-        if !plan.change.is_empty() && before.is_venv() {
+        if (file.is_some() || !add.is_empty()) && before.is_venv() {
             bail!(UserError::new(
                 format!(
                     "`{}` is a virtual environment, which has no conda packages",
@@ -108,6 +113,58 @@ impl CondaChange {
         })
     }
 
+    /// Takes the packages out of the removal that pip has installed, and returns their normalised
+    /// names. A name that conda has installed as well means conda's package.
+    pub(super) fn take_pip_removals(
+        &mut self,
+        solution: &Solution,
+        pip: &[PipPackage],
+    ) -> Vec<String> {
+        let mut of_pip = Vec::new();
+        self.remove.retain(|name| {
+            let is_conda_s = solution.names().any(|known| known == name.to_lowercase());
+            let normal = condense_prefix::normalized_name(name);
+            let mut packages = pip.iter();
+            let is_pip_s =
+                packages.any(|package| condense_prefix::normalized_name(&package.name) == normal);
+            if is_pip_s && !is_conda_s {
+                of_pip.push(normal);
+                return false;
+            }
+            true
+        });
+        of_pip
+    }
+
+    /// Solves the change without making it. `notes` is a directory for temporary files.
+    ///
+    /// # Errors
+    /// Returns an error if the environment cannot be solved, or if a finding is not allowed.
+    pub(super) fn plan(
+        &self,
+        facts: &PackageFacts,
+        solution: &Solution,
+        build: &Build,
+    ) -> anyhow::Result<(Planned, Vec<PreviewedPackage>)> {
+        let progress: &Report = build.report();
+        let notes = build.scratch();
+        let runtime = condense_threads::network()?;
+        let network = Network::open(build.packages.trusted_network(notes, build.report()))?;
+        let planned = runtime.block_on(condense_prefix::plan_change(
+            &facts.spec,
+            solution,
+            (self.removal(), &self.addition),
+            &facts.target,
+            &network,
+            notes,
+            progress,
+        ))?;
+        build.check_context().check_solution(&planned.solution)?;
+        let archives = condense_prefix::archives(&planned.added, &network)?;
+        let added = archives.into_iter().map(PreviewedPackage::from).collect();
+        Ok((planned, added))
+    }
+
     /// Checks the packages to remove: they must be installed, and no request may need them.
     ///
     /// # Errors
@@ -150,21 +207,11 @@ impl CondaChange {
 /// Returns the error for a package to remove that is not installed.
 fn not_installed(name: &str, solution: &Solution, pip: &[PipPackage]) -> UserError {
     let of_pip = pip.iter().map(|package| package.name.as_str());
-    let normal = condense_prefix::normalized_name(name);
-    let hint = if of_pip.clone().any(|known| known == normal) {
-        format!(
-            "pip has installed it: `pip uninstall -y {name}` in a `--post-install` script removes it"
-        )
-    } else {
-        match closest(name, solution.names().chain(of_pip)) {
-            Some(similar) => format!("did you mean `{similar}`?"),
-            None => "`condense packages` lists what is installed".to_owned(),
-        }
+    let hint = match closest(name, solution.names().chain(of_pip)) {
+        Some(similar) => format!("did you mean `{similar}`?"),
+        None => "`condense packages` lists what is installed".to_owned(),
     };
-    UserError::new(
-        format!("there is no conda package `{name}` to remove"),
-        hint,
-    )
+    UserError::new(format!("there is no package `{name}` to remove"), hint)
 }
 
 impl PackageSettings {

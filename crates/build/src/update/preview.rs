@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, sync::Arc};
 
-use condense_prefix::{Interpreter, Solution, Venv};
+use condense_prefix::{Interpreter, Planned, Solution, Venv};
 
 use super::{prepare, previous::PreviousGeneration};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     interrupt::Interrupt,
     plan::{NextGeneration, UpdatePlan},
     preview::{
-        Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PythonVersion, Resolved,
-        Solved, Step, resolve,
+        Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PreviewedPackage,
+        PythonVersion, Resolved, Solved, Step, resolve,
     },
     report::Report,
     session::Session,
@@ -48,40 +48,51 @@ pub fn preview_update(
         what: "the image",
         hint: "make room there: `condense gc` removes generations that nobody uses any more",
     }])?;
-    let pip = pip_of(&build, &facts, plan, &next)?;
+    let (planned, added) = match &facts.lock {
+        Some(lock) if !facts.is_conda_idle => {
+            let (planned, added) = facts.conda.plan(&facts, lock.solution(), &build)?;
+            (Some(planned), added)
+        }
+        _ => (None, Vec::new()),
+    };
+    let pip = pip_of(&build, &facts, planned.as_ref(), plan, &next)?;
     let compression = next.generation.compression.unwrap_or_default();
-    let mut steps = Vec::new();
     let [first, last] = build.inputs.script_steps();
-    let change = &plan.change;
-    let is_whole = first.is_some() || last.is_some() || plan.compression.is_some();
+    let is_whole = first.is_some()
+        || last.is_some()
+        || plan.compression.is_some()
+        || !facts.is_conda_idle
+        || !facts.removed_pip.is_empty();
+    let mut steps = Vec::new();
     if is_whole {
         steps.push("unpack the image".to_owned());
     }
     steps.extend(first);
-    for (verb, names) in [("remove", &change.remove), ("add", &change.add)] {
-        if !names.is_empty() {
-            steps.push(format!("{verb} {}", names.join(", ")));
-        }
-    }
+    steps.extend(package_steps(planned.as_ref(), &facts, plan));
     let installer = if next.extra.uv { "uv" } else { "pip" };
     steps.extend(pip.step(installer));
     steps.extend(last);
-    for step in [
-        "write the image",
-        "read it back and start it once",
-        "publish",
-    ] {
-        steps.push(step.to_owned());
-    }
+    steps.extend(
+        [
+            "write the image",
+            "read it back and start it once",
+            "publish",
+        ]
+        .map(str::to_owned),
+    );
     let mut timed = vec![Step::Fixed, Step::Container, Step::Container];
     timed.extend(build.inputs.script_names().iter().map(|_| Step::Script));
     if !pip.packages.is_empty() || !pip.lines.is_empty() {
         timed.push(Step::Pip);
     }
+    let sizes = |is_counted: fn(&&PreviewedPackage) -> bool| -> u64 {
+        let packages = added.iter().filter(is_counted);
+        packages.filter_map(|package| package.size).sum()
+    };
     let mut estimate = Estimate::new(&Amounts {
-        archive_bytes: 0,
+        archive_bytes: sizes(|_| true),
         wheel_bytes: pip.bytes(),
-        download_bytes: pip.bytes(),
+        download_bytes: sizes(|package| !package.cached) + pip.bytes(),
         base_bytes: 0,
         steps: timed,
         compression,
@@ -101,7 +112,7 @@ pub fn preview_update(
             },
             plan: plan.to_string(),
             target: Some(facts.target.to_string()),
-            packages: Vec::new(),
+            packages: added,
             pip,
             estimate,
             steps,
@@ -135,14 +146,47 @@ fn nothing(plan: &UpdatePlan, before: &PreviousGeneration, report: &Report) -> P
     Preview::new(parts, report)
 }
 
+/// Returns the steps that change packages: of a solved change, or else as they are asked for.
+fn package_steps(
+    planned: Option<&Planned>,
+    facts: &PackageFacts,
+    plan: &UpdatePlan,
+) -> Vec<String> {
+    let steps = match planned {
+        Some(planned) => {
+            let names = planned.added.packages().into_iter();
+            let names = names.map(|one| format!("{}-{}-{}", one.name, one.version, one.build));
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            [
+                step("remove", &planned.removed),
+                step("remove", &facts.removed_pip),
+                step("add", &names),
+            ]
+        }
+        None => [
+            step("remove", &plan.change.remove),
+            step("add", &plan.change.add),
+            None,
+        ],
+    };
+    steps.into_iter().flatten().collect()
+}
+
+fn step(verb: &str, names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("{verb} {}", names.join(", ")))
+}
+
 /// Returns the packages that pip would install beside those that are there.
 fn pip_of(
     build: &Build,
     facts: &PackageFacts,
+    planned: Option<&Planned>,
     plan: &UpdatePlan,
     next: &NextGeneration,
 ) -> anyhow::Result<Resolved> {
-    let conda = facts.lock.as_ref().map(condense_prefix::Lock::solution);
+    let before = facts.lock.as_ref().map(condense_prefix::Lock::solution);
+    let conda = planned.map(|planned| &planned.solution).or(before);
     let solved = Solved::installed(match conda {
         Some(solution) => solution.without_locked_pip(),
         None => Solution::without_packages(&facts.target),

@@ -42,6 +42,7 @@ impl Update<'_> {
             (changed.solution, Some(changed.asked), changed.extended)
         };
         let mut steps = BuildSteps::reopen(&place, &solution, &change.facts.requirements)?;
+        steps.remove_pip_packages(&change.facts.removed_pip);
         for extended in extended {
             steps.take_over(extended);
         }

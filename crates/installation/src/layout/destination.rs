@@ -48,6 +48,11 @@ impl Destination {
         check_destination(&dir)?;
         let state = match fs_err::symlink_metadata(&dir) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => State::Absent,
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                let path = dir.ancestors().find(|path| path.symlink_metadata().is_ok());
+                let path = path.unwrap_or(&dir).to_owned();
+                return Err(Error::NotADirectory { path });
+            }
             Err(error) => return Err(Error::Io(error)),
             Ok(_) if !dir.is_dir() => return Err(Error::NotADirectory { path: dir }),
             Ok(_) => find_state(&dir)?,

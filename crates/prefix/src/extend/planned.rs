@@ -1,7 +1,7 @@
 //! Responsible for questions about a change of an environment that can be answered before its files
 //! are there.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use pep508_rs::VersionOrUrl;
 use serde_yaml::{Mapping, Value};
@@ -9,14 +9,20 @@ use serde_yaml::{Mapping, Value};
 use super::{
     Change, Removal,
     dependencies::{needs, reached},
-    is_satisfied,
+    differences, is_satisfied, refuse_another_python,
+    remove::{names_of, removed_together, without},
+    solve_change,
 };
 use crate::{
     error::Error,
     lock::parse_requirement,
+    network::Network,
     pip_package::{PipPackage, normalized},
+    progress::Progress,
     solution::Solution,
+    solve::SolveContext,
     spec::{EnvironmentSpec, Kind},
+    target::Target,
 };
 
 /// Installed package that has to stay because of a request.
@@ -26,6 +32,70 @@ pub struct StillNeeded {
     pub package: String,
     /// Requested package that needs it.
     pub by: String,
+}
+
+/// An environment after a change that is only planned.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// All packages after the change.
+    pub solution: Solution,
+    /// Packages that the change adds.
+    pub added: Solution,
+    /// Sorted `name-version-build` of the packages that it removes.
+    pub removed: Vec<String>,
+}
+
+/// Finds out which packages [`super::remove()`] and [`super::extend()`] would change, and changes
+/// nothing. `scratch` is a directory for temporary files.
+///
+/// # Errors
+/// Returns the errors of a solve, and [`Error::Spec`] for an invalid package or channel.
+pub async fn plan_change(
+    spec: &EnvironmentSpec,
+    solution: &Solution,
+    (removal, change): (Removal<'_>, &Change),
+    target: &Target,
+    network: &Network,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Result<Planned, Error> {
+    let mut wanted = spec.clone();
+    let named = removal.packages.iter().map(|name| name.to_lowercase());
+    let named: HashSet<String> = named.collect();
+    let gone = if named.is_empty() {
+        HashSet::new()
+    } else {
+        removed_together(solution, spec, named, removal.alone)
+    };
+    let mut removed = names_of(solution, &gone);
+    let before = without(solution, &gone);
+    wanted.remove_requests(&gone);
+    let asked = wanted.add_packages(&change.packages, &change.channels)?;
+    if is_satisfied(&before, &asked) {
+        return Ok(Planned {
+            added: Solution {
+                records: Vec::new(),
+                ..before.clone()
+            },
+            solution: before,
+            removed,
+        });
+    }
+    let means = SolveContext {
+        target,
+        network,
+        scratch,
+    };
+    let mut new = solve_change(&mut wanted, &before, change, &asked, &means, progress).await?;
+    refuse_another_python(&before, &new)?;
+    let (added, replaced) = differences(&before, &mut new);
+    removed.extend(replaced.into_iter().map(super::name_of));
+    removed.sort();
+    Ok(Planned {
+        added,
+        solution: new,
+        removed,
+    })
 }
 
 impl Change {
@@ -139,7 +209,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::extend::remove::tests::solution;
-    use std::path::Path;
 
     fn spec(text: &str) -> EnvironmentSpec {
         EnvironmentSpec::parse(text, Path::new("env.yml"), Path::new("/")).unwrap()

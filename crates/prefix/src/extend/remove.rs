@@ -62,6 +62,8 @@ pub fn remove(
     }
     let started = Instant::now();
     progress.begin(Phase::Link, None);
+    let removed = names_of(solution, &gone);
+    let new = without(solution, &gone);
     let goes = |record: &&RepoDataRecord| gone.contains(record.package_record.name.as_normalized());
     let archives = solution.records.iter().filter(goes);
     let archives = archives
@@ -69,14 +71,6 @@ pub fn remove(
         .collect();
     let env = place.open_env()?;
     unlink::remove_packages(&env, &archives)?;
-    let mut removed: Vec<String> = solution.records.iter().filter(goes).map(name_of).collect();
-    removed.sort();
-    let mut new = solution.clone();
-    new.records.retain(|record| !goes(&record));
-    new.specs.retain(|spec| match &spec.name {
-        PackageNameMatcher::Exact(name) => !gone.contains(name.as_normalized()),
-        _ => true,
-    });
     spec.remove_requests(&gone);
     install::write_history(&new, spec, &env)?;
     progress.end(Phase::Link, started.elapsed());
@@ -87,6 +81,29 @@ pub fn remove(
         post_link: Vec::new(),
         patched: HashSet::new(),
     })
+}
+
+/// Returns the sorted `name-version-build` of these packages.
+pub(super) fn names_of(solution: &Solution, gone: &HashSet<String>) -> Vec<String> {
+    let records = solution.records.iter();
+    let mut names: Vec<String> = records
+        .filter(|record| gone.contains(record.package_record.name.as_normalized()))
+        .map(name_of)
+        .collect();
+    names.sort();
+    names
+}
+
+/// Returns the solution without these packages.
+pub(super) fn without(solution: &Solution, gone: &HashSet<String>) -> Solution {
+    let mut new = solution.clone();
+    new.records
+        .retain(|record| !gone.contains(record.package_record.name.as_normalized()));
+    new.specs.retain(|spec| match &spec.name {
+        PackageNameMatcher::Exact(name) => !gone.contains(name.as_normalized()),
+        _ => true,
+    });
+    new
 }
 
 /// Finds the installed packages that the command line names.
@@ -127,7 +144,7 @@ fn named(
 }
 
 /// Finds every package that is removed together with the named ones.
-fn removed_together(
+pub(super) fn removed_together(
     solution: &Solution,
     spec: &EnvironmentSpec,
     named: HashSet<String>,

@@ -31,6 +31,21 @@ pub(super) struct PipSection {
     pub(super) local_paths: Vec<PathBuf>,
 }
 
+impl PipSection {
+    /// Removes the lines that ask for these projects, by their normalised names.
+    pub(super) fn remove(&mut self, names: &[String]) {
+        let stays = |line: &String| {
+            let requirement = crate::lock::parse_requirement(line);
+            requirement.is_none_or(|requirement| {
+                !names.contains(&crate::normalized_name(requirement.name.as_ref()))
+            })
+        };
+        for lines in [&mut self.written, &mut self.lines, &mut self.identity] {
+            lines.retain(stays);
+        }
+    }
+}
+
 /// Adds lines to a section. `folder` is the directory of the environment file,
 /// where relative paths start.
 pub(super) struct Reader<'a> {

@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{
+    failure::PipContext,
     pip::{PIP_SH, PipStep, Purpose},
     runner::StepRunner,
-    script::Script,
+    script::{PIP_STEP, Script},
 };
 use crate::{
     error::Error,
@@ -79,8 +80,8 @@ pub(super) fn install_pip(
     let name = python.file_name().unwrap_or_default();
     argv.push(prefix.place.mounted_env().join("bin").join(name).into());
     argv.push(pip.glibc.clone().unwrap_or_default().into());
-    let mut said = Script::default();
-    said.line("::condense-step pip install", progress);
+    let mut said = Script::new(prefix.place.build_dir());
+    said.line(&format!("::condense-step {PIP_STEP}"), progress);
     let status = runner
         .run(&argv, &mut |line| said.line(line, progress))
         .map_err(Error::Container)?;
@@ -90,7 +91,15 @@ pub(super) fn install_pip(
     if status == 0 {
         said.line("::condense-done", progress);
     }
-    said.end(status)
+    let context = PipContext {
+        python: prefix
+            .python
+            .as_ref()
+            .map(|python| format!("{}.{}", python.major, python.minor)),
+        only_wheels: true,
+        ..PipContext::default()
+    };
+    said.end(status, context, progress)
 }
 
 /// Compiles the listed sources with the prefix's own interpreter, and also those that pip has

@@ -57,6 +57,8 @@ pub(crate) struct PipStep {
     pub(super) keep_editable: bool,
     pub(super) uv: Option<Uv>,
     pub(super) no_cache: bool,
+    /// Packages of pip that are removed first.
+    pub(super) removed: Vec<String>,
     /// Version of the C library that the programs will run on.
     pub(crate) glibc: Option<String>,
 }
@@ -169,6 +171,7 @@ impl PipRequirements {
 
     fn files(&self, keep_editable: bool) -> Vec<(&'static str, Vec<String>)> {
         match self {
+            Self::Lines(lines) if lines.is_empty() => Vec::new(),
             Self::Lines(lines) => {
                 let lines = lines.iter().map(|line| installable(line, keep_editable));
                 vec![("requirements.txt", lines.collect())]
@@ -224,8 +227,14 @@ impl PipStep {
             keep_editable: false,
             uv: None,
             no_cache: false,
+            removed: Vec::new(),
             glibc: None,
         }
+    }
+
+    /// Returns whether pip has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requirements.is_empty() && self.removed.is_empty()
     }
 
     /// Returns the files and directories on this machine that the lines for pip name.
@@ -239,6 +248,9 @@ impl PipStep {
         let write = |name: &str, text: &str| build_dir.write(name, text);
         for (name, lines) in self.requirements.files(self.keep_editable) {
             write(name, &(lines.join("\n") + "\n"))?;
+        }
+        if !self.removed.is_empty() {
+            write("uninstall.txt", &(self.removed.join("\n") + "\n"))?;
         }
         if purpose == Purpose::Resolve {
             write("pip-dry-run", "")?;

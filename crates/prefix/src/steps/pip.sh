@@ -10,6 +10,7 @@
 #   locked-names.txt   names and versions of these wheels, which are then installed: the installed
 #                      packages hold no trace of the paths of their wheels
 #   locked-direct.txt  repositories by commit, and directories
+#   uninstall.txt      packages that are removed before anything is installed
 #   unrequested.txt    packages of a lock that nobody has asked for, for unrequested.py
 #   old_report.py      reports the installed packages for a pip that cannot
 #   uv-wanted          uv installs requirements.txt; `uv` beside it is the host's own uv
@@ -42,6 +43,7 @@ run() {
 }
 # shellcheck source=crates/prefix/src/steps/ask.sh
 . "$build/ask.sh"
+pip_counts_bytes "$python"
 
 install() {
   [ -z "$here" ] || set -- --only-binary :all: "$@"
@@ -58,6 +60,9 @@ install_and_report() {
   fi
 }
 
+if [ -f uninstall.txt ]; then
+  pip uninstall --yes -r uninstall.txt || exit
+fi
 if [ -f pip-dry-run ]; then
   if pip_reports "$python"; then
     run install --dry-run --report pip-report.json -r requirements.txt

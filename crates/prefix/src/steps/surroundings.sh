@@ -39,6 +39,12 @@ export GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -oBatchMode=yes}"
 pip_reports() { # PYTHON
   "$1" -c 'import pip, re, sys; sys.exit(tuple(map(int, re.findall("[0-9]+", pip.__version__)[:2])) < (22, 2))' 2>/dev/null
 }
+# Makes pip 24.1 and newer print how many bytes of an archive it has, as lines for programs.
+pip_counts_bytes() { # PYTHON
+  [ -z "${PIP_PROGRESS_BAR-}" ] || return 0
+  "$1" -c 'import pip, re, sys; sys.exit(tuple(map(int, re.findall("[0-9]+", pip.__version__)[:2])) < (24, 1))' 2>/dev/null || return 0
+  export PIP_PROGRESS_BAR=raw
+}
 pip_version() { "$1" -c 'import pip; print(pip.__version__)'; } # PYTHON
 # Finds uv: the environment's own, the one that was on the user's PATH, or the newest on pip's
 # index. Needs a `pip` command; sets uv.

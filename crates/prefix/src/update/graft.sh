@@ -13,4 +13,5 @@ pip_reports "$environment/bin/python" || {
   echo 'its Python has no pip that says what it would install, as 22.2 and newer do' >whole
   exit 0
 }
+pip_counts_bytes "$environment/bin/python"
 exec "$environment/bin/python" "$build/graft.py" "$environment" "$build"

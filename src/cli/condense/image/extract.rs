@@ -2,12 +2,15 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
 
+use anyhow::bail;
 use clap::Args;
 use condense_image::{ExtractOptions, extract};
 use serde_json::json;
 
 use super::{Context, open};
-use condense_build::Phase;
+use condense_build::{Phase, check_output};
+use condense_diagnostics::UserError;
+use condense_publish::Existing;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -29,8 +32,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let reader = open(&arguments.path, context)?;
     let target = context.env_vars.cwd.join(&arguments.target);
+    if target.symlink_metadata().is_ok() {
+        bail!(UserError::new(
+            format!("`{}` is there already", target.display()),
+            "remove it first, or choose another name",
+        ));
+    }
+    check_output(&target, Existing::Refuse, None)?;
+    let reader = open(&arguments.path, context)?;
     let report = Arc::clone(context.report);
     report.begin(Phase::Unpack, None);
     let options = ExtractOptions {

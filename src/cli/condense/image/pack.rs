@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Context, open};
 use crate::console::Console;
-use condense_build::{Phase, Report};
+use condense_build::{Phase, Report, check_output};
 use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
@@ -103,12 +103,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 }
 
 fn refuse_out(out: &Path) -> anyhow::Result<()> {
-    if out.symlink_metadata().is_ok() {
-        bail!(UserError::new(
-            format!("`{}` is there already", out.display()),
-            "remove it first, or choose another name",
-        ));
-    }
+    check_output(out, New::Refuse, None)?;
     if out.extension().is_some_and(|extension| extension == "sif") {
         bail!(UserError::new(
             format!(

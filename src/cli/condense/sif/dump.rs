@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use condense_build::check_output;
 use condense_image::Sif;
 use condense_publish::{Existing, Output};
 
@@ -23,6 +24,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
     let cwd = &context.env_vars.cwd;
+    if let Some(output) = &arguments.output {
+        check_output(&cwd.join(output), Existing::Refuse, None)?;
+    }
     let sif = Sif::open(cwd.join(&arguments.path))?;
     let object = sif.object(arguments.id)?;
     let Some(output) = &arguments.output else {
