@@ -340,7 +340,7 @@ impl Console {
     }
 
     /// Returns a writer of bytes to standard error.
-    pub(crate) fn error_bytes(&self) -> impl Write {
+    pub(crate) fn error_bytes() -> impl Write {
         std::io::stderr()
     }
 

@@ -96,7 +96,7 @@ pub(super) fn run(
             words: &words,
             dir,
             output: &mut context.console.bytes(),
-            errors: &mut context.console.error_bytes(),
+            errors: &mut crate::console::Console::error_bytes(),
         },
         context.report,
         context.interrupt,

@@ -8,22 +8,22 @@ use std::{
 use crate::harness::{CommandOutput, Run, TestEnv, finish, names};
 
 /// Runs the script with the files that it names, and ends as the script does.
-const SBATCH: &str = r##"#!/bin/bash
+const SBATCH: &str = r#"#!/bin/bash
 for script; do :; done
 printf '%s\n' "$@" >"$HOME/options"
 cp "$script" "$HOME/script"
 echo "Submitted batch job 7"
 value() { sed -n "s/^#SBATCH --$1=//p" "$script"; }
 exec bash "$script" >"$(value output)" 2>"$(value error)"
-"##;
+"#;
 
-const QSUB: &str = r##"#!/bin/bash
+const QSUB: &str = r#"#!/bin/bash
 for script; do :; done
 printf '%s\n' "$@" >"$HOME/options"
 cp "$script" "$HOME/script"
 echo "7.server"
 exec bash "$script"
-"##;
+"#;
 
 const CATALOGUE: &str = r#"
 schema = 1
@@ -245,13 +245,13 @@ fn what_cannot_be_submitted_is_refused_with_the_reason() {
 
 #[test]
 fn a_job_that_is_ended_from_outside_is_told_with_the_reason() {
-    let sbatch = r##"#!/bin/bash
+    let sbatch = r#"#!/bin/bash
 for script; do :; done
 echo "Submitted batch job 7"
 errors=$(sed -n 's/^#SBATCH --error=//p' "$script")
 echo 'slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT ***' >"$errors"
 exit 1
-"##;
+"#;
     let test = with_slurm(sbatch);
     let said = build(&test, "slurmed", &["--submit"]);
     assert_eq!(said.status, 1, "{said:?}");

@@ -163,9 +163,7 @@ fn look_at_logs(arguments: &Arguments, context: &Context) -> anyhow::Result<Exit
         if !lines.is_empty() {
             context.console.data(&lines.join("\n"));
         } else if log.findings.is_empty() {
-            context
-                .report
-                .info(log_check::advice(&log.facts).to_owned());
+            context.report.info(log_check::advice(&log.facts));
         }
     }
     let about = json!({"subject": arguments.log, "kind": "log", "facts": log.facts});

@@ -1,7 +1,7 @@
 //! Tests of files of the host that variables name, such as certificates, and of the user's own
 //! Python packages.
 
-use std::path::PathBuf;
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
@@ -18,6 +18,8 @@ impl Hidden {
     fn write(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         fs_err::write(&path, text).unwrap();
+        // Only the bind mount keeps users from writing.
+        fs_err::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
         path.display().to_string()
     }
 }

@@ -11,6 +11,15 @@ fn read(text: &str) -> JobLog {
     reader.finish()
 }
 
+fn joined<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
 #[track_caller]
 fn codes(text: &str) -> Vec<&'static str> {
     let findings = read(text).findings;
@@ -133,7 +142,7 @@ fn ranks_that_have_not_joined_are_named() {
     let whole = rccl(2, "AWS Libfabric", CXI);
     let without = |part: &str| -> String {
         let lines = whole.lines().filter(|line| !line.contains(part));
-        lines.map(|line| format!("{line}\n")).collect()
+        joined(lines)
     };
     let begun = without("rank 11 nranks 16 cudaDev 3 busId c3000 commId 0x77 - Init COMPLETE");
     assert_eq!(codes(&begun), ["job-ranks-missing"]);
@@ -147,7 +156,7 @@ fn ranks_that_have_not_joined_are_named() {
     let lines = whole
         .lines()
         .filter(|line| line.starts_with("nid001001:100:"));
-    let one: String = lines.map(|line| format!("{line}\n")).collect();
+    let one: String = joined(lines);
     assert_eq!(codes(&one), [""; 0]);
 }
 
@@ -326,10 +335,10 @@ fn labels_progress_bars_bytes_and_long_lines_are_read() {
     ]
     .concat();
     reader.read(&long[..], "job.txt").expect("bytes in memory");
-    let log = reader.finish();
-    assert_eq!(log.findings.len(), 1);
-    assert_eq!(log.findings[0].location, "job.txt:2");
-    assert_eq!(log.facts.lines, 2);
+    let result = reader.finish();
+    assert_eq!(result.findings.len(), 1);
+    assert_eq!(result.findings[0].location, "job.txt:2");
+    assert_eq!(result.facts.lines, 2);
 }
 
 #[test]
@@ -341,7 +350,7 @@ fn logs_of_a_job_are_judged_together() {
             .lines()
             .filter(|line| line.starts_with(&format!("nid00{host}")));
         let path = dir.path().join(host);
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let text: String = joined(lines);
         fs_err::write(&path, text).expect("scratch");
         path
     });

@@ -31,13 +31,15 @@ pub(super) fn describe(facts: &JobFacts) -> Vec<String> {
         tell("ranks", format!("{ranks}{hosts}"));
     }
     if !facts.networks.is_empty() || !facts.providers.is_empty() {
-        let providers = match facts.providers.is_empty() {
-            true => String::new(),
-            false => format!("{} through ", join(&facts.providers)),
+        let providers = if facts.providers.is_empty() {
+            String::new()
+        } else {
+            format!("{} through ", join(&facts.providers))
         };
-        let networks = match facts.networks.is_empty() {
-            true => "libfabric".to_owned(),
-            false => join(&facts.networks),
+        let networks = if facts.networks.is_empty() {
+            "libfabric".to_owned()
+        } else {
+            join(&facts.networks)
         };
         let nics = match facts.nics {
             None => String::new(),
