@@ -48,7 +48,7 @@ pub struct JobRules {
     /// Number of the GPU of each local rank, if it is not the rank's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_order: Option<Vec<u32>>,
-    /// Job that builds.
+    /// Job that runs a build.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildRules>,
     /// Partitions of Slurm or queues of PBS by their names. Without them, any name is taken.

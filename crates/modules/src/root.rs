@@ -50,7 +50,7 @@ pub struct RootFiles<'a> {
     pub variables: &'a [SiteVariable],
     /// Flags of the runtime.
     pub flags: &'a [String],
-    /// Names in `bin`.
+    /// Names of the commands in `bin`.
     pub commands: &'a [String],
     /// Settings of the host's MPI, if the image needs an MPI.
     pub host_mpi: Option<&'a HostMpi>,

@@ -19,7 +19,7 @@ use crate::cli::{condense, cotainr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Site,
-    /// System of cotainr.
+    /// Name of a system of cotainr.
     System,
     /// Base image: a name of the catalogue, a SIF or a directory.
     Base,

@@ -43,7 +43,7 @@ impl BatchScript {
     }
 }
 
-/// Writer of options.
+/// Writer of options for the scheduler.
 struct Writer<'a> {
     script: BatchScript,
     settings: Settings,

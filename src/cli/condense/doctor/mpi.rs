@@ -235,7 +235,7 @@ fn provider(text: &str, rank: &Rank) -> String {
     }
 }
 
-/// Prints the report.
+/// Prints the report on the two ranks.
 fn show(site: &Site, (one, other): (&Rank, &Rank), text: &str, is_json: bool, context: &Context) {
     let bandwidth = |seconds: Option<f64>| Some(one.bytes? / seconds?);
     let (mpi, sockets) = (bandwidth(one.seconds), bandwidth(one.socket_seconds));
