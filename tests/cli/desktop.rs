@@ -113,7 +113,7 @@ fn a_desktop_says_how_to_connect_and_leaves_nothing() {
     let port = value(&server, "-rfbport ");
     assert!(
         text.contains(&format!(
-            "CONNECT WITH VNC CLIENT\n  ssh -N -L {port}:localhost:{port} ada@{host}\n  localhost:{port}\n"
+            "CONNECT WITH VNC CLIENT\n  ssh -N -L {port}:127.0.0.1:{port} ada@{host}\n  localhost:{port}\n"
         )),
         "{text}"
     );
@@ -212,7 +212,7 @@ fn the_login_host_of_the_catalogue_is_in_the_lines_of_ssh() {
     assert_eq!(answer["display"], ":1004");
     assert_eq!(
         answer["vncSsh"],
-        format!("ssh -N -J ada@lumi.csc.fi -L 5999:localhost:5999 ada@{host}")
+        format!("ssh -N -J ada@lumi.csc.fi -L 5999:127.0.0.1:5999 ada@{host}")
     );
     let password = fs_err::read_to_string(answer["passwordFile"].as_str().unwrap()).unwrap();
     assert!(!text.contains(password.trim()));

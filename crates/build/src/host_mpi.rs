@@ -72,6 +72,7 @@ pub(crate) fn settings(
 pub fn host_mpi_of(
     image: &Path,
     rules: &MpiRules,
+    is_demanded: bool,
     report: &Report,
 ) -> anyhow::Result<Option<HostMpi>> {
     let base = Arc::new(BaseImage::open(image)?);
@@ -85,6 +86,9 @@ pub fn host_mpi_of(
     let libraries = of_base(&facts, HostView::Base);
     let context = BaseContext::new(base, facts.clone())?;
     let found = MpiUse::find(&inventory, &context.runtime_context(), &libraries);
+    if found.is_none() && !is_demanded {
+        return Ok(None);
+    }
     settings(found.as_ref(), Some(&facts), rules, report)
 }
 

@@ -24,7 +24,7 @@ esac
 case $me in */./* | */../* | *//*) me=$(tidy "$me"); me=${me%.} ;; esac
 file=$me
 while [ -h "$file" ]; do
-  link=$(PATH=$PATH:/usr/bin:/bin; readlink -- "$file" && echo .) || die "cannot read the link $file"
+  link=$(PATH=/usr/bin:/bin:$PATH; readlink -- "$file" && echo .) || die "cannot read the link $file"
   link=${link%??}
   case $link in /*) file=$link ;; *) file=${file%/*}/$link ;; esac
 done
@@ -45,7 +45,7 @@ case $prefix in
     # The wrapper was called by its path in the generation. If this generation is visible, the path
     # in the installation's directory is used instead, because users know that one.
     d=${prefix%/.condense/*}
-    if [ "$(PATH=$PATH:/usr/bin:/bin; readlink -- "$d/.condense/current")" = "$generation" ]; then
+    if [ "$(PATH=/usr/bin:/bin:$PATH; readlink -- "$d/.condense/current")" = "$generation" ]; then
       [ "$me" != "$file" ] || me=$d/bin/$name
       prefix=$d file=$d/bin/$name
     fi
@@ -93,7 +93,7 @@ find_runtime() {
 #    destinations, `trees` those top-level directories that are the host's.
 nl='
 '
-trees=: taken=: binds='' users='' behind='' late=''
+trees=: taken=: binds='' users='' behind='' late='' tmp_from=''
 seen() { # PATH: checks whether the container has the host's file at this path
   t=${1#/}; case $trees in *":/${t%%/*}:"*) return 0 ;; esac
   case $1 in # The runtime shows these directories, unless the user has others in their place.
@@ -124,6 +124,7 @@ add_bind() { # VARIABLE ENTRY
   done
   place=${rest%%:*}; place=${place:-$origin}
   [ "$place" = / ] || place=${place%/}
+  [ "$place" != /tmp ] || tmp_from=$origin
   case $place in
     "$INSTALLATION_PATH" | "$real/bin" | "$top/bin" | "$prefix/bin")
       [ -z "$stale" ] && [ "$1" != CW_EXTRA_BIND_MOUNTS ] || return 0
@@ -255,7 +256,9 @@ case $usable$here in
   yes*) need "$here" ;;
 esac
 # A bind mount over /tmp hides the sockets of X servers, and the base's /run that of Wayland.
-[ ! -d /tmp/.X11-unix ] || need /tmp/.X11-unix
+# The runtime cannot make a place for them in a directory that the user cannot write.
+can_hold() { [ -z "$tmp_from" ] || [ -d "$tmp_from/.X11-unix" ] || { [ -d "$tmp_from" ] && [ -w "$tmp_from" ]; }; }
+[ ! -d /tmp/.X11-unix ] || ! can_hold || need /tmp/.X11-unix
 case ${WAYLAND_DISPLAY-} in
   '') d='' ;;
   /*) d=$WAYLAND_DISPLAY ;;
@@ -277,7 +280,7 @@ show_file() { # VARIABLE PATH: binds the file read-only, unless it is seen
   place=${2%/}
   CDPATH='' cd -P -- "${place%/*}/" 2>/dev/null || return 0
   origin=${PWD%/}/${place##*/}
-  [ ! -h "$origin" ] || origin=$(PATH=$PATH:/usr/bin:/bin; readlink -f -- "$origin") || return 0
+  [ ! -h "$origin" ] || origin=$(PATH=/usr/bin:/bin:$PATH; readlink -f -- "$origin") || return 0
   if seen "$place"; then
     seen "$origin" && return
     place=$origin # A link that is seen leads to a file that is not.
@@ -289,7 +292,7 @@ show_file() { # VARIABLE PATH: binds the file read-only, unless it is seen
   # Certificates in a directory are often links to one other directory.
   for rest in "$origin"/*; do [ ! -h "$rest" ] || break; done
   [ -h "$rest" ] || return 0
-  rest=$(PATH=$PATH:/usr/bin:/bin; readlink -f -- "$rest") || return 0
+  rest=$(PATH=/usr/bin:/bin:$PATH; readlink -f -- "$rest") || return 0
   place=${rest%/*}
   case $place in "$origin" | '' | *[:,\\\"^]* | *"$nl"*) return 0 ;; esac
   case $taken in *":$place:"*) return 0 ;; esac
@@ -323,7 +326,7 @@ binds=$files$binds$users$behind$others,$own$late$mpi_binds
 prog=$file
 seen "$prog" || prog=$top/bin/$name
 if [ "$masked" ]; then
-  prog=$(PATH=$PATH:/usr/bin:/bin; readlink -- "$real/_bin/$name") || prog=$INSTALLATION_PATH/bin/$name
+  prog=$(PATH=/usr/bin:/bin:$PATH; readlink -- "$real/_bin/$name") || prog=$INSTALLATION_PATH/bin/$name
 fi
 bin_dir=${prog%/*} activate=yes
 if [ "$venv" ]; then
@@ -345,7 +348,7 @@ case $binds in *[\"^]* | *"$nl"*)
     apptainer*) ;;
     *)
       case $binds in *^*) die "SingularityCE cannot show a path with '^': $binds" ;; esac
-      binds=$(PATH=$PATH:/usr/bin:/bin; printf '%s.' "$binds" | sed 's/"/""/g')
+      binds=$(PATH=/usr/bin:/bin:$PATH; printf '%s.' "$binds" | sed 's/"/""/g')
       binds=\"${binds%.}\"
       ;;
   esac
@@ -360,7 +363,7 @@ set -- -B "$binds" "$@"
 inside() { # NAME VALUE [USER-VALUE, which the runtime evaluates]
   case $2 in
     *[\\\$\`]*)
-      set -- "$1" "$(PATH=$PATH:/usr/bin:/bin; printf '%s.' "$2" | sed 's/[\\$`]/\\&/g')" "${3-}"
+      set -- "$1" "$(PATH=/usr/bin:/bin:$PATH; printf '%s.' "$2" | sed 's/[\\$`]/\\&/g')" "${3-}"
       set -- "$1" "${2%.}" "$3"
       ;;
   esac

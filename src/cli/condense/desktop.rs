@@ -109,6 +109,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let subject = subject::open(named, context.env_vars)?;
     let (_, site) = arguments.site.load(context.env_vars, context.console)?;
     context.interrupt.listen()?;
+    if arguments.port.is_some() && arguments.port == arguments.web_port {
+        anyhow::bail!(condense_diagnostics::UserError::new(
+            "`--port` and `--web-port` are the same port",
+            "give two ports, or leave one out",
+        ));
+    }
     let session = Session::create(Path::new(PARENT))?;
     context.interrupt.remove_on_exit(session.dir().to_owned());
     let mut container = container_of(&subject, arguments, &session, context)?;

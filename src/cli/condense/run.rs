@@ -77,7 +77,10 @@ pub(super) fn starting(
             let (_, site) = site.load(context.env_vars, context.console)?;
             let command = through_runtime(subject, words, &site, context)?;
             match wanted_mpi(mpi, context.env_vars)? {
-                Some(MpiSource::Host) => with_host_mpi(&command, subject, &site, context),
+                Some(MpiSource::Host) => {
+                    let with_mpi = with_host_mpi(&command, subject, &site, mpi.is_some(), context)?;
+                    Ok(with_mpi.unwrap_or(command))
+                }
                 _ => Ok(command),
             }
         }
@@ -144,13 +147,15 @@ fn wanted_mpi(option: Option<MpiSource>, env_vars: &EnvVars) -> anyhow::Result<O
 }
 
 /// Returns the command with the host's MPI in front of the image's. The programs of the image are
-/// looked at once: the result is kept until the image or the site's rules change.
+/// looked at once: the result is kept until the image or the site's rules change. `None` if the
+/// programs need no MPI and none is demanded.
 fn with_host_mpi(
     command: &Command,
     subject: &Subject,
     site: &Site,
+    is_demanded: bool,
     context: &Context,
-) -> anyhow::Result<Command> {
+) -> anyhow::Result<Option<Command>> {
     let env_vars = context.env_vars;
     let image = subject.path();
     let mut rules = rules(env_vars, site).mpi;
@@ -168,19 +173,19 @@ fn with_host_mpi(
     let name = format!("{:016x}.json", key.finish());
     let kept = env_vars.own_cache_dir().join("host-mpi").join(name);
     let text = condense_input::read_to_string(&kept, condense_input::TEXT_MOST).ok();
-    let known = text.and_then(|text| serde_json::from_str::<HostMpi>(&text).ok());
+    let known = text.and_then(|text| serde_json::from_str::<Option<HostMpi>>(&text).ok());
+    let known = known.filter(|known| known.is_some() || !is_demanded);
     if let Some(known) = known {
-        return Ok(known.command(command)?);
+        return Ok(known.map(|known| known.command(command)).transpose()?);
     }
-    let found = condense_build::host_mpi_of(image, &rules, context.report)?;
-    let found = found.context("the image needs an MPI")?;
+    let found = condense_build::host_mpi_of(image, &rules, is_demanded, context.report)?;
     // Without a cache, each start looks at the image.
     if let (Some(dir), Ok(text)) = (kept.parent(), serde_json::to_vec(&found))
         && fs_err::create_dir_all(dir).is_ok()
     {
         let _ = condense_publish::write(&kept, &text);
     }
-    Ok(found.command(command)?)
+    Ok(found.map(|found| found.command(command)).transpose()?)
 }
 
 /// Returns the directory of an installation's wrappers. The visible generation has the path that
@@ -232,12 +237,17 @@ fn through_runtime(
 /// the runtime shows them anyway.
 fn show_files(command: &mut Command, context: &Context) {
     let env_vars = context.env_vars;
-    let is_tmp_replaced = has_bind_over_tmp(env_vars);
+    let tmp = bound_over_tmp(env_vars);
+    // The runtime cannot make a place in a directory that the user cannot write.
+    let can_hold = tmp.is_none_or(|dir| {
+        dir.join(".X11-unix").is_dir()
+            || rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
+    });
     let home = env_vars.home();
     let is_seen = |path: &Path| {
         let tops = ["/dev", "/proc", "/sys", "/var/tmp"];
         tops.iter().any(|top| path.starts_with(top))
-            || (path.starts_with("/tmp") && !is_tmp_replaced)
+            || (path.starts_with("/tmp") && tmp.is_none())
             || home.as_ref().is_some_and(|home| path.starts_with(home))
     };
     for (name, path) in host_files(env_vars) {
@@ -262,9 +272,12 @@ fn show_files(command: &mut Command, context: &Context) {
             env_vars.get(env_vars::XDG_RUNTIME_DIR).map(Path::new)
         }
     });
-    for path in [Some(Path::new("/tmp/.X11-unix")), wayland]
-        .into_iter()
-        .flatten()
+    for path in [
+        Some(Path::new("/tmp/.X11-unix")).filter(|_| can_hold),
+        wayland,
+    ]
+    .into_iter()
+    .flatten()
     {
         if path.is_absolute()
             && path.exists()
@@ -276,9 +289,8 @@ fn show_files(command: &mut Command, context: &Context) {
     }
 }
 
-/// Returns whether the user's variables for the runtime have a bind mount of another directory over
-/// /tmp.
-fn has_bind_over_tmp(env_vars: &EnvVars) -> bool {
+/// Returns the directory that the user's variables for the runtime bind over /tmp.
+fn bound_over_tmp(env_vars: &EnvVars) -> Option<&Path> {
     let slots = [
         (env_vars::APPTAINER_BIND, env_vars::SINGULARITY_BIND),
         (env_vars::APPTAINER_BINDPATH, env_vars::SINGULARITY_BINDPATH),
@@ -288,8 +300,9 @@ fn has_bind_over_tmp(env_vars: &EnvVars) -> bool {
             .get(apptainer)
             .or_else(|| env_vars.get(singularity))
     });
-    lists.flat_map(|list| list.split(',')).any(|entry| {
-        let destination = entry.trim().split(':').nth(1);
-        destination.is_some_and(|place| place.trim_end_matches('/') == "/tmp")
+    lists.flat_map(|list| list.split(',')).find_map(|entry| {
+        let mut parts = entry.trim().split(':');
+        let (source, destination) = (parts.next()?, parts.next()?);
+        (destination.trim_end_matches('/') == "/tmp").then_some(Path::new(source))
     })
 }

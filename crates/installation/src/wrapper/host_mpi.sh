@@ -32,7 +32,10 @@ mpi_library_path() {
   mpi_users=${APPTAINERENV_LD_LIBRARY_PATH-${SINGULARITYENV_LD_LIBRARY_PATH-}}
   unset APPTAINERENV_LD_LIBRARY_PATH
   export SINGULARITYENV_LD_LIBRARY_PATH="$mpi_place${mpi_users:+:$mpi_users}"
-  [ "$mpi_users" ] || export SINGULARITYENV_LD_LIBRARY_PATH="$mpi_place\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+  # A runtime that expands no variables cannot keep the value of the image.
+  [ "$mpi_users" ] || case ${APPTAINER_NO_EVAL:-${SINGULARITY_NO_EVAL:-}} in
+    '' | 0 | false) export SINGULARITYENV_LD_LIBRARY_PATH="$mpi_place\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" ;;
+  esac
 }
 # Says how the host's MPI differs, in one process of a job.
 mpi_finish() {
@@ -45,27 +48,35 @@ mpi_finish() {
 # Finds the links of this image and this library below mpi_cache, or makes them. A directory that
 # does not fit any more stays, since programs that are running may use it.
 mpi_look() {
-  # The directory of another user could name other libraries.
-  [ -d "$mpi_cache" ] || (umask 077; PATH=$PATH:/usr/bin:/bin; mkdir -p -- "$mpi_cache") 2>/dev/null || return 1
-  [ ! -h "$mpi_cache" ] && [ -O "$mpi_cache" ] || return 1
+  [ -d "$mpi_cache" ] || (umask 077; PATH=/usr/bin:/bin:$PATH; mkdir -p -- "$mpi_cache") 2>/dev/null || return 1
+  [ ! -h "$mpi_cache" ] || return 1
+  # The directory of another user could name other libraries. The one that was entered is tested,
+  # since its owner can change where the name leads.
+  mpi_cache=$(CDPATH='' cd -P -- "$mpi_cache" 2>/dev/null && [ -O . ] && printf '%s' "$PWD") || return 1
   case $mpi_cache in *[:,]*) return 1 ;; esac
-  mpi_number_of_dir=0 mpi_made=''
-  while [ "$mpi_number_of_dir" -lt 100 ]; do
+  mpi_number_of_dir=0 mpi_made='' mpi_cleaned=''
+  while :; do
+    if [ "$mpi_number_of_dir" -ge 100 ]; then
+      [ -z "$mpi_cleaned" ] || return 1
+      (PATH=/usr/bin:/bin:$PATH; exec find "$mpi_cache" -maxdepth 1 -name "$mpi_id.*" -mtime +7 -exec rm -rf -- {} +) 2>/dev/null
+      mpi_cleaned=yes mpi_number_of_dir=0
+    fi
     mpi_dir=$mpi_cache/$mpi_id.$mpi_number_of_dir
     if [ -r "$mpi_dir/settings" ]; then
       . "$mpi_dir/settings"
-      [ "$mpi_key" = "$mpi_wanted" ] && eval "[ \"\$(mpi_stat $mpi_files)\" = \"\$mpi_stated\" ]" && return 0
-      mpi_number_of_dir=$((mpi_number_of_dir + 1))
+      # A cleaner of /tmp may have removed a part.
+      [ "$mpi_key" = "$mpi_wanted" ] && [ -d "$mpi_dir/1" ] && [ -h "$mpi_dir/${mpi_needs%% *}" ] &&
+        eval "[ \"\$(mpi_stat $mpi_files)\" = \"\$mpi_stated\" ]" && return 0
+      mpi_number_of_dir=$((mpi_number_of_dir + 1)) mpi_made=''
     else
       [ -z "$mpi_made" ] || return 1
-      (umask 077; PATH=$PATH:/usr/bin:/bin:/usr/sbin; mpi_make) || exit 125
+      (umask 077; PATH=/usr/bin:/bin:$PATH:/usr/sbin; mpi_make) || exit 125
       mpi_made=yes # Another process may have been faster.
     fi
   done
-  die "$mpi_cache has 100 directories for this image: remove it"
 }
 # Replaces the process, so it is for $(…) only.
-mpi_stat() { PATH=$PATH:/usr/bin:/bin; exec stat -L -c '%n %s %Y %i' -- "$@" 2>/dev/null; }
+mpi_stat() { PATH=/usr/bin:/bin:$PATH; exec stat -L -c '%n %s %Y %i' -- "$@" 2>/dev/null; }
 # Returns in mpi_quoted a word for the shell.
 mpi_quote() {
   case $1 in *\'*) die "a path of the host's MPI has a quotation mark: $1" ;; esac
@@ -87,6 +98,7 @@ mpi_find_beside() { # NAME
 }
 # Compares the numbers in the names of the host's and of the image's library.
 mpi_compare() {
+  mpi_said=''
   mpi_of_host=$(readlink -f -- "$mpi_file") || die "cannot read the link $mpi_file"
   mpi_of_host=${mpi_of_host##*/}
   case $mpi_of_host in *.so.[0-9]*) mpi_of_host=${mpi_of_host##*.so.} ;; *) mpi_of_host=${mpi_file##*.so.} ;; esac
@@ -206,11 +218,11 @@ mpi_make() {
       *)
         mpi_count=$((mpi_count + 1)) mpi_at=$mpi_count
         mpi_dirs=$mpi_dirs${mpi_real%/*}=$mpi_at$nl
-        mkdir -- "$mpi_temporary/$mpi_at"
+        mkdir -- "$mpi_temporary/$mpi_at" 2>/dev/null || return 0
         mpi_below=$mpi_below,${mpi_real%/*}:$mpi_place/$mpi_at:ro
         ;;
     esac
-    ln -s -- "$mpi_at/${mpi_real##*/}" "$mpi_temporary/$mpi_library"
+    ln -s -- "$mpi_at/${mpi_real##*/}" "$mpi_temporary/$mpi_library" 2>/dev/null || return 0
   done <<EOF
 $mpi_lines
 EOF
@@ -224,6 +236,6 @@ EOF
       printf '%s=%s\n' "$mpi_one" "$mpi_quoted"
     done
     printf 'mpi_files="%s"\n' "$mpi_files"
-  } >"$mpi_temporary/settings" || exit 125
+  } 2>/dev/null >"$mpi_temporary/settings" || return 0
   mv -T -- "$mpi_temporary" "$mpi_dir" 2>/dev/null || :
 }

@@ -10,7 +10,7 @@ name=${0##*/}
 die() { printf '%s: %s\n' "$name" "$1" >&2; exit 125; }
 
 # The final dot protects a newline at the end of the path from being removed by $(…).
-me=$(PATH=$PATH:/usr/bin:/bin; readlink -f -- "$0" && printf .) || die "cannot read the link $0"
+me=$(PATH=/usr/bin:/bin:$PATH; readlink -f -- "$0" && printf .) || die "cannot read the link $0"
 me=${me%?.}
 share=${me%/*} root=${me%/share/condense/*}
 [ -r "$share/settings.sh" ] || die "$share/settings.sh is missing: write the module again"
@@ -127,7 +127,7 @@ for slot in BIND BINDPATH; do
   [ -z "$part" ] || users=$users,$part
 done
 unset APPTAINER_BIND APPTAINER_BINDPATH SINGULARITY_BIND SINGULARITY_BINDPATH
-rest=${users#,}, users='' ours=''
+rest=${users#,}, users='' ours='' tmp_from=''
 while [ "$rest" ]; do
   entry=${rest%%,*} rest=${rest#*,}
   case $entry in
@@ -138,6 +138,7 @@ while [ "$rest" ]; do
       users=$users,$entry ours=''
       destination=${entry#*:}
       taken=$taken${destination%%:*},
+      [ "${destination%%:*}" != /tmp ] || tmp_from=${entry%%:*}
       ;;
   esac
 done
@@ -147,10 +148,10 @@ case ${CONDENSE_MPI:-$mpi_from} in
   host)
     if [ "$mpi_from" ]; then
       view=base
+      [ -r "$share/host-mpi.sh" ] || die "$share/host-mpi.sh is missing: write the module again"
       # shellcheck source=/dev/null
-      . "$share/host-mpi.sh" || die "$share/host-mpi.sh is missing: write the module again"
+      . "$share/host-mpi.sh"
       host_mpi
-      mpi_library_path
     fi
     ;;
   image | '') ;;
@@ -160,7 +161,10 @@ case $root in *[:,]*) die "a container cannot show a path with ':' or ',': $root
 binds=$binds$users$mpi_binds
 # A bind mount over /tmp hides the sockets of X servers. The runtime shows HOME and /tmp, and not
 # where display managers have cookies and the socket of Wayland.
-case $taken in *,/tmp,*) show /tmp/.X11-unix /tmp/.X11-unix ;; esac
+# The runtime cannot make a place for them in a directory that the user cannot write.
+if [ "$tmp_from" ] && { [ -w "$tmp_from" ] || [ -d "$tmp_from/.X11-unix" ]; }; then
+  show /tmp/.X11-unix /tmp/.X11-unix
+fi
 case ${XAUTHORITY-} in
   "${HOME:-/nonexistent}"/*) ;;
   /tmp/*) case $taken in *,/tmp,*) show "$XAUTHORITY" "$XAUTHORITY" ;; esac ;;
@@ -208,6 +212,7 @@ esac
 
 # 6. Variables in the container.
 settings variables
+[ -z "$mpi_binds" ] || mpi_library_path
 for each in APPTAINERENV SINGULARITYENV; do
   eval "part=\${${each}_PREPEND_PATH-}"
   [ "$each" = SINGULARITYENV ] || [ -n "$part" ] || continue
@@ -223,7 +228,7 @@ case $binds in *[\"^]* | *"$nl"*)
     apptainer*) ;;
     *)
       case $binds in *^*) die "SingularityCE cannot show a path with '^': $binds" ;; esac
-      binds=$(PATH=$PATH:/usr/bin:/bin; printf '%s.' "$binds" | sed 's/"/""/g')
+      binds=$(PATH=/usr/bin:/bin:$PATH; printf '%s.' "$binds" | sed 's/"/""/g')
       binds=\"${binds%.}\"
       ;;
   esac

@@ -50,10 +50,13 @@ impl Connection {
         let (user, host) = (&self.user, &self.host);
         match &self.login {
             Some(login) if self.listen.is_loopback() => {
-                format!("ssh -N -J {user}@{login} -L {port}:localhost:{port} {user}@{host}")
+                // The name localhost may lead to another user's server on the same port of ::1.
+                let listen = self.listen;
+                format!("ssh -N -J {user}@{login} -L {port}:{listen}:{port} {user}@{host}")
             }
             None if self.listen.is_loopback() => {
-                format!("ssh -N -L {port}:localhost:{port} {user}@{host}")
+                let listen = self.listen;
+                format!("ssh -N -L {port}:{listen}:{port} {user}@{host}")
             }
             login => {
                 let entry = login.as_ref().unwrap_or(host);
@@ -155,11 +158,11 @@ mod tests {
     #[test]
     fn ssh_goes_through_the_login_host_to_the_node() {
         for (login, listen, expected) in [
-            (None, [127, 0, 0, 1], "ssh -N -L 7:localhost:7 ada@nid001"),
+            (None, [127, 0, 0, 1], "ssh -N -L 7:127.0.0.1:7 ada@nid001"),
             (
                 Some("x.org"),
                 [127, 0, 0, 1],
-                "ssh -N -J ada@x.org -L 7:localhost:7 ada@nid001",
+                "ssh -N -J ada@x.org -L 7:127.0.0.1:7 ada@nid001",
             ),
             (
                 Some("x.org"),
@@ -184,7 +187,7 @@ mod tests {
         connection.web_port = Some(6080);
         let text = connection.blocks();
         assert!(
-            text.contains("CONNECT WITH BROWSER\n  ssh -N -L 6080:localhost:6080 ada@nid001\n")
+            text.contains("CONNECT WITH BROWSER\n  ssh -N -L 6080:127.0.0.1:6080 ada@nid001\n")
         );
         assert!(text.contains("  http://localhost:6080/vnc.html\n"));
     }

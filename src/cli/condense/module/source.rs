@@ -251,7 +251,7 @@ fn of_image(
         source: wishes.mpi,
         ..rules.mpi.clone()
     };
-    let host_mpi = condense_build::host_mpi_of(image.path(), &mpi, context.report)?;
+    let host_mpi = condense_build::host_mpi_of(image.path(), &mpi, true, context.report)?;
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     let runtime = runtime(context.env_vars, site);
     let runtime = Runtime::find(runtime.as_deref(), search_path.as_ref()).ok();
