@@ -277,7 +277,7 @@ codes! {
         "hosts of the job have found different numbers of network cards"
         "the slowest host decides how fast all others are"
         "tell the site about the host with fewer cards, and leave it out with `--exclude`";
-    JOB_RANKS_ALONE "job-ranks-alone" Error
+    JOB_RANKS_ALONE "job-ranks-alone" Warning
         "each process is a job of its own"
         "the same work is done many times, and results are overwritten"
         "let the launcher of the MPI in the image start the ranks: `srun --mpi=pmi2` for MPICH, `condense job` writes it; for PyTorch start each rank with `conda-python-distributed`";

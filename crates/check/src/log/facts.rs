@@ -300,7 +300,10 @@ impl Collected {
     fn ranks_alone(&self) -> Option<Finding> {
         if self.communicators.is_empty() && self.alone.len() > 1 {
             let (_, place) = self.alone.first_key_value()?;
-            let what = format!("{} processes are each rank 0 of 1", self.alone.len());
+            let what = format!(
+                "{} processes are each rank 0 of 1, unless they ran one after another",
+                self.alone.len()
+            );
             return Some(Finding::new(&code::JOB_RANKS_ALONE, what, place));
         }
         let mut zeros = self.ranks.iter().filter(|((_, rank), _)| *rank == 0);
@@ -308,7 +311,8 @@ impl Collected {
         let count: usize = self.ranks.values().map(Vec::len).sum();
         let (_, first) = zeros.next()?;
         (is_only_zero && count > 1).then(|| {
-            let what = format!("{count} processes are each rank 0");
+            let what =
+                format!("{count} processes are each rank 0, unless they ran one after another");
             let place = first.first().map_or("", |one| &one.place);
             Finding::new(&code::JOB_RANKS_ALONE, what, place)
         })
@@ -320,14 +324,9 @@ impl Collected {
         let members = communicator.members.values();
         let complete = members.filter(|one| one.is_complete).count();
         let ranks = communicator.ranks as usize;
-        // A job that prints the lines of one rank or of one host only says nothing of others.
-        let hosts: BTreeSet<&str> = communicator
-            .members
-            .values()
-            .map(|one| one.host.as_str())
-            .collect();
-        let begun = communicator.members.len();
-        if complete >= ranks || (begun == complete && (begun == 1 || hosts.len() == 1)) {
+        // A rank completes when all others have joined, and logs may have the lines of some ranks
+        // only.
+        if complete == communicator.members.len() {
             return None;
         }
         let (rank, place) = communicator

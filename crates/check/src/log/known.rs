@@ -7,7 +7,7 @@ use aho_corasick::AhoCorasick;
 
 use super::lines::Place;
 use crate::{
-    code::{self, Code},
+    code::{self, Code, Severity},
     finding::Finding,
 };
 
@@ -137,11 +137,7 @@ static MESSAGES: &[(&Code, &[&str])] = &[
     ),
     (
         &code::JOB_CACHE,
-        &[
-            "PlainTextDb] Unable to create a directory",
-            "MIOpen(HIP): Warning [SQLiteBase]",
-            "database is locked",
-        ],
+        &["PlainTextDb] Unable to create a directory"],
     ),
     (
         &code::JOB_PACKAGE_MISSING,
@@ -165,6 +161,15 @@ static MESSAGES: &[(&Code, &[&str])] = &[
             "terminate called after throwing",
         ],
     ),
+];
+
+/// Parts of lines about something that a program has tried and does without: plugins of NCCL,
+/// libraries of TensorFlow, what LD_PRELOAD names, and components of Open MPI.
+const HARMLESS: [&str; 4] = [
+    " NCCL INFO ",
+    "Could not load dynamic library",
+    "cannot be preloaded",
+    "(ignored)",
 ];
 
 /// Lines with one kind of message.
@@ -198,6 +203,9 @@ impl Known {
 
     /// Notes a line with a known message.
     pub(super) fn read(&mut self, text: &str, place: Place<'_>) {
+        if HARMLESS.iter().any(|part| text.contains(part)) {
+            return;
+        }
         let Some(parts) = &self.parts else { return };
         let found = parts.find_overlapping_iter(text);
         let indices = found.filter_map(|found| self.indices.get(found.pattern().as_usize()));
@@ -212,6 +220,13 @@ impl Known {
             });
     }
 
+    /// Returns whether another message than that of a crash is an error.
+    fn has_other_error(&self) -> bool {
+        let codes = self.seen.keys().filter_map(|index| MESSAGES.get(*index));
+        let mut codes = codes.map(|(code, _)| code);
+        codes.any(|code| code.name != code::JOB_CRASHED.name && code.severity == Severity::Error)
+    }
+
     /// Returns a finding for each kind of message. Kinds that are `found` already are left out, and
     /// a crash that another message explains.
     pub(super) fn judge(&self, found: &[&str]) -> Vec<Finding> {
@@ -220,8 +235,7 @@ impl Known {
             let Some((code, _)) = MESSAGES.get(*index) else {
                 continue;
             };
-            let is_explained = code.name == code::JOB_CRASHED.name
-                && (self.seen.len() > 1 || found.contains(&code::JOB_RANKS_ALONE.name));
+            let is_explained = code.name == code::JOB_CRASHED.name && self.has_other_error();
             if found.contains(&code.name) || is_explained {
                 continue;
             }

@@ -151,8 +151,8 @@ fn ranks_that_have_not_joined_are_named() {
         what.contains("15 of 16") && what.ends_with("rank 11 has not"),
         "{what}"
     );
-    assert_eq!(codes(&without("[3] NCCL")), ["job-ranks-missing"]);
-    // A log of one rank, as with NCCL_DEBUG_FILE, says nothing of the others.
+    // A log of some ranks, as with NCCL_DEBUG_FILE, says nothing of the others.
+    assert_eq!(codes(&without("[3] NCCL")), [""; 0]);
     let lines = whole
         .lines()
         .filter(|line| line.starts_with("nid001001:100:"));
@@ -302,6 +302,28 @@ fn each_known_message_has_its_finding() {
             finding.what
         );
     }
+}
+
+#[test]
+fn what_a_program_does_without_is_no_finding() {
+    for line in [
+        "n1:1:1 [0] NCCL INFO NET/Plugin : dlerror=libnccl-net.so: cannot open shared object file: \
+         No such file or directory No plugin found (libnccl-net.so)",
+        "W tensorflow/x.cc:64] Could not load dynamic library 'libnvinfer.so.7'; dlerror: \
+         libnvinfer.so.7: cannot open shared object file",
+        "ERROR: ld.so: object '/x/libxalt.so' from LD_PRELOAD cannot be preloaded (cannot open \
+         shared object file): ignored.",
+        "mca_base_component_repository_open: unable to open mca_x: libx.so: cannot open shared \
+         object file: No such file or directory (ignored)",
+        "MIOpen(HIP): Warning [SQLiteBase] Missing system database file: gfx90a68.kdb",
+        "sqlite3.OperationalError: database is locked",
+    ] {
+        assert_eq!(codes(line), [""; 0], "{line}");
+    }
+    // A warning does not explain a crash.
+    let text = "MIOpen(HIP): Warning [PlainTextDb] Unable to create a directory\n\
+                srun: error: n1: task 0: Exited with exit code 1\n";
+    assert_eq!(codes(text), ["job-cache", "job-crashed"]);
 }
 
 #[test]

@@ -75,7 +75,8 @@ pub(super) fn advice(facts: &JobFacts) -> &'static str {
     if facts.lines == 0 {
         "the log is empty: the job has written nothing yet, or writes elsewhere"
     } else {
-        "the log names no network and no ranks: NCCL_DEBUG=INFO, \
-         MPICH_OFI_VERBOSE=1, CONDENSE_VERBOSE=1 and `srun --cpu-bind=verbose` make a job tell them"
+        "the log names no network and no ranks: MPICH_OFI_VERBOSE=1, CONDENSE_VERBOSE=1, \
+         `srun --cpu-bind=verbose`, and NCCL_DEBUG=INFO with NCCL_DEBUG_FILE=$PWD/nccl-%h-%p.txt \
+         (one `--log` for each file) make a job tell them"
     }
 }
