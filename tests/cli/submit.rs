@@ -299,7 +299,7 @@ fn ctrl_c_ends_the_job() {
     let said = finish(child);
     assert_eq!(said.status, 130, "{said:?}");
     let cancelled = read(&test, "cancelled");
-    assert_eq!(cancelled, "--state=PENDING 7\n--full --signal=INT 7\n");
+    assert_eq!(cancelled, "--state=PENDING 7\n--full --signal=INT 7\n7\n");
     assert!(!test.installation().exists());
     left_nothing(&test);
 }

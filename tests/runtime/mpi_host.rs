@@ -84,7 +84,7 @@ fn wrap(test: &TestDir, catalogue: &Path, words: &[&str]) -> CommandOutput {
         .args(words)
         .arg("software")
         // Findings would end the build before.
-        .env("CONDENSE_ALLOW", "missing-library,mpi-mixed")
+        .env("CONDENSE_ALLOW", "missing-library,mpi-abi,mpi-mixed")
         .env("CONDENSE_CATALOGUE", catalogue)
         .env("TMPDIR", test.scratch())
         .run()

@@ -260,7 +260,7 @@ fn what_fails_or_is_killed_changes_nothing() {
     test.write("none.txt", "edge-pip-nothing\n");
     test.write("bad.sh", "echo so far\nfalse\n");
     for (words, said) in [
-        (["-r", "none.txt"], "No matching distribution"),
+        (["-r", "none.txt"], "there is no `edge-pip-nothing` in"),
         (["--post", "bad.sh"], "`false` failed with exit status 1"),
         (
             ["-r", "missing.txt"],
@@ -337,7 +337,7 @@ fn installations_of_tykky_s_are_carried_over() {
         }
         test.write("none.txt", "edge-pip-nothing\n");
         update(&test, &["-r", "none.txt"])
-            .failed_on_either_stream(1, &["No matching distribution"]);
+            .failed_on_either_stream(1, &["there is no `edge-pip-nothing` in"]);
         let left = installation.dir.join(".condense");
         assert!(!left.exists(), "{:?}", crate::harness::names(&left));
         let text = "import sys; print('ready', flush=True); sys.stdin.readline(); import mailbox; print(sys.prefix)";

@@ -39,11 +39,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks for a second signal while the stages stop.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Cancel flag of a run, and the directories that are removed at its end.
+/// Cancel flag of a run, and the directories and commands of its end.
 #[derive(Debug, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
     leftovers: Mutex<Vec<PathBuf>>,
+    /// Programs that are run at the end, each with its argument.
+    commands: Mutex<Vec<(&'static str, String)>>,
 }
 
 impl Interrupt {
@@ -61,6 +63,17 @@ impl Interrupt {
             .lock()
             .expect("no thread panics while it holds the list")
             .push(dir);
+    }
+
+    /// Adds a command that is run if the stages do not stop by themselves.
+    ///
+    /// # Panics
+    /// Panics if another thread has panicked while it added a command.
+    pub fn run_on_exit(&self, program: &'static str, argument: &str) {
+        self.commands
+            .lock()
+            .expect("no thread panics while it holds the list")
+            .push((program, argument.to_owned()));
     }
 
     /// Makes signals ask to stop instead of ending the process. A signal that was ignored when the
@@ -95,6 +108,10 @@ impl Interrupt {
     )]
     fn leave(&self) -> ! {
         end_all();
+        let commands = self.commands.lock().map(|list| list.clone());
+        for (program, argument) in commands.unwrap_or_default() {
+            let _ = std::process::Command::new(program).arg(argument).output();
+        }
         let leftovers = self
             .leftovers
             .lock()

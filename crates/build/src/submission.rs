@@ -26,8 +26,9 @@ use crate::{
 
 /// Time between two looks at the output of the job.
 const POLL: Duration = Duration::from_millis(200);
-/// Time that a job gets to end after it was interrupted, before it is cancelled.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Time that a job gets to end after it was interrupted, before it is cancelled. This process ends
+/// ten seconds after a signal.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Time until a file that a node has written is seen here. Network file systems keep what they know
 /// of a directory for a few seconds.
 const FILES_LATE: Duration = Duration::from_secs(10);
@@ -113,6 +114,7 @@ impl Submission {
         let path = files.path().join("script");
         fs_err::write(&path, script.render())?;
         let job = RunningJob {
+            interrupt,
             scheduler: script.scheduler(),
             files: files.path(),
             is_over: AtomicBool::new(false),
@@ -123,6 +125,7 @@ impl Submission {
 
 /// Job that has been submitted, or is about to be.
 struct RunningJob<'a> {
+    interrupt: &'a Interrupt,
     scheduler: Scheduler,
     files: &'a Path,
     is_over: AtomicBool,
@@ -164,7 +167,10 @@ impl RunningJob<'_> {
             if id.is_none() {
                 id = job_id(self.scheduler, line);
                 match &id {
-                    Some(id) => report.info(format!("job {id} is submitted")),
+                    Some(id) => {
+                        self.interrupt.run_on_exit(self.cancel_command(), id);
+                        report.info(format!("job {id} is submitted"));
+                    }
                     None => said.push(line.to_owned()),
                 }
             }
@@ -217,18 +223,25 @@ impl RunningJob<'_> {
                 run("scancel", &["--full", "--signal=INT"]);
             }
             Scheduler::Pbs => {
-                run("qsig", &["-s", "INT"]);
+                // A job that waits takes no signal.
+                let is_signalled = run("qsig", &["-s", "INT"]);
+                if !is_signalled.is_some_and(|said| said.status.success()) {
+                    run("qdel", &[]);
+                }
             }
         }
         let since = Instant::now();
         while is_there() && since.elapsed() < PATIENCE {
             std::thread::sleep(POLL);
         }
-        if is_there() {
-            match self.scheduler {
-                Scheduler::Slurm => run("scancel", &[]),
-                Scheduler::Pbs => run("qdel", &[]),
-            };
+        run(self.cancel_command(), &[]);
+    }
+
+    /// Returns the program that cancels a job, whatever its state is.
+    fn cancel_command(&self) -> &'static str {
+        match self.scheduler {
+            Scheduler::Slurm => "scancel",
+            Scheduler::Pbs => "qdel",
         }
     }
 

@@ -122,8 +122,17 @@ fn direct_slurm(
         direct("--account", account.name.clone());
     }
     // Slurm writes its own messages, such as that of a time limit, to the same files.
-    direct("--output", job.files.join(OUTPUT).display().to_string());
-    direct("--error", job.files.join(ERRORS).display().to_string());
+    let path = |name| {
+        in_directive(
+            &job.files
+                .join(name)
+                .display()
+                .to_string()
+                .replace('%', "%%"),
+        )
+    };
+    direct("--output", path(OUTPUT));
+    direct("--error", path(ERRORS));
 }
 
 fn direct_pbs(
@@ -156,9 +165,17 @@ fn direct_pbs(
     }
     script.direct(Directive::new("-j", "oe"));
     let messages = job.files.join(MESSAGES).display().to_string();
-    script.direct(Directive::new("-o", messages));
+    script.direct(Directive::new("-o", in_directive(&messages)));
     // PBS passes no variables on without this option.
     script.direct(Directive::flag("-V"));
+}
+
+/// Quotes a value of an option in a script, as schedulers read it, if it has special characters.
+fn in_directive(text: &str) -> String {
+    if quote(text) == text {
+        return text.to_owned();
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn write_commands(script: &mut BatchScript, rules: &JobRules, job: &BuildJob<'_>) {

@@ -193,6 +193,12 @@ impl JobSite<'_> {
                 .notes
                 .extend(note.map(|text| format!("`{name}`: {text}")));
         }
+        let is_ignored = request.memory_gib.is_some() || request.exclusive;
+        if is_ignored && self.scheduler()? == Scheduler::Pbs {
+            resources.notes.push(
+                "`--mem` and `--exclusive` have no effect: jobs of PBS get whole nodes".to_owned(),
+            );
+        }
         resources.masks = self.masks(request, name, &mut resources)?;
         if gpus > 0 && launcher == Launcher::Torchrun && processes != gpus {
             return Err(Error::TasksForGpus {

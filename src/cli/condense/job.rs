@@ -19,7 +19,7 @@ use crate::cli::account::find_account;
 use crate::cli::site::SiteArguments;
 
 /// Largest number of nodes, tasks, cores or GPUs that an option takes.
-const MOST: i64 = 100_000;
+const MOST: i64 = 60_000;
 
 #[derive(Debug, Args)]
 #[command(

@@ -58,6 +58,11 @@ impl Plan<'_> {
                             .to_owned(),
                     });
                 }
+                if matches!(self.resources.masks, Some((_, TaskOrder::Groups))) {
+                    return Err(Error::NoMasks {
+                        reason: "in the order of the cores, only run scripts give each task the GPU beside them".to_owned(),
+                    });
+                }
                 self.in_place(name, rest)
             }
         };

@@ -149,7 +149,7 @@ impl Plan<'_> {
             return;
         }
         if self.scheduler == Scheduler::Pbs {
-            self.line("MASTER_ADDR=$(head -n 1 \"$PBS_NODEFILE\")");
+            self.line("[ \"${MASTER_ADDR-}\" ] || MASTER_ADDR=$(head -n 1 \"$PBS_NODEFILE\")");
             self.line("export MASTER_ADDR");
             let value = Some("$(head -n 1 \"$PBS_NODEFILE\")".to_owned());
             let reason = "first node of the job, in a file that containers may not see";
@@ -198,7 +198,7 @@ impl Plan<'_> {
             ),
         ];
         for (name, value, reason) in reasons {
-            self.line(format!("{name}={value}"));
+            self.line(format!("[ \"${{{name}-}}\" ] || {name}={value}"));
             let value = Some(value.to_owned());
             self.settings
                 .add(SettingKind::Variable, name, value, reason, OURS);

@@ -87,9 +87,20 @@ impl PipFailure {
 /// Returns the reason for a failure of pip or uv with this output, or `None` if the output shows
 /// none.
 pub fn explain_pip_failure(lines: &[&str], context: &PipContext) -> Option<PipFailure> {
-    limits::explain(lines, context)
+    without_uv(lines)
+        .or_else(|| limits::explain(lines, context))
         .or_else(|| compiler::explain(lines, context))
         .or_else(|| explain_request(lines, context))
+}
+
+/// Explains that there is no uv. The scripts of the build steps say so after pip's own failure.
+fn without_uv(lines: &[&str]) -> Option<PipFailure> {
+    let mut lines = lines.iter();
+    let line = lines.find(|line| line.starts_with("--uv: there is no uv"))?;
+    Some(PipFailure::new(
+        *line,
+        "add `uv` to the conda packages, put it on PATH, or leave out `--uv`",
+    ))
 }
 
 /// Explains a failure that comes before any package is built.
@@ -267,6 +278,9 @@ fn other(lines: &[&str]) -> Option<PipFailure> {
         .iter()
         .rev()
         .find(|text| !text.starts_with("Exception:"))?;
+    if let Some(found) = diagnose(text) {
+        return Some(PipFailure::new(found.problem, found.advice));
+    }
     let advice = if text.contains("is not a supported wheel on this platform") {
         Some("ask for a wheel for this Python and machine, or name the package without its file")
     } else if text.contains("Invalid requirement") {

@@ -7,7 +7,7 @@ use condense_base::{BaseImage, BaseKind, MpiAbi};
 use condense_build::contents::{Contents, Package, Subject};
 use condense_catalogue::{BaseView, Catalogue, Site};
 use condense_env_vars::{self as env_vars, EnvVars};
-use condense_installation::SiteVariable;
+use condense_installation::{Receipt, SiteVariable};
 use condense_jobs::{ModuleKind, Program, ProgramVariable, RUN_SCRIPTS_DIR, Start};
 use condense_modules::Record;
 
@@ -66,6 +66,15 @@ fn of_installation(dir: &Path, words: &str) -> anyhow::Result<Program> {
     program.has_python = Some(has_python);
     program.has_run_scripts = Some(has_run_scripts);
     add_packages(&mut program, &contents.packages);
+    let receipt = Receipt::load(dir).ok();
+    let launch = receipt.and_then(|receipt| receipt.update_state.launch);
+    // The host's library asks Slurm in its own way.
+    if launch
+        .and_then(|launch| launch.host_mpi)
+        .is_some_and(|mpi| mpi.is_default && mpi.refusal.is_none() && !mpi.has_own_network)
+    {
+        program.has_mpich = false;
+    }
     Ok(program)
 }
 

@@ -75,6 +75,22 @@ fn other_pythons_are_named() {
 }
 
 #[test]
+fn a_program_that_pip_itself_needs_is_named() {
+    let text = "  Cloning file:///x/edge-git to ./tmp/edge-git\n\
+                ERROR: Cannot find command 'git' - do you have 'git' installed and in your PATH?";
+    let failure = explain(text);
+    assert!(
+        failure.problem.starts_with("`git` is needed"),
+        "{failure:?}"
+    );
+    let advice = failure.advice.unwrap_or_default();
+    assert!(
+        advice.contains("add `git` to the conda packages"),
+        "{advice}"
+    );
+}
+
+#[test]
 fn wheels_for_other_machines_are_named() {
     let none = "ERROR: Could not find a version that satisfies the requirement win-only (from versions: none)\nERROR: No matching distribution found for win-only";
     let log = "2026-11-28T22:59:37,866   Skipping link: none of the wheel's tags (cp312-cp312-win_amd64) are compatible (run pip debug --verbose to show compatible tags): file:///w/win_only-1.0-cp312-cp312-win_amd64.whl\n\
