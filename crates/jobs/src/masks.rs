@@ -50,7 +50,7 @@ impl CoreGroups {
     /// use condense_jobs::{CoreGroups, TaskOrder};
     /// let groups = CoreGroups { cores: 4, reserved: 1, of_gpus: vec![1, 0] };
     /// let masks = groups.masks(2, TaskOrder::Gpus)?;
-    /// assert_eq!(masks.list(), "0x60,0x06");
+    /// assert_eq!(masks.list(), "0x60,0x6");
     /// # Ok::<(), condense_jobs::Error>(())
     /// ```
     ///
