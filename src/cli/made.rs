@@ -3,11 +3,14 @@
 use std::{path::Path, process::ExitCode, time::Instant};
 
 use condense_base::BaseImage;
-use condense_build::contents::{Contents, Subject};
+use condense_build::{
+    Submission,
+    contents::{Contents, Subject},
+};
 use condense_installation::{Generation, History};
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, submit};
 
 /// Installation or SIF that a command makes.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +21,8 @@ pub(super) struct Made<'a> {
     pub(super) path: &'a Path,
     /// Whether nothing is made. The dry run writes its own result.
     pub(super) is_dry_run: bool,
+    /// Job that does the work. It writes the result itself.
+    pub(super) submission: Option<&'a Submission>,
 }
 
 /// Runs a build of an installation. With `--json`, its result is written at the end.
@@ -26,6 +31,9 @@ pub(super) fn installation(
     build: impl FnOnce() -> anyhow::Result<ExitCode>,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(submission) = made.submission {
+        return submit::run(submission, made.is_dry_run, context);
+    }
     let dir = made.path;
     let before = visible(dir).map(|generation| generation.number);
     let started = Instant::now();
@@ -57,6 +65,9 @@ pub(super) fn sif(
     build: impl FnOnce() -> anyhow::Result<ExitCode>,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(submission) = made.submission {
+        return submit::run(submission, made.is_dry_run, context);
+    }
     let started = Instant::now();
     let code = build()?;
     if made.is_dry_run || !context.console.wants_json() {

@@ -86,15 +86,13 @@ impl Command {
             Self::Update(plan) => Box::new(move |context| update_installation(&plan, context)),
             Self::Wrap(plan) => Box::new(move |context| {
                 let (preview, wrap) = (condense_build::preview_wrap, condense_build::wrap);
-                if let Some(submission) = &plan.submission {
-                    return submit::run(submission, plan.dry_run, context);
-                }
                 let run = || build(&*plan, plan.dry_run, preview, wrap, context);
                 made::installation(
                     Made {
                         command: "new",
                         path: &plan.output.generation.dir,
                         is_dry_run: plan.dry_run,
+                        submission: plan.submission.as_ref(),
                     },
                     run,
                     context,
@@ -118,15 +116,13 @@ pub(crate) fn build_installation(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let (preview, build_it) = (condense_build::preview_build, condense_build::build);
-    if let Some(submission) = &plan.submission {
-        return submit::run(submission, plan.dry_run, context);
-    }
     let run = || build(plan, plan.dry_run, preview, build_it, context);
     made::installation(
         Made {
             command: "new",
             path: &plan.output.generation.dir,
             is_dry_run: plan.dry_run,
+            submission: plan.submission.as_ref(),
         },
         run,
         context,
@@ -139,15 +135,13 @@ pub(crate) fn build_installation(
 /// Returns the error of the build.
 pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<ExitCode> {
     let (preview, build_it) = (condense_build::preview_sif, condense_build::build_sif);
-    if let Some(submission) = &plan.submission {
-        return submit::run(submission, plan.dry_run, context);
-    }
     let run = || build(plan, plan.dry_run, preview, build_it, context);
     made::sif(
         Made {
             command: "build",
             path: &plan.output.file,
             is_dry_run: plan.dry_run,
+            submission: plan.submission.as_ref(),
         },
         run,
         context,
@@ -163,15 +157,13 @@ pub(crate) fn update_installation(
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let (preview, update) = (condense_build::preview_update, condense_build::update);
-    if let Some(submission) = &plan.submission {
-        return submit::run(submission, plan.dry_run, context);
-    }
     let run = || build(plan, plan.dry_run, preview, update, context);
     made::installation(
         Made {
             command: "update",
             path: &plan.dir,
             is_dry_run: plan.dry_run,
+            submission: plan.submission.as_ref(),
         },
         run,
         context,
