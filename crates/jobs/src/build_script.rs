@@ -285,6 +285,14 @@ exit "$status"
     }
 
     #[test]
+    fn special_characters_of_paths_are_quoted_in_options() {
+        assert_eq!(in_directive("/home/me/job"), "/home/me/job");
+        assert_eq!(in_directive("/home/my dir"), "\"/home/my dir\"");
+        assert_eq!(in_directive("/it's"), "\"/it's\"");
+        assert_eq!(in_directive("/a\"b\\c"), "\"/a\\\"b\\\\c\"");
+    }
+
+    #[test]
     fn pbs_gets_its_own_words() {
         let rules = "scheduler = 'pbs'\nselect = 'system=big'\n\
             directives = [{ option = '-l place=scatter', why = 'rule' }]\n\
