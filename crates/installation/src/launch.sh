@@ -175,7 +175,7 @@ if [ "$stale" ]; then
     stale='' SINGULARITY_BIND=$CONDENSE_USER_BIND
     unset APPTAINER_BIND
   fi
-  for d in NAME COMMAND ENVIRONMENT CONTAINER APPNAME; do unset "APPTAINER_$d" "SINGULARITY_$d"; done
+  for d in NAME COMMAND ENVIRONMENT CONTAINER APPNAME INSTANCE; do unset "APPTAINER_$d" "SINGULARITY_$d"; done
 fi
 for d in APPTAINER_BIND APPTAINER_BINDPATH SINGULARITY_BIND SINGULARITY_BINDPATH; do
   eval "part=\${$d-}"
@@ -398,11 +398,24 @@ if [ -d /.singularity.d ] && [ -z "$explain" ]; then
   esac
 fi
 
+# 8. The tasks of a job step share one container on each node, if nothing is in the way.
+share_said=''
+case ${CW_SHARE:-${SLURM_STEP_ID:+yes}${OMPI_COMM_WORLD_LOCAL_SIZE:+yes}${PMI_LOCAL_SIZE:+yes}${PALS_LOCAL_SIZE:+yes}${MPI_LOCALNRANKS:+yes}} in
+  '' | 0) ;;
+  *)
+    if [ "$name" != _debug_shell ] && [ -r "$real/share/shared-container.sh" ]; then
+      # shellcheck source=/dev/null
+      . "$real/share/shared-container.sh"
+      share_start "$real/share/shared-container.sh" "$@"
+    fi
+    ;;
+esac
+
 # shellcheck disable=SC2086 # The flags are words without blanks.
 [ "$explain" ] || exec "$runtime" -s "$verb" $flags "$@"
 
-# 8. --explain: prints the command line in one line, and then the changes of this file to the
-#    environment variables.
+# 9. --explain: prints the command line in one line, what the tasks of a job step share, and then
+#    the changes of this file to the environment variables.
 word() {
   case $1 in
     '' | *[!A-Za-z0-9_@%+=:,./-]*)
@@ -418,6 +431,7 @@ printf '%s' "${d# }"
 # shellcheck disable=SC2086
 for d in -s "$verb" $flags "$@"; do word "$d"; done
 printf '\n'
+[ -z "$share_said" ] || printf '# %s\n' "$share_said"
 after=$(export -p)
 rest=$after$nl
 while [ "$rest" ]; do

@@ -64,6 +64,6 @@ pub use tykky::Tykky;
 pub use update_state::{AliasedFile, FileAlias, UpdateState};
 pub use user_hooks::UserHooks;
 pub use wrapper::{
-    HostInterpreter, HostMpi, Launch, Launcher, MpiSource, Shell, SiteVariable, conda_activation,
-    device_of_flag, render_site_settings,
+    HostInterpreter, HostMpi, Launch, Launcher, MpiSource, SHARED_CONTAINER, Shell, SiteVariable,
+    conda_activation, device_of_flag, render_site_settings,
 };

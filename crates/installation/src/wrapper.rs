@@ -29,6 +29,20 @@ pub use site::{SiteVariable, device_of_flag, render_site_settings};
 /// Text of every file in `bin/`. The wrapper runs the program that has the wrapper's own file name.
 const BODY: &str = include_str!("launch.sh");
 
+/// Names and texts of the files by which the tasks of a job step share one container on each node. An
+/// installation has them in `share`, and a module beside its settings. They are read only where
+/// there are several tasks.
+pub const SHARED_CONTAINER: [(&str, &str); 2] = [
+    (
+        "shared-container.sh",
+        include_str!("wrapper/shared_container.sh"),
+    ),
+    (
+        "container-keeper",
+        include_str!("wrapper/container_keeper.sh"),
+    ),
+];
+
 /// Shell code for environments whose interpreter belongs to the host.
 const HOST_PYTHON: &str = include_str!("wrapper/host_python.sh");
 

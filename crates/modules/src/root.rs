@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use condense_installation::{HostMpi, SiteVariable, quote, render_site_settings};
+use condense_installation::{HostMpi, SHARED_CONTAINER, SiteVariable, quote, render_site_settings};
 use condense_publish::{Existing, Staging, sync_tree};
 
 use crate::{
@@ -163,6 +163,9 @@ fn fill(dir: &Path, files: &RootFiles) -> Result<()> {
     if let Some(host_mpi) = files.host_mpi {
         let text = host_mpi.render()?;
         condense_publish::write(&share.join(HOST_MPI), text.as_bytes())?;
+    }
+    for (name, text) in SHARED_CONTAINER {
+        condense_publish::write(&share.join(name), text.as_bytes())?;
     }
     condense_publish::write(&share.join(SETTINGS), settings(files)?.as_bytes())?;
     let start = share.join("start");

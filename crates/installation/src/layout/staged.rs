@@ -18,7 +18,7 @@ use super::paths::{
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
 use crate::update_state::AliasedFile;
-use crate::wrapper::Launch;
+use crate::wrapper::{Launch, SHARED_CONTAINER};
 
 /// Names of condense's own wrappers, which exist beside the wrappers of the environment's programs.
 const OWN_WRAPPERS: [&str; 2] = ["_debug_exec", "_debug_shell"];
@@ -288,6 +288,9 @@ fn write_share(
             receipt.render_version().into_bytes(),
         ),
     ];
+    for (name, text) in SHARED_CONTAINER {
+        write(&share.join(name), text.as_bytes(), MODE_PLAIN)?;
+    }
     for (path, bytes) in own.iter().chain(assembly.share) {
         let inside = path
             .components()

@@ -81,9 +81,10 @@ case $name in make-squashfs | unmake-squashfs | list-packages)
 esac
 
 # 2. In the container of this module, the program is the one that the container has.
+shell_command=''
 shell_words() { # ARGUMENTS of start-shell
   case ${1-} in
-    --) shift; [ $# -gt 0 ] || die 'no command is given after --' ;;
+    --) shift; shell_command=yes; [ $# -gt 0 ] || die 'no command is given after --' ;;
     *) set -- "$shell" "$@" ;;
   esac
   start "$@"
@@ -235,8 +236,20 @@ case $binds in *[\"^]* | *"$nl"*)
   ;;
 esac
 start() {
+  set -- ${binds:+-B "$binds"} "$image" "$@"
+  # The tasks of a job step share one container on each node, if nothing is in the way.
+  case ${CW_SHARE:-${SLURM_STEP_ID:+yes}${OMPI_COMM_WORLD_LOCAL_SIZE:+yes}${PMI_LOCAL_SIZE:+yes}${PALS_LOCAL_SIZE:+yes}${MPI_LOCALNRANKS:+yes}} in
+    '' | 0) ;;
+    *)
+      if [ "$name" != start-shell ] || [ "$shell_command" ]; then
+        explain=''
+        # shellcheck source=/dev/null
+        [ ! -r "$share/shared-container.sh" ] || { . "$share/shared-container.sh"; share_start "$share/shared-container.sh" "$@"; }
+      fi
+      ;;
+  esac
   # shellcheck disable=SC2086 # The flags are words without blanks.
-  exec "$runtime" -s exec $flags ${binds:+-B "$binds"} "$image" "$@"
+  exec "$runtime" -s exec $flags "$@"
 }
 [ "$name" != start-shell ] || shell_words "$@"
 start "$name" "$@"

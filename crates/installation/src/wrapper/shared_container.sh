@@ -1,0 +1,225 @@
+#!/bin/sh
+# One container for all tasks of a job step on a node. The wrappers in bin/ and the commands of
+# modules read this file before they start the runtime, if several tasks may share a container. It
+# replaces the process by the program, in the shared container. If anything is in the way, it
+# returns, and the caller starts a container of its own.
+#
+# The caller has set runtime, flags, binds and explain. Its arguments are those of `exec`:
+#     [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
+#
+# The tasks meet in a private directory of the user in memory, whose name is a digest of all that
+# the container depends on. Files there:
+#     lock      each task has a shared lock by an open file that its program inherits
+#     starting  the keeper has an exclusive lock until the container is up, or cannot be
+#     keeper    exists as soon as a task has started the keeper
+#     ready     process in the container, or `failed` in its place
+#     settings  environment that the runtime has made of that of the task
+# container-keeper, beside this file, starts the container like any other, with a program that only
+# waits. A task enters the namespaces of that program and becomes its own program there. So it has
+# no process of the runtime in front of it, and all signals reach it. The keeper waits until it has
+# an exclusive lock of `lock`, which it gets when the last task has ended in any way. Then it ends the
+# container and removes the directory. What is left of a keeper that was killed is removed by the
+# next one.
+
+# Variables are also those of the caller. The files are on Linux, where `test` has -ef and -O.
+# shellcheck disable=SC2015,SC2034,SC2154,SC3013,SC3067
+
+# Sets share_tasks to the number of tasks that a launcher has started here, or to 1, and share_step
+# to a name of the job step.
+share_count() {
+  if [ "${OMPI_COMM_WORLD_LOCAL_SIZE-}" ]; then
+    share_tasks=$OMPI_COMM_WORLD_LOCAL_SIZE
+  elif [ "${SLURM_STEP_ID-}" ] && [ "${PMI_SIZE:-${SLURM_STEP_NUM_TASKS-}}" = "${SLURM_STEP_NUM_TASKS-}" ]; then
+    # Counts such as `8(x3),2` are for three nodes with eight tasks and one with two.
+    share_list=${SLURM_STEP_TASKS_PER_NODE-} share_node=${SLURM_NODEID-} share_tasks=1
+    case $share_node in '' | *[!0-9]*) share_list='' ;; esac
+    while [ "$share_list" ]; do
+      share_part=${share_list%%,*} share_times=1
+      case $share_list in *,*) share_list=${share_list#*,} ;; *) share_list='' ;; esac
+      case $share_part in *'(x'*')') share_times=${share_part#*(x} share_times=${share_times%)} ;; esac
+      share_tasks=${share_part%%(*}
+      case $share_times in '' | *[!0-9]*) share_tasks=1; break ;; esac
+      [ "$share_node" -ge "$share_times" ] || break
+      share_node=$((share_node - share_times)) share_tasks=1
+    done
+  else
+    share_tasks=${PMI_LOCAL_SIZE:-${PALS_LOCAL_SIZE:-${MPI_LOCALNRANKS-}}}
+  fi
+  case $share_tasks in '' | *[!0-9]*) share_tasks=1 ;; esac
+  if [ "${SLURM_JOB_ID-}" ]; then
+    share_step="step $SLURM_JOB_ID.${SLURM_STEP_ID:-batch} of Slurm"
+  elif [ "${PALS_APID-}" ]; then
+    share_step="application $PALS_APID of PALS"
+  elif [ "${PBS_JOBID-}" ]; then
+    share_step="job $PBS_JOBID of PBS"
+  elif [ "${PMIX_NAMESPACE-}" ]; then
+    share_step="namespace $PMIX_NAMESPACE of PMIx"
+  else
+    share_step='session of an unknown number'
+    read -r share_line 2>/dev/null </proc/self/stat || return 0
+    set -f
+    # shellcheck disable=SC2086 # The words after the name of the program are numbers.
+    set -- ${share_line##*) }
+    set +f
+    share_step="session $4"
+  fi
+}
+
+# Checks the flags, and the variables that are options of the runtime: those known here mean the same
+# in a shared container. Others, such as an overlay, give each container something of its own.
+# Sets share_names to the names of all variables of the environment.
+share_check_options() {
+  for share_each in $flags; do
+    case $share_each in
+      --nv | --rocm | --cleanenv | -e | --no-home | --no-eval | --env=* | --no-mount=*) ;;
+      *) share_why="the flag $share_each is for one container"; return 1 ;;
+    esac
+  done
+  share_names=$(export -p | sed -n -e 's/^export //' -e 's/^declare -x //' -e 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p')
+  for share_each in $share_names; do
+    case $share_each in APPTAINER_* | SINGULARITY_*) ;; *) continue ;; esac
+    case ${share_each#*_} in
+      NAME | COMMAND | ENVIRONMENT | CONTAINER | APPNAME | INSTANCE | SHELL | BIND | BINDPATH) ;;
+      CACHEDIR | TMPDIR | LOCALCACHEDIR | CONFIGDIR | PULLFOLDER | DISABLE_CACHE | DOCKER_* | MESSAGELEVEL | NOCOLOR) ;;
+      NV | ROCM | CLEANENV | NO_HOME | NO_MOUNT | NO_EVAL) ;;
+      *) share_why="the variable $share_each is for one container"; return 1 ;;
+    esac
+  done
+}
+
+# Prints everything that the container depends on. Files are compared by device and inode as well,
+# since another file may have taken the name of one.
+share_key() { # IMAGE
+  printf '%s\n' "$share_step" "${SLURMD_NODENAME-}" "$runtime" "$flags" "$binds" "$1" "${HOME-}"
+  for share_each in $share_names; do
+    case $share_each in APPTAINER_* | SINGULARITY_*) eval "printf '%s\n' \"$share_each=\$$share_each\"" ;; esac
+  done
+  pwd -P
+  share_list=$binds,
+  while [ "$share_list" ]; do
+    share_part=${share_list%%,*} share_list=${share_list#*,} share_part=${share_part#\"}
+    case $share_part in /*) set -- "$@" "${share_part%%:*}" ;; esac
+  done
+  stat -L -c '%d:%i' -- "$@" 2>/dev/null
+}
+
+# Finds or makes the private directory of the user, and in it the one of this container. A directory
+# of another user could name any process as the container.
+share_find_dir() { # IMAGE
+  share_why='there is neither /dev/shm nor XDG_RUNTIME_DIR'
+  share_id=$(share_key "$1" | sha256sum) || return 1
+  share_id=${share_id%% *}
+  case $share_id in '' | *[!0-9a-f]*) return 1 ;; esac
+  for share_top in "/dev/shm/condense-$share_user" "${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/condense}"; do
+    case $share_top in /*/*) ;; *) continue ;; esac
+    for share_each in 1 2; do # The last task of another step may remove the directory meanwhile.
+      [ -d "$share_top" ] || mkdir -m 700 -- "$share_top" 2>/dev/null || [ -d "$share_top" ] || break
+      [ ! -h "$share_top" ] && [ -O "$share_top" ] && [ -w "$share_top" ] || break
+      share_dir=$share_top/$share_id
+      [ ! -d "$share_dir" ] || return 0
+      mkdir -m 700 -- "$share_dir" 2>/dev/null && return 0
+    done
+  done
+  return 1
+}
+
+share_create() { (set -C; : >"$1") 2>/dev/null; }
+share_close() { eval "exec $1>&-"; }
+share_open() { eval "command exec $1<>\"\$2\"" 2>/dev/null; }
+
+# Starts the keeper in a session of its own. It is no child of this process, which may become a
+# program that knows only the children that it starts by itself.
+share_keep() { # start|end IMAGE
+  (
+    setsid /bin/bash "${share_file%/*}/container-keeper" "$1" "$share_dir" "$share_wait" "$share_path" "$runtime" "$2" "$flags" "$binds" "$share_names" </dev/null >/dev/null 2>&1 &
+  )
+}
+
+# Takes part in the directory. Returns 0 if there is a container. The open file keeps it.
+share_take_part() { # IMAGE
+  share_hold='' share_wait=''
+  for share_each in 9 8 7 6 5 4 3; do
+    [ ! -e "/proc/$$/fd/$share_each" ] || continue
+    [ "$share_wait" ] || { share_wait=$share_each; continue; }
+    share_hold=$share_each
+    break
+  done
+  [ "$share_hold" ] || { share_why='no file descriptor below 10 is free'; return 1; }
+  share_why='the container is just ending'
+  share_open "$share_hold" "$share_dir/lock" || return 1
+  if ! flock -s -n "$share_hold" || [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ]; then
+    share_close "$share_hold"
+    return 1
+  fi
+  [ ! -e "$share_dir/ready" ] || return 0
+  if [ ! -e "$share_dir/failed" ] && share_open "$share_wait" "$share_dir/starting"; then
+    if flock -x -n "$share_wait" && [ ! -e "$share_dir/ready" ] && [ ! -e "$share_dir/failed" ]; then
+      if share_create "$share_dir/keeper"; then share_keep start "$1"; fi
+    fi
+    share_close "$share_wait"
+    share_open "$share_wait" "$share_dir/starting" && {
+      flock -s -w 60 "$share_wait" || share_why='the container is late'
+      share_close "$share_wait"
+    }
+    [ ! -e "$share_dir/ready" ] || return 0
+    # A keeper that was killed has left no word. Another one removes what there is.
+    [ "$share_why" = 'the container is late' ] || ! share_create "$share_dir/failed" || share_keep end "$1"
+  fi
+  # The file stays open, so that the directory tells the other tasks of the step.
+  share_why='no container could be started or entered'
+  return 1
+}
+
+# Replaces this process by the program in the container.
+share_enter() { # [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
+  share_why='the container has ended'
+  read -r share_pid share_part <"$share_dir/ready" || return 0
+  share_work=$PWD
+  [ "$1" != -B ] || shift 2
+  [ "$1" != --pwd ] || { share_work=$2; shift 2; }
+  shift
+  [ -d "/proc/$share_pid/root/$share_work" ] || return 0
+  share_why='the environment differs from that of the first task'
+  share_setpriv=$(command -v setpriv) share_nsenter=$(command -v nsenter)
+  share_same='' PATH=$share_path
+  # shellcheck source=/dev/null
+  . "$share_dir/settings"
+  [ "$share_same" ] || return 0
+  export PWD="$share_work"
+  exec "$share_setpriv" --no-new-privs "$share_nsenter" --target "$share_pid" --user --mount --root \
+    "--wd=/proc/$share_pid/root/$share_work" --preserve-credentials -- "$@"
+}
+
+share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
+  share_file=$1
+  shift
+  case ${CW_SHARE-} in '' | 1) ;; *) die "CW_SHARE is neither 0 nor 1: $CW_SHARE" ;; esac
+  share_path=$PATH PATH=/usr/bin:/bin:$PATH
+  share_count
+  while read -r share_word share_user share_part; do [ "$share_word" != Uid: ] || break; done </proc/self/status
+  share_why=''
+  if [ -z "${CW_SHARE-}" ] && [ "$share_tasks" -le 1 ]; then
+    share_why='this is the only task of its job step on this node'
+  elif [ -d /.singularity.d ]; then
+    share_why='the program starts from a container'
+  elif [ "$share_user" = 0 ]; then
+    share_why='root has other capabilities in a container, and nothing but the runtime can give them'
+  elif [ ! -x /bin/bash ]; then
+    share_why='there is no /bin/bash on this node'
+  else
+    share_check_options && for share_each in flock mkdir nsenter setpriv setsid sha256sum stat; do
+      command -v "$share_each" >/dev/null || share_why="there is no $share_each on this node"
+    done
+  fi
+  if [ -z "$share_why$explain" ]; then
+    share_image=$1
+    case $1 in
+      -B) share_image=$3; [ "$3" != --pwd ] || share_image=$5 ;;
+      --pwd) share_image=$3 ;;
+    esac
+    share_find_dir "$share_image" && share_take_part "$share_image" && share_enter "$@"
+  fi
+  PATH=$share_path
+  share_said="one container for the tasks of $share_step on this node"
+  [ -z "$share_why" ] || share_said="a container of its own: $share_why"
+}
