@@ -39,6 +39,7 @@ mod run_scripts;
 mod running_job;
 mod runtimes;
 mod scripts;
+mod share;
 mod shells;
 mod slim;
 mod solving;

@@ -13,6 +13,7 @@ const CARETAKER: &str = "cat; exec \"$1\" stop \"$2\"";
 /// Running cluster, stopped when dropped.
 pub(crate) struct Slurm {
     dir: PathBuf,
+    account: Account,
     /// Process that runs [`CARETAKER`] as long as the pipe to it is open.
     caretaker: Child,
 }
@@ -31,6 +32,11 @@ impl Drop for Slurm {
 impl Slurm {
     /// Starts the cluster as root.
     pub(crate) fn start(test: &TestDir) -> Self {
+        Self::start_as(test, Account::Root)
+    }
+
+    /// Starts the cluster as this account, which is that of the test.
+    pub(crate) fn start_as(test: &TestDir, account: Account) -> Self {
         for program in ["/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/bin/srun"] {
             need(Path::new(program).exists(), &format!("no {program}"));
         }
@@ -44,8 +50,12 @@ impl Slurm {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let slurm = Self { dir, caretaker };
-        Account::Root
+        let slurm = Self {
+            dir,
+            account,
+            caretaker,
+        };
+        account
             .command(program())
             .arg("start")
             .arg(&slurm.dir)
@@ -58,7 +68,7 @@ impl Slurm {
 
     /// Returns a command that finds the cluster, with the test's directory as working directory.
     pub(crate) fn command(&self, test: &TestDir, program: &str) -> Command {
-        let mut command = Account::Root.command(program);
+        let mut command = self.account.command(program);
         command
             .current_dir(test.dir())
             .env("SLURM_CONF", self.dir.join("slurm.conf"));

@@ -19,8 +19,9 @@ read_process() { # PID
 
 quoted() { printf "'%s'" "${1//\'/\'\\\'\'}"; } # WORD
 
-# Writes shell code that makes the runtime's environment from that of a task. A variable that the
-# runtime has changed must be in a task what it was in the first one.
+# Writes shell code that makes the runtime's environment from that of a task. A task must have
+# variables of the same names as the first one. A variable that the runtime has changed or removed
+# must have had the same value, too.
 write_settings() {
     local -A host inside
     local line name sets='' checks
@@ -33,7 +34,6 @@ write_settings() {
         [[ ${host[$name]+set} && ${host[$name]} == "${line#*=}" ]] && continue
         [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || return 1
         sets+="export $name=$(quoted "${line#*=}")"$'\n'
-        [[ ${host[$name]+set} ]] || checks+="[ -z \"\${$name+set}\" ] || return 0"$'\n'
         [[ ! ${host[$name]+set} ]] || checks+="[ \"\${$name-}\" = $(quoted "${host[$name]}") ] || return 0"$'\n'
     done <"/proc/$holder_pid/environ"
     [[ ${#inside[@]} -gt 0 ]] || return 1

@@ -1,0 +1,592 @@
+//! Tests of the one container that the tasks of a job step share on each node. Except for the test
+//! with Slurm, a step is a set of programs with the variables that Slurm gives its tasks.
+//!
+//! `CONDENSE_TEST_ROUNDS=200` makes the tests of many starts as long as `scripts/test-sharing` runs
+//! them.
+
+use std::{
+    collections::BTreeSet,
+    fs::read_link,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::harness::{Account, CommandOutput, Installation, Run, Slurm, TestDir, names, shared};
+
+/// Program of a task: it waits for a file, and prints its mount namespace.
+const WAITS: &str = r#"
+import numpy, os, sys, time
+work, number = sys.argv[1:3]
+open(f"{work}/here.{number}", "w").close()
+while not os.path.exists(f"{work}/go"): time.sleep(0.05)
+print(os.readlink("/proc/self/ns/mnt"))
+"#;
+
+/// Program that writes down all that it sees of its process.
+const SEES: &str = r#"
+import json, os, resource, sys
+umask = os.umask(0)
+status = open("/proc/self/status").read().splitlines()
+kept = ("Sig", "Shd", "NoNewPrivs", "CapEff", "CapPrm", "CapInh", "Seccomp", "Groups", "Uid", "Gid")
+mounts = {tuple(line.split()[1:3]) for line in open("/proc/self/mounts")}
+print(json.dumps({
+    "argv": sys.argv, "executable": sys.executable, "cwd": os.getcwd(), "umask": umask,
+    "environment": {k: v for k, v in os.environ.items() if k != "CW_SHARE"},
+    "limits": {k: resource.getrlimit(getattr(resource, k)) for k in dir(resource) if k.startswith("RLIMIT")},
+    "status": [line for line in status if line.startswith(kept)],
+    "cores": sorted(os.sched_getaffinity(0)), "nice": os.nice(0), "input": sys.stdin.read(),
+    "mounts": sorted(mounts), "root": sorted(os.listdir("/")), "dev": sorted(os.listdir("/dev")),
+    "namespaces": [os.readlink(f"/proc/self/ns/{k}") for k in ("pid", "net", "ipc", "uts")],
+    "parent": os.getppid(), "cgroup": open("/proc/self/cgroup").read(),
+}, indent=1))
+sys.exit(7)
+"#;
+
+/// Programs of a step on one node, and what must be gone after them.
+struct Step {
+    test: TestDir,
+    tasks: usize,
+    /// The tests of this file look for leftovers, so only one runs at a time.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Step {
+    fn new(name: &str, tasks: usize) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            test: TestDir::new(Account::Ordinary, name),
+            tasks,
+            _alone: alone,
+        }
+    }
+
+    /// Gives a command the variables of a task.
+    fn task(&self, number: usize, mut command: Command) -> Command {
+        command
+            .env("SLURM_JOB_ID", "4242")
+            .env("SLURM_STEP_ID", "0")
+            .env("SLURM_NODEID", "1")
+            .env("SLURM_STEP_TASKS_PER_NODE", format!("1,{}", self.tasks))
+            .env("SLURM_STEP_NUM_TASKS", (self.tasks + 1).to_string())
+            .env("SLURM_PROCID", number.to_string())
+            .current_dir(self.test.dir());
+        command
+    }
+
+    /// Starts a program that waits for [`Self::go`].
+    fn start_waiting(&self, number: usize, share: &str) -> Child {
+        let mut command = shared().python(Account::Ordinary, WAITS);
+        command.arg(self.test.dir()).arg(number.to_string());
+        self.task(number, command)
+            .env("CW_SHARE", share)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts all programs, and returns when they have begun.
+    fn start_all(&self, share: &str) -> Vec<Child> {
+        let tasks = (0..self.tasks)
+            .map(|number| self.start_waiting(number, share))
+            .collect();
+        self.wait_for(self.tasks);
+        tasks
+    }
+
+    fn wait_for(&self, tasks: usize) {
+        let here = || {
+            let names = names(self.test.dir());
+            names
+                .iter()
+                .filter(|name| name.starts_with("here."))
+                .count()
+        };
+        eventually("all tasks begin", || here() >= tasks);
+    }
+
+    fn go(&self) {
+        self.test.write("go", "");
+    }
+
+    /// Lets all programs end well, and returns their mount namespaces.
+    #[track_caller]
+    fn end(&self, tasks: Vec<Child>) -> BTreeSet<String> {
+        self.go();
+        tasks
+            .into_iter()
+            .map(|task| ended(task).succeeded().text())
+            .collect()
+    }
+
+    #[track_caller]
+    fn left_nothing(&self) {
+        let id = Account::Ordinary.id();
+        let place = PathBuf::from(format!("/dev/shm/condense-{id}"));
+        eventually("the directory in /dev/shm is gone", || !place.exists());
+        eventually("no process is left", || {
+            keepers().is_empty() && image_processes().is_empty()
+        });
+    }
+}
+
+fn ended(task: Child) -> CommandOutput {
+    task.wait_with_output().unwrap().into()
+}
+
+#[track_caller]
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "waited in vain: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Returns the processes of the ordinary account with their command lines.
+fn processes() -> Vec<(u32, String)> {
+    let id = Account::Ordinary.id();
+    let pids = names(Path::new("/proc"))
+        .into_iter()
+        .filter_map(|name| name.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let dir = PathBuf::from(format!("/proc/{pid}"));
+        let words = std::fs::read(dir.join("cmdline")).ok()?;
+        let is_own = dir.metadata().ok()?.uid() == id;
+        is_own.then(|| (pid, String::from_utf8_lossy(&words).replace('\0', " ")))
+    })
+    .collect()
+}
+
+fn keepers() -> Vec<u32> {
+    let is_keeper = |words: &String| words.contains("/container-keeper ");
+    processes()
+        .into_iter()
+        .filter(|(_, words)| is_keeper(words))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+/// Returns the processes that mount the images of the shared installation for a user.
+fn image_processes() -> Vec<u32> {
+    let dir = shared().dir.canonicalize().unwrap();
+    let has_image = |pid: u32| {
+        let files = PathBuf::from(format!("/proc/{pid}/fd"));
+        names_of_open(&files)
+            .iter()
+            .any(|file| file.starts_with(&dir))
+    };
+    let found = processes()
+        .into_iter()
+        .filter(|(_, words)| words.contains("squashfuse"));
+    found
+        .map(|(pid, _)| pid)
+        .filter(|pid| has_image(*pid))
+        .collect()
+}
+
+fn names_of_open(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| read_link(entry.path()).ok())
+        .collect()
+}
+
+/// Returns how many bytes these processes have read.
+fn bytes_read(processes: &[u32]) -> u64 {
+    let read = |pid: &u32| {
+        let text = fs_err::read_to_string(format!("/proc/{pid}/io")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    processes.iter().map(read).sum()
+}
+
+/// Returns a number of rounds or tasks: `few`, or what the caller of the tests has asked for.
+fn rounds(few: usize) -> usize {
+    let asked = std::env::var("CONDENSE_TEST_ROUNDS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
+#[track_caller]
+fn kill(signal: &str, process: &str) {
+    let status = Command::new("/bin/kill")
+        .args([signal, "--", process])
+        .status();
+    assert!(status.unwrap().success(), "{process}");
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn eight_tasks_hold_the_mounts_of_one_and_read_what_one_reads() {
+    let step = Step::new("share-counts", 8);
+    let alone = step.start_waiting(9, "0");
+    step.wait_for(1);
+    let of_one = image_processes();
+    let read_by_one = bytes_read(&of_one);
+    assert!(
+        !of_one.is_empty() && read_by_one > 0,
+        "{of_one:?} {read_by_one}"
+    );
+    step.go();
+    ended(alone).succeeded();
+    eventually("the program alone has ended", || {
+        image_processes().is_empty()
+    });
+    for name in ["go", "here.9"] {
+        fs_err::remove_file(step.test.path(name)).unwrap();
+    }
+    let tasks = step.start_all("1");
+    let of_eight = image_processes();
+    let read_by_eight = bytes_read(&of_eight);
+    println!(
+        "mounts {} and {}, bytes {read_by_one} and {read_by_eight}",
+        of_one.len(),
+        of_eight.len()
+    );
+    assert_eq!(of_eight.len(), of_one.len());
+    assert!(
+        read_by_eight * 10 <= read_by_one * 11,
+        "{read_by_eight} of {read_by_one}"
+    );
+    assert_eq!(step.end(tasks).len(), 1, "namespaces");
+    step.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_program_sees_in_the_shared_container_what_it_sees_alone() {
+    let step = Step::new("share-sees", 2);
+    let see = |share: &str| {
+        let text = "cd /usr/share; umask 027; ulimit -n 777; ulimit -s 6000; ulimit -c 0
+            exec nice -n 3 taskset -c 0 \"$@\" 'an argument' '' 2";
+        let mut command = Account::Ordinary.command("/bin/sh");
+        command
+            .args(["-c", text, "sh"])
+            .arg(shared().bin("python3"))
+            .args(["-c", SEES]);
+        let mut command = step.task(0, command);
+        command
+            .current_dir("/usr/share")
+            .env("CW_SHARE", share)
+            .env("MANY", "a 'b' \"c\"\nexport NO=1\n")
+            .env("APPTAINERENV_GIVEN", "it's $HOME")
+            .env("SINGULARITYENV_PREPEND_PATH", "/first");
+        command.run()
+    };
+    let [alone, together] = ["0", "1"].map(|share| {
+        let output = see(share);
+        assert_eq!(
+            (output.status, output.stderr.as_str()),
+            (7, ""),
+            "{share} {output:?}"
+        );
+        serde_json::from_str::<serde_json::Value>(&output.stdout).unwrap()
+    });
+    // The runtime has no process in front of a program in the shared container.
+    let this = serde_json::json!(std::process::id());
+    assert!(alone["parent"] != this && together["parent"] == this);
+    let names = alone
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|name| *name != "parent");
+    for name in names {
+        assert_eq!(alone[name], together[name], "{name}");
+    }
+    step.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn signals_and_statuses_are_those_of_a_program_alone() {
+    let step = Step::new("share-signals", 2);
+    let handles = r#"
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("told to end"), sys.exit(9)))
+open(sys.argv[1] + "/here." + sys.argv[2], "w").close()
+time.sleep(60)
+"#;
+    for (number, whole_group) in [(0, false), (1, true)] {
+        let mut command = Account::Ordinary.command("/usr/bin/setsid");
+        command.arg(shared().bin("python3")).args(["-c", handles]);
+        command.arg(step.test.dir()).arg(number.to_string());
+        let mut command = step.task(number, command);
+        let task = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        step.wait_for(number + 1);
+        let process = if whole_group {
+            format!("-{}", task.id())
+        } else {
+            task.id().to_string()
+        };
+        kill("-TERM", &process);
+        let output = ended(task);
+        assert_eq!(
+            (output.status, output.text().as_str()),
+            (9, "told to end"),
+            "{output:?}"
+        );
+    }
+    for (text, status) in [
+        ("raise SystemExit(7)", 7),
+        ("import os; os.kill(os.getpid(), 11)", 139),
+    ] {
+        let command = shared().python(Account::Ordinary, text);
+        assert_eq!(step.task(0, command).run().status, status, "{text}");
+    }
+    step.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_killed_process_harms_nobody_else_and_leaves_nothing() {
+    let step = Step::new("share-killed", 3);
+    for victim in [
+        "first task",
+        "last task",
+        "keeper",
+        "its child",
+        "both",
+        "all",
+    ] {
+        let mut tasks = step.start_all("1");
+        let keepers = keepers();
+        assert_eq!(keepers.len(), 2, "{victim} {keepers:?}");
+        let victims: Vec<u32> = match victim {
+            "first task" => vec![tasks[0].id()],
+            "last task" => vec![tasks[2].id()],
+            "keeper" => vec![keepers[0]],
+            "its child" => vec![keepers[1]],
+            "both" => keepers,
+            _ => keepers
+                .into_iter()
+                .chain(tasks.iter().map(Child::id))
+                .collect(),
+        };
+        for process in &victims {
+            kill("-KILL", &process.to_string());
+        }
+        let killed: Vec<u32> = tasks
+            .iter()
+            .map(Child::id)
+            .filter(|id| victims.contains(id))
+            .collect();
+        tasks.retain(|task| !killed.contains(&task.id()));
+        let namespaces = step.end(tasks);
+        assert!(namespaces.len() <= 1, "{victim} {namespaces:?}");
+        for name in names(step.test.dir()) {
+            fs_err::remove_file(step.test.path(name)).unwrap();
+        }
+        if matches!(victim, "both" | "all") {
+            // Nobody was left to end the container. The next step does.
+            let mut command = shared().python(Account::Ordinary, "pass");
+            command.env("SLURM_JOB_ID", "4243");
+            step.task(0, command)
+                .env("SLURM_STEP_ID", "1")
+                .run()
+                .succeeded();
+        }
+        step.left_nothing();
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn two_installations_and_two_sets_of_options_never_mix() {
+    let step = Step::new("share-mix", 4);
+    let other = step.test.build("edge-argv");
+    for name in ["a", "b"] {
+        let dir = step.test.make_dir(name);
+        fs_err::write(dir.join("who"), name).unwrap();
+    }
+    let installations: [&Installation; 2] = [shared(), &other];
+    let wanted: Vec<String> = installations
+        .iter()
+        .flat_map(|it| ["a", "b"].map(|name| format!("{name}{}", it.mount_point())))
+        .collect();
+    for round in 0..rounds(10) {
+        let mut started = Vec::new();
+        for installation in installations {
+            for name in ["a", "b"] {
+                let text = "cat /data/who; cd /; echo /LOCAL*";
+                let command =
+                    installation.command(Account::Ordinary, "_debug_exec", ["sh", "-c", text]);
+                let bind = format!("{}:/data", step.test.path(name).display());
+                let mut command = step.task(0, command);
+                command.env("APPTAINER_BIND", bind).stdout(Stdio::piped());
+                started.push(command.stderr(Stdio::piped()).spawn().unwrap());
+            }
+        }
+        let said: Vec<String> = started
+            .into_iter()
+            .map(|it| ended(it).succeeded().text())
+            .collect();
+        assert_eq!(said, wanted, "round {round}");
+    }
+    step.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn many_starts_at_once_all_succeed() {
+    let step = Step::new("share-many", rounds(24));
+    let tasks = step.start_all("1");
+    let mounts = image_processes().len();
+    assert_eq!((step.end(tasks).len(), mounts), (1, 2));
+    step.left_nothing();
+}
+
+/// Program whose second task reads the memory of the first one, as MPI does between tasks.
+const READS: &str = r#"
+import ctypes, os, sys, time
+work, number = sys.argv[1:3]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(0x59616d61, ctypes.c_ulong(-1 & 0xffffffffffffffff))
+class Piece(ctypes.Structure): _fields_ = [("at", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+text = ctypes.create_string_buffer(b"of the first", 12)
+if number == "0":
+    open(f"{work}/made", "w").write(f"{os.getpid()} {ctypes.addressof(text)}")
+    os.rename(f"{work}/made", f"{work}/where")
+    while not os.path.exists(f"{work}/go"): time.sleep(0.05)
+else:
+    while not os.path.exists(f"{work}/where"): time.sleep(0.05)
+    process, at = map(int, open(f"{work}/where").read().split())
+    got = ctypes.create_string_buffer(12)
+    here, there = Piece(ctypes.addressof(got), 12), Piece(at, 12)
+    count = libc.process_vm_readv(process, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    open(f"{work}/go", "w").close()
+    print(got.raw.decode() if count == 12 else os.strerror(ctypes.get_errno()))
+"#;
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn tasks_read_the_memory_of_each_other_only_in_the_shared_container() {
+    let step = Step::new("share-memory", 2);
+    for (share, wanted) in [("1", "of the first"), ("0", "Operation not permitted")] {
+        let mut tasks = (0..2).map(|number| {
+            let mut command = shared().python(Account::Ordinary, READS);
+            command
+                .arg(step.test.dir())
+                .arg(number.to_string())
+                .stdout(Stdio::piped());
+            let mut command = step.task(number, command);
+            command
+                .env("CW_SHARE", share)
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        });
+        let (first, second) = (tasks.next().unwrap(), tasks.next().unwrap());
+        ended(second).says(wanted);
+        ended(first).succeeded();
+        for name in names(step.test.dir()) {
+            fs_err::remove_file(step.test.path(name)).unwrap();
+        }
+    }
+    step.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn whatever_is_in_the_way_gives_a_container_of_its_own_and_is_explained() {
+    let step = Step::new("share-explain", 2);
+    let explain = |account: Account, name: &str, value: &str| {
+        let command = shared().command(account, "_debug_exec", ["--explain", "true"]);
+        let output = step.task(0, command).env(name, value).run().succeeded();
+        let said = output
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("# "));
+        said.unwrap_or_default().to_owned()
+    };
+    let plain = Account::Ordinary;
+    let own = |why: &str| format!("a container of its own: {why}");
+    let step_name = "step 4242.0 of Slurm";
+    assert_eq!(
+        explain(plain, "A", "1"),
+        format!("one container for the tasks of {step_name} on this node")
+    );
+    assert_eq!(explain(plain, "CW_SHARE", "0"), "");
+    assert_eq!(
+        explain(plain, "SLURM_STEP_TASKS_PER_NODE", "4,1"),
+        own("this is the only task of its job step on this node")
+    );
+    assert_eq!(
+        explain(plain, "APPTAINER_WRITABLE_TMPFS", "1"),
+        own("the variable APPTAINER_WRITABLE_TMPFS is for one container")
+    );
+    assert!(explain(Account::Root, "A", "1").starts_with(&own("root has other capabilities")));
+    for (account, name, value) in [
+        (Account::Root, "A", "1"),
+        (plain, "APPTAINER_WRITABLE_TMPFS", "1"),
+    ] {
+        let command = shared().python(account, "print('alone')");
+        step.task(0, command).env(name, value).run().says("alone");
+    }
+    let command = shared().python(plain, "pass");
+    step.task(0, command)
+        .env("CW_SHARE", "yes")
+        .run()
+        .failed_on_either_stream(125, &["CW_SHARE is neither 0 nor 1: yes"]);
+    // The directory of another user is left alone.
+    let place = PathBuf::from(format!("/dev/shm/condense-{}", plain.id()));
+    fs_err::create_dir(&place).unwrap();
+    let command = shared().python(plain, "import os; print(os.getppid())");
+    let output = step.task(0, command).run().succeeded();
+    assert!(names(&place).is_empty() && output.text() != std::process::id().to_string());
+    fs_err::remove_dir(&place).unwrap();
+    step.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests) and Slurm"]
+fn tasks_of_slurm_share_one_container_on_each_node() {
+    let step = Step::new("share-slurm", 4);
+    let slurm = Slurm::start_as(&step.test, Account::Ordinary);
+    let python = shared().bin("python3").display().to_string();
+    let text = "import os; print(os.environ['SLURMD_NODENAME'], os.readlink('/proc/self/ns/mnt'))";
+    step.test.write("see.py", text);
+    let said = slurm.batch(
+        &step.test,
+        &["--nodes=2", "--ntasks-per-node=4"],
+        &format!("srun {python} see.py\nsrun {python} -c 'raise SystemExit(3)'\necho $?\n"),
+    );
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("mnt:")).collect();
+    let different: BTreeSet<&str> = lines.iter().copied().collect();
+    assert_eq!((lines.len(), different.len()), (8, 2), "{said}");
+    assert!(said.ends_with("\n3\n"), "{said}");
+    step.left_nothing();
+    // The end of a job in the middle of a step leaves nothing, either.
+    let wait = format!(
+        "srun {python} -c \"{}\" . $SLURM_PROCID\n",
+        "import time; open('here.0', 'w').close(); time.sleep(90)"
+    );
+    step.test.write("long.sh", &format!("#!/bin/sh\n{wait}"));
+    let mut command = slurm.command(&step.test, "sbatch");
+    let options = [
+        "--parsable",
+        "--nodes=1",
+        "--ntasks-per-node=4",
+        "--output=long.txt",
+        "long.sh",
+    ];
+    let job = command.args(options).run().succeeded().text();
+    step.wait_for(1);
+    slurm
+        .command(&step.test, "scancel")
+        .arg(&job)
+        .run()
+        .succeeded();
+    step.left_nothing();
+}
