@@ -32,6 +32,10 @@ pub(crate) const WRAPPERS: &[(&[&str], &str)] = &[
         "Other installations whose `bin` is on PATH are not shown in the container when set.",
     ),
     (
+        &["CW_SHARE"],
+        "Whether the tasks of a job step share one container on each node: `1` or `0`; default: where the step has several tasks on the node.",
+    ),
+    (
         &["CONDENSE_NO_USER_SITE"],
         "The user's own Python packages in `~/.local` are not visible when set, except to `0`.",
     ),
