@@ -16,6 +16,7 @@ pub mod contents;
 mod doctor;
 mod environment;
 mod generation;
+mod held;
 mod hints;
 mod host_mpi;
 mod host_runner;

@@ -7,6 +7,7 @@ use condense_prefix::BUILD_DIR;
 
 use crate::{
     build::Build,
+    held,
     prefix::FinishedPrefix,
     report::{Phase, Report},
 };
@@ -61,8 +62,8 @@ impl Build<'_> {
         path: &Path,
     ) -> anyhow::Result<Packed> {
         let mtime = self.mtime(&made.solution);
-        let mut tree = Tree::scan(&made.place.root, &scan_options(Mtime::Set(mtime)))?;
-        tree.set_mtime_of_additions(mtime);
+        let held = made.finished.held.as_ref();
+        let mut tree = held::scan(&made.place.root, &made.place.environment, held, mtime)?;
         if made.place.environment.starts_with(OLDER_NAME.1) && tree.entry_at(OLDER_NAME.0).is_none()
         {
             tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;

@@ -13,9 +13,18 @@ use condense_prefix::{
 use indicatif::HumanBytes;
 
 use crate::{
-    build::Build, conda::Conda, container::Container, environment::Environment,
+    build::Build, conda::Conda, container::Container, environment::Environment, held,
     host_runner::HostRunner, plan::MountPoint, report::Report, space,
 };
+
+/// Way in which the files of packages are unpacked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unpacked {
+    /// Every file is in the prefix, where scripts and pip look for it.
+    AsFiles,
+    /// Files that nothing needs as files before they are packed are held back.
+    AsNeeded,
+}
 
 /// A prefix whose steps have not run yet.
 pub(crate) struct Installed {
@@ -56,7 +65,14 @@ impl Build<'_> {
         let Environment { spec, target, .. } = environment;
         let installed = match &self.venv {
             Some(venv) => self.install_venv(venv, environment, mount_point)?,
-            None => self.install_packages(environment, mount_point)?,
+            None => {
+                let way = if self.inputs.has_scripts() {
+                    Unpacked::AsFiles
+                } else {
+                    Unpacked::AsNeeded
+                };
+                self.install_packages(environment, mount_point, way)?
+            }
         };
         self.finish_prefix(installed, spec, target)
     }
@@ -115,9 +131,14 @@ impl Build<'_> {
         // removed together with scratch.
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
-        let mpi =
-            self.check_context()
-                .check_result(&place.root, &place.mount_point, &linked_dirs)?;
+        let (root, checks) = (&place.root, self.check_context());
+        let mpi = if finished.held.is_some() {
+            let mtime = self.mtime(&solution);
+            let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
+            checks.check_tree(&tree, &place.mount_point, &linked_dirs)?
+        } else {
+            checks.check_result(root, &place.mount_point, &linked_dirs)?
+        };
         Ok(FinishedPrefix {
             mpi,
             place,
@@ -228,6 +249,7 @@ impl Build<'_> {
         &self,
         environment: &Environment,
         mount_point: &MountPoint,
+        way: Unpacked,
     ) -> anyhow::Result<Installed> {
         let Environment {
             spec,
@@ -294,7 +316,11 @@ impl Build<'_> {
             let mount_point =
                 mount_point.path(|| condense_prefix::mount_point_suffix(spec, &solution));
             let place = self.place(root, mount_point);
-            let steps = condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
+            let install = match way {
+                Unpacked::AsFiles => condense_prefix::install,
+                Unpacked::AsNeeded => condense_prefix::install_held,
+            };
+            let steps = install(spec, &mut solution, &archives, &place, progress)?;
             let base_env_vars = match base_env_vars {
                 Some(found) => found,
                 None => probe.blocking_recv()??,

@@ -61,5 +61,5 @@ pub use reused_files::ReusedFiles;
 pub use scan::{Modes, Mtime, ScanOptions};
 pub use sif::{Arch, Sif};
 pub use source::{DiskFile, FileRange, ImageFile, Source};
-pub use tree::{Child, Entry, Existing, Kind, Summary, Tree};
+pub use tree::{Child, Entry, EntryReader, Existing, Kind, Summary, Tree};
 pub use verify::verify;

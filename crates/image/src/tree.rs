@@ -14,8 +14,10 @@ use crate::xattr::{Xattr, check_xattrs};
 mod from_image;
 mod graft;
 mod omit;
+mod open;
 
 pub use graft::Existing;
+pub use open::EntryReader;
 
 /// Maximum length of a name on Linux file systems, in bytes.
 const NAME_MAX: usize = 255;

@@ -39,9 +39,11 @@ mod error;
 mod explicit;
 mod extend;
 mod fetch;
+mod held;
 mod index;
 mod index_repair;
 mod install;
+mod interpreter;
 mod landmarks;
 mod link;
 mod lock;
@@ -60,6 +62,7 @@ mod shell;
 mod solution;
 mod solve;
 mod spec;
+mod spool;
 mod steps;
 mod suffix;
 mod sys_executable;
@@ -79,7 +82,8 @@ pub use extend::{
     Change, Extended, InstallContext, Planned, Removal, StillNeeded, extend, plan_change, remove,
 };
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
-pub use install::install;
+pub use held::{Held, HeldContents};
+pub use install::{install, install_held};
 pub use landmarks::{Files, landmarks};
 pub use lock::{
     ImageKind, Lock, LockContents, LockedPackage, Recipe, render_lock, render_updated_lock,

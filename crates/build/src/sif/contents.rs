@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use condense_image::{Existing, Mtime, Tree};
+use condense_image::{Existing, Tree};
 use condense_installation::{ContainerFiles, ContainerSite};
 use condense_jobs::RUN_SCRIPTS_DIR;
 use condense_prefix::{ImageKind, Recipe};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     build::Build,
-    pack::scan_options,
+    held,
     plan::{Layout, SifContent, SifPlan},
     recipe,
 };
@@ -119,8 +119,8 @@ impl<'a> Contents<'a> {
         tree.set_mtime_of_additions(self.stamp);
         tree.graft("/", run_scripts, Existing::Merge)?;
         if let Some(installed) = self.installed {
-            let options = scan_options(Mtime::Set(self.stamp));
-            let environments = Tree::scan(&installed.root, &options)?;
+            let held = installed.held.as_ref();
+            let environments = held::scan(&installed.root, self.build.env_path, held, self.stamp)?;
             let mount_point = &self.plan.output.mount_point;
             tree.graft(mount_point, environments, Existing::Merge)?;
         }

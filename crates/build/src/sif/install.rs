@@ -8,7 +8,7 @@ use std::{
 
 use condense_installation::{ContainerEnvironment, EnvironmentKind, FileRole, Runtime};
 use condense_prefix::{
-    CondaSettings, EnvironmentSpec, ImageKind, LockContents, PipPackage, Recipe, Solution,
+    CondaSettings, EnvironmentSpec, Held, ImageKind, LockContents, PipPackage, Recipe, Solution,
 };
 
 use crate::{
@@ -35,6 +35,8 @@ const INSTALLED: &str = "installed.txt";
 pub(super) struct Installed {
     /// Directory in scratch that becomes the directory of environments.
     pub(super) root: PathBuf,
+    /// Files of the conda environment that are held back outside of the directory.
+    pub(super) held: Option<Held>,
     pub(super) environment: ContainerEnvironment,
     /// Time of the newest package, in seconds since 1970.
     pub(super) newest: Option<u32>,
@@ -292,6 +294,7 @@ impl Build<'_> {
             },
             newest: made.solution.newest_timestamp(),
             kept,
+            held: made.finished.held,
             root: made.place.root,
             lock: Some(LockFacts {
                 solution: made.solution,
@@ -314,6 +317,7 @@ impl Build<'_> {
         kept.push((list, made.installed));
         Ok(Installed {
             root: made.root,
+            held: None,
             environment: made.environment,
             newest: None,
             lock: None,

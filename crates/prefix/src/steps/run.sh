@@ -62,6 +62,7 @@ if [ -f "$build/compile.list" ]; then
   step 'compiling Python files'
   walk=
   [ ! -f "$build/surroundings.sh" ] || walk=--walk
+  [ ! -f "$build/sources.index" ] || walk=--fed
   status=0
   said=$("$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk 2>&1) || status=$?
   case $status in

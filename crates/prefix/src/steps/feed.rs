@@ -1,0 +1,134 @@
+//! Responsible for byte-compiling sources that are held back: the interpreter gets their texts in one
+//! file, and its byte code is read from a few files.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{BufRead, BufReader, BufWriter, Read, Write},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use condense_within::{Access, Within};
+use rustix::fs::FileType;
+
+use super::is_listed;
+use crate::{bytecode, error::Error, held::Held, python::Python};
+
+/// Name of the file with the texts of the sources, in the directory of build steps.
+const SOURCES: &str = "sources";
+/// Name of the list of the texts.
+const INDEX: &str = "sources.index";
+/// Name of the directory into which the interpreter writes byte code.
+const BYTECODE: &str = "bytecode";
+/// Largest size of the byte code of one source.
+const BYTECODE_MAX: usize = 1 << 30;
+/// Longest line before byte code.
+const LINE_MAX: u64 = 8 << 10;
+
+/// Writes the texts of the sources, and copies the interpreter's own files into the prefix.
+///
+/// # Errors
+/// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link leads out of
+/// the environment.
+pub(super) fn prepare(
+    held: &mut Held,
+    env_dir: &Within,
+    build_dir: &Within,
+    interpreter: &HashSet<PathBuf>,
+    to_compile: &[PathBuf],
+) -> Result<(), Error> {
+    held.copy_out(env_dir, &|path| interpreter.contains(path))?;
+    build_dir.make_own_dir(BYTECODE)?;
+    let (path, mut offset, mut index) = (build_dir.path(SOURCES), 0, Vec::new());
+    let file = fs_err::File::create_new(&path).map_err(Error::io("create", &path))?;
+    let mut file = BufWriter::new(file);
+    for source in to_compile.iter().filter(|source| is_listed(source)) {
+        let text = match held.part(source) {
+            Some(part) => held.read(part)?,
+            None => env_dir.read_required(source)?,
+        };
+        file.write_all(&text).map_err(Error::io("write", &path))?;
+        index.extend_from_slice(format!("{offset} {} ", text.len()).as_bytes());
+        index.extend_from_slice(source.as_os_str().as_bytes());
+        index.push(b'\n');
+        offset += text.len();
+    }
+    file.flush().map_err(Error::io("write", path))?;
+    Ok(build_dir.write(INDEX, index)?)
+}
+
+/// Takes the byte code that the interpreter has written. Byte code of a source in the prefix is
+/// written into the prefix.
+///
+/// # Errors
+/// Returns [`Error::Io`] if a file cannot be read, written or understood.
+pub(super) fn collect(
+    held: &mut Held,
+    env_dir: &Within,
+    build_dir: &Within,
+    python: &Python,
+    to_compile: &[PathBuf],
+) -> Result<(), Error> {
+    let mut sources: HashMap<PathBuf, &Path> = HashMap::new();
+    for source in to_compile {
+        let paths = bytecode::paths_of(source, python).into_iter();
+        sources.extend(paths.map(|path| (path, source.as_path())));
+    }
+    for name in build_dir.names(BYTECODE)? {
+        let path = Path::new(BYTECODE).join(name);
+        let Some(file) = build_dir.open_file(&path, Access::Read)? else {
+            continue;
+        };
+        let mut reader = BufReader::new(file);
+        let damaged = || {
+            let kind = std::io::ErrorKind::InvalidData;
+            Error::io("understand", build_dir.path(&path))(kind.into())
+        };
+        while let Some((length, name)) =
+            next_line(&mut reader).map_err(Error::io("read", build_dir.path(&path)))?
+        {
+            let length = length.filter(|length| *length <= BYTECODE_MAX);
+            let (Some(length), Some(source)) = (length, sources.get(&name)) else {
+                return Err(damaged());
+            };
+            let mut bytes = Vec::new();
+            let read = reader.by_ref().take(length as u64).read_to_end(&mut bytes);
+            read.map_err(Error::io("read", build_dir.path(&path)))?;
+            if bytes.len() != length {
+                return Err(damaged());
+            }
+            if held.part(source).is_some() {
+                // A package's link in its place stays, as the interpreter leaves it.
+                if held.part(&name).is_some() || !held.has(&name) {
+                    held.insert(name, &bytes)?;
+                }
+            } else if is_free(env_dir, &name) {
+                env_dir.make_dir(name.parent().unwrap_or(Path::new("")))?;
+                env_dir.write(name, bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the line `LENGTH PATH` before byte code. Returns `None` at the end of the file.
+fn next_line(reader: &mut impl BufRead) -> std::io::Result<Option<(Option<usize>, PathBuf)>> {
+    let mut line = Vec::new();
+    reader.take(LINE_MAX).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let end = line.strip_suffix(b"\n").unwrap_or_default();
+    let mut words = end.splitn(2, |byte| *byte == b' ');
+    let length = words.next().and_then(|word| std::str::from_utf8(word).ok());
+    let length = length.and_then(|word| word.parse().ok());
+    let path = words.next().unwrap_or_default().to_vec();
+    Ok(Some((length, std::ffi::OsString::from_vec(path).into())))
+}
+
+/// Returns whether byte code can be written at a path: whether it has nothing or a regular file.
+fn is_free(env_dir: &Within, path: &Path) -> bool {
+    env_dir
+        .stat_of_link(path)
+        .is_none_or(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+}
