@@ -66,7 +66,8 @@ impl Build<'_> {
         let installed = match &self.venv {
             Some(venv) => self.install_venv(venv, environment, mount_point)?,
             None => {
-                let way = if self.inputs.has_scripts() {
+                // Whoever keeps scratch wants to look at the files.
+                let way = if self.inputs.has_scripts() || self.settings().keep_scratch {
                     Unpacked::AsFiles
                 } else {
                     Unpacked::AsNeeded

@@ -15,7 +15,7 @@ use crate::{
     fetch::Archives,
     held::Held,
     interpreter,
-    link::{LinkJob, link_all, link_options, open_prefix},
+    link::{LinkJob, can_hold, link_all, link_options, open_prefix},
     prefix::Prefix,
     progress::{Phase, Progress, Warning},
     python::Python,
@@ -61,7 +61,7 @@ pub fn install_held(
     progress: &dyn Progress,
 ) -> Result<BuildSteps, Error> {
     let is_idle = PipStep::new(spec, solution.locked_pip.as_deref()).is_idle();
-    let spool = if is_idle {
+    let spool = if is_idle && can_hold(solution, archives, place, progress)? {
         let dir = &place.packages;
         fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
         Some(Arc::new(Spool::create(dir)?))

@@ -43,7 +43,7 @@ use crate::{
 };
 use clobbered::{settle_clobbered, unclobber};
 use condense_within::Within;
-pub(crate) use hold::{HeldEntry, HeldKind};
+pub(crate) use hold::{HeldEntry, HeldKind, is_possible as can_hold};
 use workers::for_each;
 
 /// A package that passed the checks, with everything that linking needs.

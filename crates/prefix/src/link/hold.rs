@@ -14,18 +14,30 @@ use rattler::install::link::copy_and_replace_placeholders;
 use rattler_conda_types::{RepoDataRecord, Subdir, prefix_record};
 use sha2::{Digest as _, Sha256};
 
-use super::{LinkJob, Ready, install_error};
+use super::{LinkJob, Ready, install_error, workers::for_each};
 use crate::{
     bytecode,
     error::Error,
-    package::{Entry, Kind, Package, Spooled},
+    fetch::Archives,
+    package::{self, Entry, Kind, Package, Spooled},
+    progress::Progress,
     python::Python,
+    solution::Solution,
     spool::Part,
+    target::Place,
 };
 
 /// Largest size of a file with a placeholder that is held back, since it is read into memory to
 /// replace the placeholder.
-const PATCHED_BYTES_MAX: u64 = 16 << 20;
+const PATCHED_BYTES_MAX: u64 = 4 << 20;
+
+/// Directories of an environment into which the build writes, beside that of Python's packages.
+const WRITTEN: [&str; 4] = [
+    "conda-meta",
+    "bin",
+    "etc/conda/activate.d",
+    "etc/conda/env_vars.d",
+];
 
 /// A file or link that is held back.
 #[derive(Debug)]
@@ -50,18 +62,42 @@ pub(crate) enum HeldKind {
     },
 }
 
-/// Chooses the files that are held back. Returns false if all must be files, because code of the
-/// packages runs during the build: it may look for any of them.
-pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) -> bool {
-    let python = job.options.python_info.as_ref().map(Python::from_info);
-    let packages = ready.iter().map(|ready| &ready.package);
-    let mut entries = packages.flat_map(|package| &package.entries);
-    let is_utf8 = job.place.mounted_env().to_str().is_some();
+/// Returns whether files may be held back, as far as that is known before the archives are unpacked:
+/// no code of the packages runs during the build, which may look for any file.
+///
+/// # Errors
+/// Returns [`Error::Install`] if the version of Python is not understood, and
+/// [`Error::Interrupted`].
+pub(crate) fn is_possible(
+    solution: &Solution,
+    archives: &Archives,
+    place: &Place,
+    progress: &dyn Progress,
+) -> Result<bool, Error> {
+    let python = solution.python_info()?.as_ref().map(Python::from_info);
     let is_usual = python.as_ref().is_none_or(|python| {
         python.hashes_sources() && python.library_name().starts_with("python")
     });
-    if !is_utf8 || !is_usual || job.spool.is_none() || entries.any(runs) {
-        return false;
+    if !is_usual || place.mounted_env().to_str().is_none() {
+        return Ok(false);
+    }
+    let order: Vec<usize> = (0..archives.paths.len()).collect();
+    let found = for_each(&order, progress, &|index| {
+        Ok(package::lists_scripts(&archives.paths[index]))
+    })?;
+    Ok(found.iter().all(|(_, lists_scripts)| !lists_scripts))
+}
+
+/// Chooses the files that are held back: none if code of the packages runs during the build after
+/// all.
+pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) {
+    let python = job.options.python_info.as_ref().map(Python::from_info);
+    let packages = ready.iter().map(|ready| &ready.package);
+    let mut entries = packages.flat_map(|package| &package.entries);
+    let site_packages = python.as_ref().map_or(Path::new(""), Python::site_packages);
+    let is_above = |entry: &Entry| is_link_above(entry, site_packages);
+    if job.spool.is_none() || entries.any(|entry| runs(entry) || is_above(entry)) {
+        return;
     }
     let forced = forced(ready, job, python.as_ref());
     let forced: HashSet<PathBuf> = forced.into_iter().map(PathBuf::from).collect();
@@ -71,7 +107,6 @@ pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) -> bool {
     {
         entry.is_held = entry.kind != Kind::Directory && !forced.contains(entry.target.as_path());
     }
-    true
 }
 
 /// Returns whether an entry makes code of a package run, or is a link that linking or compiling
@@ -84,6 +119,12 @@ fn runs(entry: &Entry) -> bool {
             || dir == Some(Path::new("bin")) && name.ends_with(b"-post-link.sh"));
     let is_link = matches!(entry.kind, Kind::Link(_));
     is_script || is_link && (entry.no_link || name == b"__pycache__")
+}
+
+/// Returns whether an entry is a link on the way to a directory into which the build writes.
+fn is_link_above(entry: &Entry, site_packages: &Path) -> bool {
+    let mut written = [site_packages].into_iter().chain(WRITTEN.map(Path::new));
+    matches!(entry.kind, Kind::Link(_)) && written.any(|dir| dir.starts_with(&entry.target))
 }
 
 /// Lists the paths that must be files: those that the build itself looks at, that several packages
