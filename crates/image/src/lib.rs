@@ -47,6 +47,7 @@ mod threads;
 mod tree;
 mod verify;
 mod xattr;
+mod zone;
 
 pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
@@ -63,3 +64,4 @@ pub use sif::{Arch, Sif};
 pub use source::{DiskFile, FileRange, ImageFile, Source};
 pub use tree::{Child, Entry, Existing, Kind, Summary, Tree};
 pub use verify::verify;
+pub use zone::HotZone;

@@ -109,6 +109,14 @@ impl Output {
         })
     }
 
+    /// Writes bytes at a position that was written before, relative to the start of the image.
+    pub(crate) fn replace(&mut self, position: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.flush()?;
+        self.file
+            .write_all_at(bytes, self.offset + position)
+            .map_err(Error::io("write", &self.path))
+    }
+
     fn flush(&mut self) -> Result<(), Error> {
         self.file
             .write_all(&self.buffer)

@@ -12,15 +12,23 @@ use crate::{BlockSize, Reader, Source, Tree};
 /// the name.
 const EXTENSION_MAX: usize = 8;
 
-/// Contents of a tree in the order in which they are packed.
+/// Contents of a tree in the order in which they are packed: hot files first, in the order of the
+/// profile.
 ///
-/// Both lists are sorted by extension, then by path: similar content compresses better side by
-/// side, and the modules of a package stay together.
+/// The lists of other files are sorted by extension, then by path: similar content compresses
+/// better side by side, and the modules of a package stay together.
 #[derive(Debug, Default)]
 pub(crate) struct Plan<'t> {
-    /// Files shorter than a block, without the empty ones. Several of them share a block.
+    /// Hot files shorter than a block, without the empty ones.
+    pub(crate) hot_small: Vec<EntryId>,
+    /// Hot files of one block or more.
+    pub(crate) hot_large: Vec<EntryId>,
+    /// Hot files whose blocks are the donor's.
+    pub(crate) hot_kept: Vec<EntryId>,
+    /// Files shorter than a block, without the hot and the empty ones. Several of them share a
+    /// block.
     pub(crate) small: Vec<EntryId>,
-    /// Files of one block or more.
+    /// Files of one block or more, without the hot ones.
     pub(crate) large: Vec<EntryId>,
     /// Groups of large files of the same size. Files of a group may be equal.
     pub(crate) same_size_groups: Vec<SameSizeGroup>,
@@ -56,14 +64,22 @@ pub(crate) struct SameSizeGroup {
 }
 
 impl<'t> Plan<'t> {
-    /// Plans the order of a tree. With a donor, the files of the tree that come from that image are
-    /// kept.
+    /// Returns whether the profile names a file with content.
+    pub(crate) fn has_hot(&self) -> bool {
+        !(self.hot_small.is_empty() && self.hot_large.is_empty() && self.hot_kept.is_empty())
+    }
+
+    /// Plans the order of a tree whose `hot` files come first. With a donor, the files of the tree
+    /// that come from that image are kept.
     pub(crate) fn new(
         tree: &'t Tree,
         block_size: BlockSize,
         donor: Option<&Arc<Reader>>,
+        hot: &[EntryId],
     ) -> Plan<'t> {
         let mut plan = Plan::default();
+        let ranks: HashMap<EntryId, usize> = hot.iter().copied().zip(0..).collect();
+        let mut hot_files = Vec::new();
         let mut files = Vec::new();
         let mut kept = Vec::new();
         let mut seen = vec![false; tree.capacity()];
@@ -86,6 +102,9 @@ impl<'t> Plan<'t> {
                         let size = *size;
                         plan.kept.push(KeptFile { id, size, file });
                         kept.push((name, id, size));
+                        plan.hot_kept.extend(ranks.contains_key(&id).then_some(id));
+                    } else if let Some(rank) = ranks.get(&id) {
+                        hot_files.push((*rank, id, *size, name));
                     } else {
                         files.push((extension(name), files.len(), id, *size, name));
                     }
@@ -93,19 +112,37 @@ impl<'t> Plan<'t> {
                 _ => {}
             }
         }
+        plan.hot_kept.sort_unstable_by_key(|id| ranks[id]);
+        hot_files.sort_unstable_by_key(|&(rank, ..)| rank);
         files.sort_unstable_by_key(|&(extension, walked, ..)| (extension, walked));
+        let hot_files = hot_files
+            .into_iter()
+            .map(|(_, id, size, name)| (true, id, size, name));
+        let files = files
+            .into_iter()
+            .map(|(_, _, id, size, name)| (false, id, size, name));
         let mut sizes: HashMap<u64, SameSizeGroup> = HashMap::new();
         // Many small files have the same size as another file. Files of the donor are therefore
         // compared only with small files of the same name and size.
         let mut names: HashSet<(u64, &[u8])> = HashSet::new();
-        for (_, _, id, size, name) in files {
+        for (is_hot, id, size, name) in hot_files.chain(files) {
             if size < u64::from(block_size.bytes()) {
-                plan.small.push(id);
+                let small = if is_hot {
+                    &mut plan.hot_small
+                } else {
+                    &mut plan.small
+                };
+                small.push(id);
                 if !kept.is_empty() {
                     names.insert((size, name));
                 }
             } else {
-                plan.large.push(id);
+                let large = if is_hot {
+                    &mut plan.hot_large
+                } else {
+                    &mut plan.large
+                };
+                large.push(id);
                 sizes.entry(size).or_default().files.push(id);
             }
         }
@@ -158,6 +195,8 @@ fn extension(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -188,7 +227,7 @@ mod tests {
         }
         tree.add_bytes("empty", vec![], 0o644).unwrap();
         tree.add_hard_link("c/1.py", "a/1.py").unwrap();
-        let plan = Plan::new(&tree, BlockSize::MIN, None);
+        let plan = Plan::new(&tree, BlockSize::MIN, None, &[]);
         let paths: HashMap<EntryId, _> = tree.walk_ids().map(|(path, id)| (id, path)).collect();
         let named = |ids: &[EntryId]| {
             ids.iter()
@@ -203,5 +242,18 @@ mod tests {
         assert_eq!(plan.same_size_groups.len(), 1);
         assert_eq!(plan.bytes, 2 * 4096 + 5 * 10);
         assert_eq!(plan.inodes, 12);
+
+        // Hot files leave the other lists. A name of a hard link, a link and a missing file count
+        // as what they lead to.
+        tree.add_symlink("b/link", "../big2.so").unwrap();
+        let hot: Vec<PathBuf> = ["b/0.pyc", "none", "b/link", "a/1.py", "c/1.py", "a", "empty"]
+            .map(PathBuf::from)
+            .into();
+        let plan = Plan::new(&tree, BlockSize::MIN, None, &tree.hot_files(&hot));
+        assert_eq!(named(&plan.hot_small), ["b/0.pyc", "c/1.py"]);
+        assert_eq!(named(&plan.hot_large), ["big2.so"]);
+        assert_eq!(named(&plan.small), ["z", "b/2.py", "a/1.pyc"]);
+        assert_eq!(named(&plan.large), ["big1.so"]);
+        assert_eq!(plan.same_size_groups[0].files[..1], plan.hot_large);
     }
 }

@@ -13,6 +13,7 @@ use crate::xattr::{Xattr, check_xattrs};
 
 mod from_image;
 mod graft;
+mod hot;
 mod omit;
 
 pub use graft::Existing;
