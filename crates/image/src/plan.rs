@@ -246,9 +246,11 @@ mod tests {
         // Hot files leave the other lists. A name of a hard link, a link and a missing file count
         // as what they lead to.
         tree.add_symlink("b/link", "../big2.so").unwrap();
-        let hot: Vec<PathBuf> = ["b/0.pyc", "none", "b/link", "a/1.py", "c/1.py", "a", "empty"]
-            .map(PathBuf::from)
-            .into();
+        let hot: Vec<PathBuf> = [
+            "b/0.pyc", "none", "b/link", "a/1.py", "c/1.py", "a", "empty",
+        ]
+        .map(PathBuf::from)
+        .into();
         let plan = Plan::new(&tree, BlockSize::MIN, None, &tree.hot_files(&hot));
         assert_eq!(named(&plan.hot_small), ["b/0.pyc", "c/1.py"]);
         assert_eq!(named(&plan.hot_large), ["big2.so"]);
