@@ -178,6 +178,16 @@ impl PlannedReuse {
         found.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Returns whether a kept file can move into the zone alone: it shares no block, or one in the
+    /// zone of the donor.
+    pub(crate) fn can_be_hot(&self, contents: &PackedContents, id: EntryId) -> bool {
+        let shared = contents.placements[id.index()].fragment;
+        shared.is_none_or(|(index, _)| {
+            let (at, _) = contents.fragments[index as usize];
+            self.zone.is_some_and(|zone| zone.contains(at, at + 1))
+        })
+    }
+
     /// Gives the blocks positions from `position` on: first those in the zone of the donor, then
     /// those of the `hot` files, then all others. The positions in `contents` change with them.
     pub(crate) fn place(

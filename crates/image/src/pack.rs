@@ -19,7 +19,7 @@ use crate::donor_blocks::{PlannedReuse, ReusedBlocks};
 use crate::format::Format;
 use crate::output::{Output, ReservedRange};
 use crate::placement::PackedContents;
-use crate::plan::Plan;
+use crate::plan::{HotFiles, Plan};
 use crate::pool::{Buffers, Hash, WorkerContext};
 use crate::sequence::{RunControl, Sequenced, WaitingDonor, sequence};
 use crate::tree::EntryId;
@@ -42,7 +42,7 @@ pub struct PackOptions {
     pub donor: Option<Donor>,
     /// Paths of the files that are read first, in their order, relative to the root. Their contents
     /// come first in the image, in the hot zone: small ones in blocks that they share with no
-    /// other, large ones' blocks behind them. Symlinks are followed, and paths that lead to no file
+    /// others, large ones' blocks beside them. Symlinks are followed, and paths that lead to no file
     /// with content are ignored. The hot zone of a donor becomes a part of the zone.
     pub hot: Vec<PathBuf>,
     /// Maximum share of the blocks taken from the donor that no file uses, in percent. Above that,
@@ -252,21 +252,24 @@ impl<'t> PackPlan<'t> {
     /// Decides whether the blocks of the donor are worth reusing, and plans the rest.
     fn new(tree: &'t Tree, options: &PackOptions) -> Result<PackPlan<'t>, Error> {
         let format = options.format(tree)?;
-        let mut hot = tree.hot_files(&options.hot);
-        let Some(donor) = options.donor.as_ref().map(Donor::reader) else {
+        let donor = options.donor.as_ref().map(Donor::reader);
+        let mut hot = HotFiles::find(tree, &options.hot, donor)?;
+        let Some(donor) = donor else {
             return Ok(Self::without_donor(tree, format, &hot));
         };
-        let plan = Plan::new(tree, format.block_size, Some(donor), &hot);
+        let mut plan = Plan::new(tree, format.block_size, Some(donor), &hot);
         let percent_max = options.garbage_percent_max;
         let (reuse, contents) = PlannedReuse::new(donor, tree, &plan.kept, percent_max)?;
         let in_zone = reuse.zone_files(&plan.kept, &contents);
         let garbage_max = percent_max.map(|percent| u64::from(percent) * reuse.bytes / 100);
         if garbage_max.is_some_and(|garbage_max| reuse.garbage > garbage_max) {
-            let known: HashSet<EntryId> = hot.iter().copied().collect();
-            hot.extend(in_zone.iter().filter(|id| !known.contains(id)));
+            let known: HashSet<EntryId> = hot.files.iter().copied().collect();
+            hot.files
+                .extend(in_zone.iter().filter(|id| !known.contains(id)));
             let format = Format::new(format.compression, format.block_size);
             return Ok(Self::without_donor(tree, format, &hot));
         }
+        plan.keep_apart(|id| reuse.can_be_hot(&contents, id));
         Ok(PackPlan {
             has_zone: plan.has_hot() || !in_zone.is_empty(),
             format,
@@ -276,7 +279,7 @@ impl<'t> PackPlan<'t> {
         })
     }
 
-    fn without_donor(tree: &'t Tree, format: Format, hot: &[EntryId]) -> PackPlan<'t> {
+    fn without_donor(tree: &'t Tree, format: Format, hot: &HotFiles) -> PackPlan<'t> {
         let plan = Plan::new(tree, format.block_size, None, hot);
         PackPlan {
             has_zone: plan.has_hot(),

@@ -2,11 +2,12 @@
 //! the image.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::source::ImageFile;
 use crate::tree::{EntryId, Kind};
-use crate::{BlockSize, Reader, Source, Tree};
+use crate::{BlockSize, Error, Reader, Source, Tree};
 
 /// Maximum length of an extension with its dot, in bytes. A longer extension counts as a part of
 /// the name.
@@ -44,6 +45,46 @@ pub(crate) struct Plan<'t> {
     pub(crate) newest_mtime: u32,
 }
 
+/// Files of a profile.
+#[derive(Debug, Default)]
+pub(crate) struct HotFiles {
+    /// Files in the order of the profile.
+    pub(crate) files: Vec<EntryId>,
+    /// Files of the donor that are packed anew, because they share a block with files that are not
+    /// hot.
+    pub(crate) anew: HashSet<EntryId>,
+}
+
+impl HotFiles {
+    /// Finds the files of a profile. Those of the donor can move to the front with their blocks if
+    /// they share none, or if that block is in the zone of the donor.
+    pub(crate) fn find(
+        tree: &Tree,
+        paths: &[PathBuf],
+        donor: Option<&Arc<Reader>>,
+    ) -> Result<HotFiles, Error> {
+        let files = tree.hot_files(paths);
+        let mut anew = HashSet::new();
+        if let Some(reader) = donor {
+            let zone = reader.hot_zone()?;
+            for id in &files {
+                let (_, source) = tree.file(*id);
+                let Some(file) = file_of_donor(source, donor) else {
+                    continue;
+                };
+                let shared = file.layout()?.fragment;
+                let shared = shared.map(|(index, _)| reader.fragment_place(index));
+                if let Some((at, _)) = shared.transpose()?
+                    && zone.is_none_or(|zone| !zone.contains(at, at + 1))
+                {
+                    anew.insert(*id);
+                }
+            }
+        }
+        Ok(HotFiles { files, anew })
+    }
+}
+
 /// File of a tree whose blocks are copied from the donor.
 #[derive(Debug)]
 pub(crate) struct KeptFile<'t> {
@@ -64,6 +105,17 @@ pub(crate) struct SameSizeGroup {
 }
 
 impl<'t> Plan<'t> {
+    /// Leaves out the kept files that no hot file may equal, because its content would then be
+    /// among that of other files.
+    pub(crate) fn keep_apart(&mut self, can_be_hot: impl Fn(EntryId) -> bool) {
+        let hot: HashSet<EntryId> = self.hot_large.iter().copied().collect();
+        for group in &mut self.same_size_groups {
+            if group.files.iter().any(|id| hot.contains(id)) {
+                group.kept.retain(|id| can_be_hot(*id));
+            }
+        }
+    }
+
     /// Returns whether the profile names a file with content.
     pub(crate) fn has_hot(&self) -> bool {
         !(self.hot_small.is_empty() && self.hot_large.is_empty() && self.hot_kept.is_empty())
@@ -75,10 +127,10 @@ impl<'t> Plan<'t> {
         tree: &'t Tree,
         block_size: BlockSize,
         donor: Option<&Arc<Reader>>,
-        hot: &[EntryId],
+        hot: &HotFiles,
     ) -> Plan<'t> {
         let mut plan = Plan::default();
-        let ranks: HashMap<EntryId, usize> = hot.iter().copied().zip(0..).collect();
+        let ranks: HashMap<EntryId, usize> = hot.files.iter().copied().zip(0..).collect();
         let mut hot_files = Vec::new();
         let mut files = Vec::new();
         let mut kept = Vec::new();
@@ -98,7 +150,8 @@ impl<'t> Plan<'t> {
                 }
                 Kind::File { size, source } if *size > 0 => {
                     plan.bytes += size;
-                    if let Some(file) = file_of_donor(source, donor) {
+                    let of_donor = file_of_donor(source, donor);
+                    if let Some(file) = of_donor.filter(|_| !hot.anew.contains(&id)) {
                         let size = *size;
                         plan.kept.push(KeptFile { id, size, file });
                         kept.push((name, id, size));
@@ -195,8 +248,6 @@ fn extension(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]
@@ -227,7 +278,7 @@ mod tests {
         }
         tree.add_bytes("empty", vec![], 0o644).unwrap();
         tree.add_hard_link("c/1.py", "a/1.py").unwrap();
-        let plan = Plan::new(&tree, BlockSize::MIN, None, &[]);
+        let plan = Plan::new(&tree, BlockSize::MIN, None, &HotFiles::default());
         let paths: HashMap<EntryId, _> = tree.walk_ids().map(|(path, id)| (id, path)).collect();
         let named = |ids: &[EntryId]| {
             ids.iter()
@@ -251,7 +302,8 @@ mod tests {
         ]
         .map(PathBuf::from)
         .into();
-        let plan = Plan::new(&tree, BlockSize::MIN, None, &tree.hot_files(&hot));
+        let hot = HotFiles::find(&tree, &hot, None).unwrap();
+        let plan = Plan::new(&tree, BlockSize::MIN, None, &hot);
         assert_eq!(named(&plan.hot_small), ["b/0.pyc", "c/1.py"]);
         assert_eq!(named(&plan.hot_large), ["big2.so"]);
         assert_eq!(named(&plan.small), ["z", "b/2.py", "a/1.pyc"]);

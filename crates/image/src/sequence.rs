@@ -26,6 +26,7 @@
 //! Memory is bounded: a job is submitted only while `in_flight` is below the budget. The bytes of a
 //! job count from its submission to its commit, those of a candidate until it is compared.
 
+mod tail;
 mod zone;
 
 use std::collections::hash_map::Entry;
@@ -44,6 +45,7 @@ use crate::pool::{
 };
 use crate::tree::EntryId;
 use crate::{Error, HotZone, Progress};
+use tail::tail_at;
 pub(crate) use zone::{Sequenced, WaitingDonor};
 
 /// Approximate number of bytes that a job reads: few enough to divide the work evenly, and enough
@@ -451,6 +453,13 @@ impl<'a> Sequencer<'a> {
         digest.push(hash);
         self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(digest);
         match self.known.entry((content.len() as u64, hash)) {
+            Entry::Occupied(mut known)
+                if Self::is_apart(&self.donor, &self.contents, *known.get()) =>
+            {
+                known.insert(id);
+                let place = self.append_to_fragment(content);
+                self.contents.placements[id.index()].fragment = Some(place);
+            }
             Entry::Occupied(known) => {
                 let earlier = *known.get();
                 self.in_flight += content.len() as u64;
@@ -579,20 +588,5 @@ impl<'a> Sequencer<'a> {
             zone: self.zone,
             reused: self.reused,
         })
-    }
-}
-
-/// Returns the offset of the last part of a file that shares a block with other files, or the size
-/// of the file if it has its own last block.
-///
-/// A short last part compresses better together with other files. For a long last part, the number
-/// of bytes to read would double. Half a block gives most of the gain: without it LZ4 images are
-/// larger than those of `mksquashfs`.
-fn tail_at(size: u64, block_size: u64) -> u64 {
-    let tail = size % block_size;
-    if tail * 2 < block_size {
-        size - tail
-    } else {
-        size
     }
 }
