@@ -88,7 +88,7 @@ fn hot_files_lie_in_the_zone_and_others_only_if_they_are_equal() {
 }
 
 /// Returns a tree like an environment: many small modules in packages, and a few libraries. Every
-/// fifteenth module and two libraries are hot.
+/// forty-fifth module and one library are hot.
 fn environment() -> (Tree, Vec<PathBuf>) {
     let mut random = trees::Random(3);
     let (mut tree, mut hot) = (Tree::new(), Vec::new());
@@ -102,7 +102,7 @@ fn environment() -> (Tree, Vec<PathBuf>) {
             bytes.extend((0..4).map(|_| random.below(256) as u8));
         }
         tree.add_bytes(&path, bytes, 0o644).unwrap();
-        if number % 15 == 0 {
+        if number % 45 == 0 {
             hot.push(PathBuf::from(path));
         }
     }
@@ -111,7 +111,7 @@ fn environment() -> (Tree, Vec<PathBuf>) {
         let noise = (0..500_000).map(|_| random.below(256) as u8);
         tree.add_bytes(&path, noise.collect::<Vec<_>>(), 0o755)
             .unwrap();
-        if number < 2 {
+        if number == 0 {
             hot.insert(0, PathBuf::from(path));
         }
     }
