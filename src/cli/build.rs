@@ -17,6 +17,7 @@ use super::{
     network::NetworkArguments,
     run_settings::{self, run_settings},
     site::{SiteArguments, environment_path, other_names},
+    warm::WarmArguments,
     wrap,
 };
 use crate::console::Console;
@@ -87,6 +88,8 @@ pub(super) struct BuildOptions {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    warm: WarmArguments,
     #[command(flatten)]
     mpi: MpiArguments,
     #[command(flatten)]
@@ -211,6 +214,7 @@ pub(super) fn plan(
         environ,
         wrapper_paths,
         no_user_site,
+        warm,
         mpi,
         network,
         given,
@@ -235,6 +239,7 @@ pub(super) fn plan(
         uv_program: if asked.uv { uv_on_path(env_vars) } else { None },
         no_cache: nocache,
         keep_editable: asked.keep_editable,
+        warm: warm.choice(),
         work_dir: env_vars.cwd.clone(),
     };
     let (catalogue, site) = site.load(env_vars, console)?;

@@ -49,6 +49,8 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "mount-point",
             "mpi",
             "no-user-site",
+            "no-warm",
+            "warm",
         ],
     ),
     (

@@ -26,6 +26,7 @@ pub(crate) mod site;
 mod submit;
 mod update;
 mod usage;
+mod warm;
 pub(crate) mod wrap;
 
 use std::{

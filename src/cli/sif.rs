@@ -14,7 +14,7 @@ use condense_env_vars::EnvVars;
 
 use super::{
     dry_run::DryRunArguments, network::NetworkArguments, run_settings::run_settings,
-    site::SiteArguments,
+    site::SiteArguments, warm::WarmArguments,
 };
 use crate::console::Console;
 
@@ -68,6 +68,8 @@ pub(super) struct SifOptions {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    warm: WarmArguments,
     #[command(flatten)]
     pub(super) site: SiteArguments,
     #[command(flatten)]
@@ -124,6 +126,7 @@ pub(super) fn plan(
             extra: ExtraInputs {
                 requirements: asked.requirements,
                 pip: asked.pip,
+                warm: options.warm.choice(),
                 work_dir: env_vars.cwd.clone(),
                 ..ExtraInputs::default()
             },

@@ -13,6 +13,7 @@ use super::{
     network::NetworkArguments,
     run_settings::run_settings,
     site::SiteArguments,
+    warm::WarmArguments,
     wrap,
 };
 use crate::console::Console;
@@ -54,6 +55,8 @@ pub(super) struct UpdateOptions {
     /// generations; CONDENSE_NO_USER_SITE=0 at a start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    warm: WarmArguments,
     #[command(flatten)]
     mpi: MpiArguments,
     #[command(flatten)]
@@ -109,6 +112,7 @@ pub(super) fn plan(
         uv_program: uv_on_path(env_vars),
         no_cache: arguments.nocache,
         keep_editable: false,
+        warm: arguments.warm.choice(),
         work_dir: env_vars.cwd.clone(),
     };
     let (_, site) = arguments.site.load(env_vars, console)?;

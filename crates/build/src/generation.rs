@@ -311,6 +311,7 @@ impl NewGeneration<'_> {
             base_digest: self.base_digest.map(str::to_owned),
             site: None,
             no_user_site: false,
+            hot_files: self.made.hot_files.clone(),
             updated: false,
         }
     }

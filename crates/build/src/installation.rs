@@ -65,6 +65,7 @@ pub fn build(
             .source_date_epoch
             .or_else(|| recipe?.time),
         conda_settings: environment.conda_settings(&plan.input.settings),
+        locked_hot_files: recipe.and_then(|recipe| recipe.hot_files.clone()),
         ..new_build(plan, prepared, inputs, venv)
     };
     let made = build.make_prefix(&environment, &mount_point)?;
@@ -124,6 +125,7 @@ fn new_build<'a>(
             bytes_beside: 0,
         },
         has_wrappers: true,
+        locked_hot_files: None,
         source_date_epoch: generation.source_date_epoch,
     }
 }

@@ -76,6 +76,10 @@ impl Build<'_> {
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
         }
+        let options = PackOptions {
+            hot: made.hot_paths(),
+            ..options
+        };
         tree.keep_unchanged(&options)?;
         let image = pack_tree(&tree, path, options, self.report())?;
         Ok(Packed { image, tree })

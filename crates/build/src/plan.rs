@@ -19,7 +19,7 @@ pub use build_env::BuildEnv;
 pub(crate) use input::INLINE;
 pub use input::{
     CondaInput, EnvironmentInput, ExtraInputs, GivenText, Lock, PackageRequest, Packages,
-    PythonChoice, VenvInput,
+    PythonChoice, VenvInput, WarmStart,
 };
 pub use installation::{Generation, Installation};
 pub use lock::LockPlan;

@@ -163,6 +163,7 @@ fn prepare<'a>(
             bytes_beside: 0,
         },
         has_wrappers: true,
+        locked_hot_files: None,
         source_date_epoch: plan.source_date_epoch,
     };
     Ok(Some((build, facts)))

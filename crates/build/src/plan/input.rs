@@ -231,6 +231,8 @@ pub struct ExtraInputs {
     pub no_cache: bool,
     /// Whether editable requirements stay links to the user's directories.
     pub keep_editable: bool,
+    /// Start by which the build finds out which files come first in the image.
+    pub warm: WarmStart,
     /// The user's current directory.
     pub work_dir: PathBuf,
 }
@@ -268,6 +270,15 @@ impl ExtraInputs {
         .into_iter()
         .filter_map(|(title, path)| Some((title, path?)))
     }
+}
+
+/// Start that a build makes to find out which files a start reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WarmStart {
+    /// Python code that is run after the imports of the packages that are asked for.
+    pub code: Vec<String>,
+    /// Whether no start is made, so that the image has no hot zone.
+    pub is_off: bool,
 }
 
 /// Text that the user has given.

@@ -76,6 +76,7 @@ impl<'a> Contents<'a> {
             base_digest: base_digest.clone(),
             site: Some(site.clone()),
             no_user_site,
+            hot_files: installed.and_then(|installed| installed.hot_files.clone()),
             updated: false,
         };
         let lock = lock.map(|facts| facts.render(&recipe)).transpose()?;
@@ -107,6 +108,16 @@ impl<'a> Contents<'a> {
             stamp,
             lock,
         })
+    }
+
+    /// Returns the paths of the files that come first in the image.
+    pub(super) fn hot_paths(&self) -> Vec<PathBuf> {
+        let files = self
+            .installed
+            .iter()
+            .flat_map(|installed| &installed.hot_files);
+        let environment = self.plan.output.mount_point.join(&self.plan.input.env_path);
+        files.flatten().map(|file| environment.join(file)).collect()
     }
 
     /// Puts everything into the tree of the base.

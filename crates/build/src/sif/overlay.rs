@@ -101,6 +101,7 @@ impl Contents<'_> {
         let options = PackOptions {
             compression: donor.compression(),
             block_size: donor.block_size(),
+            hot: self.hot_paths(),
             ..PackOptions::default()
         };
         let partition = NewObject::partition(FileSystem::SquashFs, PartitionRole::Overlay, arch)

@@ -48,6 +48,10 @@ impl Contents<'_> {
                 ..PackOptions::default()
             },
         };
+        let options = PackOptions {
+            hot: self.hot_paths(),
+            ..options
+        };
         let mut writer = SifWriter::create(
             path,
             &SifOptions {

@@ -70,6 +70,8 @@ pub(super) struct Changed {
     pub(super) launch: Launch,
     pub(super) programs: Vec<Program>,
     pub(super) landmarks: Vec<(PathBuf, PathBuf)>,
+    /// Files that come first in the image, relative to the environment. `None` if nobody knows.
+    pub(super) hot_files: Option<Vec<String>>,
 }
 
 /// Decides whether the image is packed anew. Returns the compression for that, and the reason why
@@ -159,8 +161,18 @@ impl Update<'_> {
             base_digest: receipt.base.sha256.clone(),
             site: None,
             no_user_site: false,
+            hot_files: changed.hot_files.clone(),
             updated: true,
         }
+    }
+
+    /// Returns the files that came first in the old image, unless none are to.
+    pub(super) fn hot_files_before(&self) -> Option<Vec<String>> {
+        if self.build.inputs.warm().is_off {
+            return Some(Vec::new());
+        }
+        let lock = self.change.facts.lock.as_ref();
+        lock.and_then(Lock::recipe)?.hot_files.clone()
     }
 
     /// Makes the new image in the cheapest possible way.
@@ -195,6 +207,9 @@ impl Update<'_> {
         }
         if !change.facts.is_conda_idle {
             return Some("its conda packages change".to_owned());
+        }
+        if !build.inputs.warm().code.is_empty() {
+            return Some("a start is recorded in it".to_owned());
         }
         if !change.facts.removed_pip.is_empty() {
             return Some("pip removes packages".to_owned());
