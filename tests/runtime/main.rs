@@ -20,6 +20,7 @@ mod desktop;
 mod easyconfig;
 mod findings;
 mod harness;
+mod hot_zone;
 mod house;
 mod image;
 mod interruption;

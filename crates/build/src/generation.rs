@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     build::Build,
     container, host_mpi, inputs, launch,
-    pack::{LAUNCHER, Packed, RUN_SCRIPTS},
+    pack::{LAUNCHER, Packed, RUN_SCRIPTS, hot_parts},
     plan::{Generation, InstallationPlan},
     prefix::FinishedPrefix,
     programs, recipe,
@@ -167,6 +167,7 @@ impl Build<'_> {
             hand_written: None,
             no_user_site: rules.no_user_site,
             host_mpi: self.host_mpi(made.mpi.as_ref())?,
+            hot_parts: Vec::new(),
             shell: shell_of(extra_text),
         })
     }
@@ -232,7 +233,10 @@ impl NewGeneration<'_> {
         let (build, made) = (self.build, self.made);
         let (output, base) = (&self.plan.output, &build.prepared.base);
         let generation = &output.generation;
-        let launch = build.launch(made, generation.extra_text.as_deref())?;
+        let launch = Launch {
+            hot_parts: hot_parts(&packed.image),
+            ..build.launch(made, generation.extra_text.as_deref())?
+        };
         let programs = build.programs(
             &packed.tree,
             &made.place,

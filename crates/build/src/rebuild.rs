@@ -23,7 +23,7 @@ use crate::{
     open_base::OpenBase,
     plan::{
         self, BaseChoice, CondaInput, ExtraInputs, GivenText, Layout, MountPoint, PackageSettings,
-        RunSettings, Sif as SifOutput, SifContent, SifInput, SifPlan, WarmStart,
+        RunSettings, Sif as SifOutput, SifContent, SifInput, SifPlan,
     },
     prepared::Prepared,
     report::Report,
@@ -237,10 +237,6 @@ fn of_sif(subject: &Subject, plan: &RebuildPlan, session: Session) -> anyhow::Re
                 environment: None,
             })),
             extra: ExtraInputs {
-                warm: WarmStart {
-                    is_off: recipe.hot_files.is_none(),
-                    ..WarmStart::default()
-                },
                 work_dir: plan.work_dir.clone(),
                 ..ExtraInputs::default()
             },

@@ -154,6 +154,8 @@ pub struct Image {
     pub garbage_bytes: u64,
     /// Part of the image with the files that are read first.
     pub hot_zone: Option<HotZone>,
+    /// Start of the tables, which are behind all contents, in bytes.
+    pub tables_start: u64,
     /// Evidence of each file's content, by entry of the tree, for reading the image back.
     pub(crate) fingerprints: Fingerprints,
     pub(crate) reused: Option<Arc<ReusedBlocks>>,
@@ -332,15 +334,17 @@ fn pack_hashed(
     let write = || {
         let sequenced = sequence(&plan, context, &mut output, control, contents, donor)?;
         let contents = &sequenced.contents;
+        let tables_start = output.position();
         let superblock = tables::write_tables(tree, &plan, contents, &mut output, &format)?;
-        Ok((superblock, sequenced))
+        Ok((superblock, sequenced, tables_start))
     };
     let copying = has_donor.then_some(|| match receiver.recv() {
         Ok((reused, range)) => copy(&reused, &plan, range, options, &stop_copying),
         // Writing has failed before the blocks of the donor had a place.
         Err(crossbeam_channel::RecvError) => Ok(()),
     });
-    let (superblock, sequenced) = side_by_side(copying, &stopped, write, &stop_copying)?;
+    let (superblock, sequenced, tables_start) =
+        side_by_side(copying, &stopped, write, &stop_copying)?;
     drop((runs, blocks));
     let Sequenced {
         contents,
@@ -365,6 +369,7 @@ fn pack_hashed(
         taken_bytes: count(|reused| reused.bytes),
         garbage_bytes: count(|reused| reused.garbage),
         hot_zone: (zone.bytes > 0).then_some(zone),
+        tables_start,
         fingerprints: Fingerprints(contents.fingerprints),
         reused,
     })

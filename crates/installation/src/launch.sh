@@ -398,6 +398,30 @@ if [ -d /.singularity.d ] && [ -z "$explain" ]; then
   esac
 fi
 
+# The first task of each node of a job reads what a start needs of the image in large pieces, while
+# the container starts: the parts that common.sh names, each by its first MiB and its length. The
+# reader is no child of the program, has none of its streams, and ends with it.
+read_ahead() { # FIRST LENGTH [FIRST LENGTH]…
+  while [ $# -gt 0 ]; do
+    d=$1
+    while [ "$d" -lt $(($1 + $2)) ] && kill -0 $$; do
+      dd "if=$real/$SQFS_IMAGE" of=/dev/null bs=1048576 "skip=$d" count=4
+      d=$((d + 4))
+    done
+    shift 2
+  done
+}
+d=${CONDENSE_PREFETCH-}
+case ${SLURM_LOCALID-}${PALS_LOCAL_RANKID-}${OMPI_COMM_WORLD_LOCAL_RANK-}${MPI_LOCALRANKID-}${PMI_LOCAL_RANK-} in *[!0]*) d=0 ;; esac
+# An image in the memory or on the disk of its node needs no reader.
+case $d$real/ in /tmp/* | /dev/shm/* | "${TMPDIR:-/tmp}"/*) d=0 ;; esac
+[ "$d" ] || {
+  [ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] && [ "${PMI_SIZE-}" = "${PMI_LOCAL_SIZE-}" ] &&
+    [ "${OMPI_COMM_WORLD_SIZE-}" = "${OMPI_COMM_WORLD_LOCAL_SIZE-}" ]
+} || d=1
+# shellcheck disable=SC2086 # The numbers are words without blanks.
+case $d$explain in '' | 0* | *yes) ;; *) [ -z "${hot_parts-}" ] || (read_ahead $hot_parts &) </dev/null >/dev/null 2>&1 ;; esac
+
 # shellcheck disable=SC2086 # The flags are words without blanks.
 [ "$explain" ] || exec "$runtime" -s "$verb" $flags "$@"
 

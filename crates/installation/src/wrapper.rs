@@ -87,6 +87,9 @@ pub struct Launch {
     /// Settings of the host's MPI, if the image has programs that need an MPI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_mpi: Option<HostMpi>,
+    /// Parts of the image that a start reads, each by its first MiB and its length in MiB.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hot_parts: Vec<(u64, u64)>,
 }
 
 /// Interpreter of the host that an environment needs. A receipt stores it as a pair of path and
@@ -156,6 +159,13 @@ impl Launch {
             ),
             ("CONTAINER_IMAGE", "container.sif".as_ref()),
         ]);
+        if !self.hot_parts.is_empty() {
+            let parts = self.hot_parts.iter();
+            let parts: Vec<String> = parts
+                .map(|(first, length)| format!("{first} {length}"))
+                .collect();
+            text.values(&[("hot_parts", parts.join(" ").as_ref())]);
+        }
         text.values(&[
             (
                 "runtime",

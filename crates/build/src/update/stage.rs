@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use condense_installation::{Assembly, BaseMode, Claim, FileRole, Receipt, Staged, UpdateState};
+use condense_installation::{
+    Assembly, BaseMode, Claim, FileRole, Launch, Receipt, Staged, UpdateState,
+};
 
 use super::change::{Changed, Update};
 use crate::{
     generation::{IMAGE, LOCK, PIP_REPORT, file_record, image_record, recorded},
     installation::check_staged,
-    pack::Packed,
+    pack::{Packed, hot_parts},
     verify,
 };
 
@@ -29,6 +31,10 @@ impl Update<'_> {
     ) -> anyhow::Result<Staged> {
         let before = self.change.before;
         let old = &before.receipt;
+        let launch = Launch {
+            hot_parts: hot_parts(&changed.packed.image),
+            ..changed.launch.clone()
+        };
         let folder = PathBuf::from(format!("previous_input/{}", claim.generation()));
         let kept = self.build.inputs.kept(&folder, &folder.join(ASKED));
         let (mut share, mut inputs) = (before.inputs()?, old.inputs.clone());
@@ -57,7 +63,7 @@ impl Update<'_> {
             inputs,
             lock: Some(file_record(None, Path::new(LOCK), &lock)),
             image: Some(image_record(&changed.packed.image)?),
-            update_state: self.update_state(changed),
+            update_state: self.update_state(changed, &launch),
             ..old.clone()
         };
         share.push((PathBuf::from(LOCK), lock));
@@ -65,7 +71,7 @@ impl Update<'_> {
             image: Some(&changed.packed.image.path),
             base: before.base_path(),
             base_mode: BaseMode::KeepPlacement,
-            launch: &changed.launch,
+            launch: &launch,
             programs: &changed.programs,
             landmarks: &changed.landmarks,
             share: &share,
@@ -74,9 +80,9 @@ impl Update<'_> {
     }
 
     /// Returns the part of the receipt from which the next update goes on.
-    fn update_state(&self, changed: &Changed) -> UpdateState {
+    fn update_state(&self, changed: &Changed, launch: &Launch) -> UpdateState {
         UpdateState {
-            launch: Some(Box::new(changed.launch.clone())),
+            launch: Some(Box::new(launch.clone())),
             wrapper_paths: self.generation.shown_wrapper_paths(),
             no_cache: self.build.inputs.without_cache(),
             build_env: self.build.settings().build_env.names.clone(),

@@ -49,6 +49,7 @@ impl Wrap<'_> {
             extra_text: extra_text.clone(),
             hand_written: None,
             no_user_site: settings.rules.no_user_site,
+            hot_parts: Vec::new(),
             host_mpi: host_mpi::settings(
                 contents.mpi.as_ref(),
                 (base.view == HostView::Base).then_some(&base.facts),

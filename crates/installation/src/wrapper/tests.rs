@@ -74,6 +74,7 @@ fn example() -> Launch {
         shell: Shell::Sh,
         no_user_site: false,
         host_mpi: None,
+        hot_parts: Vec::new(),
     }
 }
 

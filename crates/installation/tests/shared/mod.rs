@@ -33,6 +33,7 @@ pub(crate) fn launch(
         shell: Shell::Sh,
         no_user_site: false,
         host_mpi: None,
+        hot_parts: Vec::new(),
     }
 }
 

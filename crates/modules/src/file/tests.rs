@@ -130,6 +130,7 @@ fn settings_are_shell_code() {
         container,
         variables: &[],
         host_mpi: None,
+        hot_parts: Vec::new(),
         flags: &["--rocm".to_owned(), "--cleanenv".to_owned()],
         commands: &file.commands,
         packages: &[],

@@ -3,8 +3,9 @@
 usage: record_start.py PREFIX BUILD_DIR SECONDS START
 
 BUILD_DIR/start.list has requests with zero bytes between them: `conda NAME` and `pip NAME` for the
-modules of a package, or `code TEXT` for Python code. START is the program of the start. It writes the files into
-BUILD_DIR/start.found. After SECONDS, the start and everything that it has started are ended.
+modules of a package, or `code TEXT` for Python code. START is the program of the start. It writes
+the files into BUILD_DIR/start.found. After SECONDS, the start and everything that it has started
+are ended.
 
 Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 """

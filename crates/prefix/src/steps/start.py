@@ -64,6 +64,8 @@ def imported():
         # A module may compute its attributes by importing others.
         facts = getattr(sys.modules.get(name), "__dict__", {})
         spec = facts.get("__spec__")
+        if getattr(spec, "origin", None) in ["built-in", "frozen"]:
+            continue  # The interpreter has the code of this module in itself.
         paths = [getattr(spec, "cached", None), getattr(spec, "origin", None)]
         paths += [facts.get("__cached__"), facts.get("__file__")]
         for path in paths:

@@ -141,6 +141,108 @@ mod tests {
         assert_eq!(found.failed, ["import torch: ImportError: none"]);
     }
 
+    /// Runs both programs of the step with the Python of this machine, for an environment with one
+    /// package.
+    fn record(requests: &[&str], seconds: &str) -> (StartFiles, tempfile::TempDir) {
+        let scratch = tempfile::tempdir().unwrap();
+        let (prefix, build) = (scratch.path().join("env"), scratch.path().join("build"));
+        let library = prefix.join("lib/python3.12/site-packages");
+        fs_err::create_dir_all(library.join("pkg")).unwrap();
+        fs_err::create_dir_all(library.join("pkg-1.0.dist-info")).unwrap();
+        fs_err::create_dir(&build).unwrap();
+        let listed = "pkg/__init__.py,,\npkg/data.txt,,\npkg/later.py,,\n";
+        let write = |path: &Path, text: &str| fs_err::write(path, text).unwrap();
+        write(&library.join("pkg-1.0.dist-info/RECORD"), listed);
+        write(&library.join("pkg/data.txt"), "data");
+        write(&library.join("pkg/later.py"), "");
+        let code = "import os; from . import later; open(os.path.join(os.path.dirname(__file__), 'data.txt')).read()";
+        write(&library.join("pkg/__init__.py"), code);
+        write(&build.join("record_start.py"), RECORD_START_PY);
+        write(&build.join("start.py"), START_PY);
+        let path = format!("code import sys; sys.path.insert(0, {library:?})");
+        let requests: Vec<&str> = std::iter::once(&*path)
+            .chain(requests.iter().copied())
+            .collect();
+        write(&build.join(LIST), &requests.join("\0"));
+        let output = std::process::Command::new("python3")
+            .args(["-S", "-s"])
+            .arg(build.join("record_start.py"))
+            .args([&prefix, &build])
+            .arg(seconds)
+            .arg(build.join("start.py"))
+            .env("SECRET_TOKEN", "x")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success() && output.stdout.is_empty(),
+            "{output:?}"
+        );
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let text = fs_err::read_to_string(build.join(FOUND)).unwrap();
+        (StartFiles::parse(&text), scratch)
+    }
+
+    const PACKAGE: &str = "lib/python3.12/site-packages/pkg";
+
+    #[test]
+    fn a_start_names_what_it_reads_in_order() {
+        let (found, _) = record(&["pip Pkg", "code import missing"], "60");
+        let expected = ["__init__.py", "later.py", "data.txt"];
+        let expected = expected.map(|name| format!("{PACKAGE}/{name}"));
+        assert_eq!(found.files, expected);
+        let [failed] = &found.failed[..] else {
+            panic!("{found:?}");
+        };
+        assert!(
+            failed.starts_with("import missing: ModuleNotFoundError"),
+            "{failed}"
+        );
+    }
+
+    #[test]
+    fn a_start_changes_nothing_and_sees_nothing_of_the_user() {
+        let (found, scratch) = record(
+            &[
+                "code import pkg; open(pkg.__file__ + 'x', 'w')",
+                "code import os, pkg; os.mkdir(os.path.dirname(pkg.__file__) + '/made')",
+                "code import os; assert 'SECRET_TOKEN' not in os.environ",
+                "code import os; assert os.environ['HOME'].endswith('start-home')",
+                "code raise SystemExit(3)",
+            ],
+            "60",
+        );
+        assert_eq!(found.failed.len(), 3, "{:?}", found.failed);
+        assert!(
+            found.failed[..2]
+                .iter()
+                .all(|failed| failed.contains("Read-only file system"))
+        );
+        let made = fs_err::read_dir(scratch.path().join("env").join(PACKAGE)).unwrap();
+        let made: Vec<_> = made.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(made.len(), 3, "{made:?}");
+    }
+
+    /// The start is ended with everything that it has started, and what it has read until then
+    /// counts.
+    #[test]
+    fn a_start_that_does_not_end_is_ended() {
+        let slow = "code import os, subprocess, time; import pkg; \
+                    child = subprocess.Popen(['sleep', '300']); \
+                    open(os.environ['HOME'] + '/child', 'w').write(str(child.pid))";
+        let started = std::time::Instant::now();
+        let (found, scratch) = record(&[slow, "code import time; time.sleep(300)"], "3");
+        assert!(started.elapsed().as_secs() < 60);
+        assert_eq!(found.failed, ["the time limit"]);
+        assert!(
+            found.files.contains(&format!("{PACKAGE}/data.txt")),
+            "{found:?}"
+        );
+        let child = fs_err::read_to_string(scratch.path().join("build/start-home/child")).unwrap();
+        // A process that was killed may still wait for somebody to take its status.
+        let state = fs_err::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z"), "{state}");
+    }
+
     #[test]
     fn what_is_asked_for_is_imported() {
         let text = "dependencies:\n- numpy=2\n- conda-forge::pandas>=2\n- pip:\n  - Rich[all]>=1\n  \
