@@ -210,7 +210,8 @@ fn hot_files_make_a_zone_that_info_shows() {
         command.arg("sif").args(arguments).run().succeeded();
     };
     sif(&["new", "hot.sif"]);
-    sif(&["add", "hot.sif", "hot.sqfs", "--primary"]);
+    let partition = ["--type", "partition", "--role", "primary-system"];
+    sif(&[&["add", "hot.sif", "hot.sqfs"][..], &partition].concat());
     let in_sif = info("hot.sif");
     assert_eq!(
         (&in_sif["bytes"], &in_sif["files"]),

@@ -97,8 +97,12 @@ def watch(event, arguments):
 
 
 def record():
-    # Packages open files in the order in which a file system lists them.
-    for path in list(imported()) + mapped() + sorted(opened):
+    modules = list(imported())
+    named = set(modules)
+    for path in [path for path in opened if path in named] + modules + mapped():
+        note(path)
+    # Packages open other files in the order in which a file system lists them.
+    for path in sorted(opened):
         note(path)
     del opened[:]
 

@@ -245,8 +245,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_imported() {
-        let text = "dependencies:\n- numpy=2\n- conda-forge::pandas>=2\n- pip:\n  - Rich[all]>=1\n  \
-                    - ./local.whl\n";
+        let text = "dependencies:\n- numpy=2\n- conda-forge::pandas>=2\n- pip:\n  - Rich[all]>=1\n";
         let spec = EnvironmentSpec::parse(text, Path::new("e.yml"), Path::new("/")).unwrap();
         let start = Start::new(&spec, &["import torch\ntorch.zeros(1)\n".to_owned()]);
         let expected = ["conda numpy", "conda pandas"];
