@@ -210,7 +210,7 @@ fn hot_files_make_a_zone_that_info_shows() {
         command.arg("sif").args(arguments).run().succeeded();
     };
     sif(&["new", "hot.sif"]);
-    let partition = ["--type", "partition", "--role", "primary-system"];
+    let partition = ["--type", "partition", "--role", "primary"];
     sif(&[&["add", "hot.sif", "hot.sqfs"][..], &partition].concat());
     let in_sif = info("hot.sif");
     assert_eq!(
