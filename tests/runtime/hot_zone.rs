@@ -56,7 +56,7 @@ fn what_a_start_reads_lies_in_the_zone() {
     command.args(["--warm", "import rich.console"]);
     command.args(["--warm", "import sys; open(sys.prefix + '/written', 'w')"]);
     let said = command.run().succeeded();
-    assert!(said.stderr.contains("Read-only file system"), "{said:?}");
+    assert!(said.stdout.contains("Read-only file system"), "{said:?}");
 
     let reader = Reader::open_raw(installation.image()).unwrap();
     let zone = reader.hot_zone().unwrap().unwrap();

@@ -42,8 +42,8 @@ pub struct PackOptions {
     pub donor: Option<Donor>,
     /// Paths of the files that are read first, in their order, relative to the root. Their contents
     /// come first in the image, in the hot zone: small ones in blocks that they share with no
-    /// others, large ones' blocks beside them. Symlinks are followed, and paths that lead to no file
-    /// with content are ignored. The hot zone of a donor becomes a part of the zone.
+    /// others, large ones' blocks beside them. Symlinks are followed, and paths that lead to no
+    /// file with content are ignored. The hot zone of a donor becomes a part of the zone.
     pub hot: Vec<PathBuf>,
     /// Maximum share of the blocks taken from the donor that no file uses, in percent. Above that,
     /// everything is packed again without a donor. `None` means no limit.
