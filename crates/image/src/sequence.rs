@@ -95,12 +95,11 @@ pub(crate) fn sequence<'a>(
             pool::work(context, &job_receiver, &failure_sender);
         })?;
         let queue = JobQueue::new(jobs, failures, control.cancel);
-        let sequencer = Sequencer::new(plan, context, output, queue, control, contents, donor);
-        let sequenced = sequencer.run();
+        let result = Sequencer::new(plan, context, output, queue, control, contents, donor).run();
         // Whether this succeeded or failed, no more results are needed. The sequencer has dropped
         // its end of the job queue, so the workers end.
         context.stop.store(true, Ordering::Relaxed);
-        sequenced
+        result
     })
 }
 
@@ -454,7 +453,7 @@ impl<'a> Sequencer<'a> {
         self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(digest);
         match self.known.entry((content.len() as u64, hash)) {
             Entry::Occupied(mut known)
-                if Self::is_apart(&self.donor, &self.contents, *known.get()) =>
+                if Self::is_apart(self.donor.as_ref(), &self.contents, *known.get()) =>
             {
                 known.insert(id);
                 let place = self.append_to_fragment(content);

@@ -159,13 +159,7 @@ impl Launch {
             ),
             ("CONTAINER_IMAGE", "container.sif".as_ref()),
         ]);
-        if !self.hot_parts.is_empty() {
-            let parts = self.hot_parts.iter();
-            let parts: Vec<String> = parts
-                .map(|(first, length)| format!("{first} {length}"))
-                .collect();
-            text.values(&[("hot_parts", parts.join(" ").as_ref())]);
-        }
+        self.render_hot_parts(&mut text);
         text.values(&[
             (
                 "runtime",
@@ -205,11 +199,9 @@ impl Launch {
             ("no_user_site", no_user_site.as_ref()),
             ("host_files", host_files::words().as_ref()),
         ]);
-        for line in site::split_flags(&self.flags).1 {
-            text.line(&line);
-        }
-        for line in site::render_variables(&self.variables)? {
-            text.line(&line);
+        let variables = site::render_variables(&self.variables)?;
+        for line in site::split_flags(&self.flags).1.iter().chain(&variables) {
+            text.line(line);
         }
         // Hooks of users in the text below read this variable, as they do in Tykky's common.sh.
         text.line("if [ -e \"$inside\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
@@ -255,6 +247,17 @@ impl Launch {
             text.line(own.trim_end_matches('\n'));
         }
         Ok(text.bytes)
+    }
+
+    /// Writes the parts of the image that are read ahead, if there are any.
+    fn render_hot_parts(&self, text: &mut Text) {
+        if !self.hot_parts.is_empty() {
+            let parts = self.hot_parts.iter();
+            let parts: Vec<String> = parts
+                .map(|(first, length)| format!("{first} {length}"))
+                .collect();
+            text.values(&[("hot_parts", parts.join(" ").as_ref())]);
+        }
     }
 
     fn render_flags(&self) -> Result<OsString> {

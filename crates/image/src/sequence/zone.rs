@@ -44,15 +44,13 @@ impl<'a> Sequencer<'a> {
     /// Returns whether an earlier file is one of the donor's that cannot move into the zone, while
     /// the zone is being written.
     pub(super) fn is_apart(
-        donor: &Option<WaitingDonor>,
+        donor: Option<&WaitingDonor>,
         contents: &PackedContents,
         earlier: EntryId,
     ) -> bool {
         let fingerprint = contents.fingerprints[earlier.index()];
         matches!(fingerprint, ContentFingerprint::Donor(_))
-            && donor
-                .as_ref()
-                .is_some_and(|donor| !donor.reuse.can_be_hot(contents, earlier))
+            && donor.is_some_and(|donor| !donor.reuse.can_be_hot(contents, earlier))
     }
 
     /// Ends the zone when all hot files are in the image.
