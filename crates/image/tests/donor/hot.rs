@@ -43,7 +43,7 @@ fn zone(image: &Image) -> (Reader, HotZone) {
     let reader = open(&image.path);
     let zone = reader.hot_zone().unwrap().unwrap();
     assert_eq!(image.hot_zone, Some(zone));
-    condense_image::check(&reader, &Default::default()).unwrap();
+    condense_image::check(&reader, &condense_image::CheckOptions::default()).unwrap();
     (reader, zone)
 }
 

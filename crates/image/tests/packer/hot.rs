@@ -83,7 +83,7 @@ fn hot_files_lie_in_the_zone_and_others_only_if_they_are_equal() {
                 "{name}: {path:?}"
             );
         }
-        condense_image::check(&reader, &Default::default()).unwrap();
+        condense_image::check(&reader, &condense_image::CheckOptions::default()).unwrap();
     }
 }
 
