@@ -130,7 +130,6 @@ fn settings_are_shell_code() {
         container,
         variables: &[],
         host_mpi: None,
-        hot_parts: Vec::new(),
         flags: &["--rocm".to_owned(), "--cleanenv".to_owned()],
         commands: &file.commands,
         packages: &[],
