@@ -58,6 +58,7 @@ mod sif_subjects;
 mod speech;
 mod standard_streams;
 mod statuses;
+mod stripes;
 mod submit;
 mod suggestions;
 #[path = "../support/mod.rs"]
