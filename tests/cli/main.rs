@@ -56,6 +56,7 @@ mod search;
 mod sif;
 mod sif_subjects;
 mod speech;
+mod stage;
 mod standard_streams;
 mod statuses;
 mod stripes;

@@ -45,7 +45,7 @@ fn each_command_that_makes_an_image_gives_it_a_layout() {
     let test = with_lfs("");
     let env = test.environment("tool");
     let env = env.to_str().unwrap();
-    let new = ["new", "installation", env, "--base-image", "../base"];
+    let new = ["new", "./installation", env, "--base-image", "../base"];
     condense(&test, &new).succeeded();
     assert_eq!(striped(&test), ["img.sqfs"]);
     assert!(test.installation().join("img.sqfs").is_file());
@@ -64,7 +64,14 @@ fn each_command_that_makes_an_image_gives_it_a_layout() {
     assert_eq!(striped(&test), ["a.sif"]);
 
     // A copy of a base gets a layout as well, unless the file system shares its blocks.
-    let copied = ["new", "copied", env, "--base-image", "base.sif", "--copy-base"];
+    let copied = [
+        "new",
+        "./copied",
+        env,
+        "--base-image",
+        "base.sif",
+        "--copy-base",
+    ];
     condense(&test, &copied).succeeded();
     let receipt = fs_err::read(test.path("work/copied/share/receipt.json")).unwrap();
     let receipt: serde_json::Value = serde_json::from_slice(&receipt).unwrap();
@@ -91,7 +98,10 @@ fn a_layout_that_cannot_be_set_is_a_detail() {
             .envs([("CONDENSE_STRIPES", "1"), ("CW_LOG_LEVEL", "3")])
             .run()
             .succeeded();
-        assert!(said.stderr.contains("gets no layout for Lustre"), "{said:?}");
+        assert!(
+            said.stderr.contains("gets no layout for Lustre"),
+            "{said:?}"
+        );
         assert!(said.stderr.contains(reason), "{said:?}");
         condense(&test, &["image", "verify", "out.sqfs"]).succeeded();
         fs_err::remove_file(test.path("work/out.sqfs")).unwrap();

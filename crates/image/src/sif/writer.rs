@@ -118,8 +118,8 @@ impl SifWriter {
         }
         let staging = Staging::beside(path)?;
         let temporary = staging.path().join(path.file_name().unwrap_or_default());
-        let file = condense_publish::create_image(&temporary, MODE)
-            .map_err(Error::io("create", path))?;
+        let file =
+            condense_publish::create_image(&temporary, MODE).map_err(Error::io("create", path))?;
         let header = Header::new(options.id, options.created, u64::from(options.slots));
         Ok(SifWriter {
             target: Target::New {
