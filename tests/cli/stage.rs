@@ -81,19 +81,15 @@ fn start(test: &TestEnv, stage: Option<&Path>) -> String {
     command.run().succeeded().stdout
 }
 
+/// Returns whether the image and the base come from a directory.
 fn is_from(said: &str, dir: &Path) -> (bool, bool) {
-    let dir = dir.display();
-    let has = |name: &str| said.contains(&format!("{dir}")) && said.contains(name);
-    let image = said
-        .split(",")
-        .any(|bind| bind.contains("img.sqfs:") && bind.contains(&format!("{dir}")));
-    (
-        image,
-        has("container.sif")
-            && said
-                .lines()
-                .any(|line| line.ends_with("container.sif") && !line.contains("installation")),
-    )
+    let digest = |name: &str| {
+        let (before, _) = said.split_once(name)?;
+        let (path, digest) = before.rsplit_once('/')?;
+        (path.ends_with(dir.to_str()?) && digest.len() == 64).then_some(())
+    };
+    let is = |name: &str| digest(name).is_some();
+    (is("/img.sqfs:"), is("/container.sif\n"))
 }
 
 #[test]
@@ -204,6 +200,28 @@ fn a_sif_is_copied_and_its_copy_is_started() {
         let said = condense(&test, &["stage", "--to", NODE, name]);
         assert_eq!(said.status, 1, "{said:?}");
     }
+}
+
+#[test]
+fn commands_of_a_module_take_the_copy_also_without_the_image() {
+    let (test, root) = crate::modules::written();
+    let staged = json(&test, &["--to", NODE, "mine.sif"]);
+    let copy = staged["files"][0]["path"].as_str().unwrap();
+    let node = node(&test);
+    let image = test.path("work/mine.sif").display().to_string();
+    let started = |stage: &Path| {
+        let mut command = test.command(root.join("bin/python"));
+        let said = command.args(["-c", "x"]).env("CW_STAGE", stage).run();
+        let is_from = |path: &str| said.stdout.lines().any(|line| line == path);
+        // The copy has a line break in its path.
+        let is_copy = said.stdout.contains(&format!("\n{copy}\npython\n"));
+        (said.status, is_copy, is_from(&image))
+    };
+    assert_eq!(started(&node), (7, true, false));
+    assert_eq!(started(Path::new("/none")), (7, false, true));
+    fs_err::rename(&image, test.path("work/away.sif")).unwrap();
+    assert_eq!(started(&node), (7, true, false));
+    assert_eq!(started(Path::new("/none")).0, 125);
 }
 
 #[test]

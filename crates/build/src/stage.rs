@@ -105,7 +105,7 @@ fn of_installation(subject: &Subject, report: &Report) -> anyhow::Result<StageSo
     let Some(receipt) = receipt.filter(|_| knows) else {
         bail!(UserError::new(
             format!("the wrappers of `{shown}` are older than copies on nodes"),
-            format!("`condense update {shown}` writes new wrappers"),
+            "the next update that changes something, or a new build, writes new wrappers",
         ));
     };
     let owner = fs_err::canonicalize(subject.path())?;

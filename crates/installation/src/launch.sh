@@ -309,7 +309,7 @@ done
 image_from=$real/$SQFS_IMAGE base_from=$real/$CONTAINER_IMAGE
 case ${CW_STAGE-} in /*)
   for d in "$CW_STAGE"/condense-stage-*; do
-    [ -d "$d" ] && [ ! -h "$d" ] && CDPATH='' cd -P -- "$d" 2>/dev/null && [ -O . ] || continue
+    { [ -d "$d" ] && [ ! -h "$d" ] && CDPATH='' cd -P -- "$d" 2>/dev/null && [ -O . ]; } || continue
     case $PWD in *[:,]*) continue ;; esac
     [ ! -r "${image_digest:-none}/img.sqfs" ] || image_from=$PWD/$image_digest/img.sqfs
     [ ! -r "${base_digest:-none}/container.sif" ] || base_from=$PWD/$base_digest/container.sif
