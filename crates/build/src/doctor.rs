@@ -37,7 +37,7 @@ pub struct Examined<'a> {
     pub user: Option<String>,
     /// Whether the catalogue knows this machine.
     pub site_is_known: bool,
-    /// What happens when the processes of a job start.
+    /// Starts of the processes of a job.
     pub starts: Starts,
 }
 

@@ -53,9 +53,9 @@ pub struct Host {
     pub quotas: Vec<Quota>,
     /// Whether the catalogue has an entry for this machine.
     pub site_is_known: bool,
-    /// Directories of PATH.
+    /// Directories in which programs are searched.
     pub search_path: Vec<PathBuf>,
-    /// What happens when the processes of a job start.
+    /// Starts of the processes of a job.
     pub starts: Starts,
 }
 

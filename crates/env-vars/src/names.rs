@@ -52,8 +52,8 @@ pub const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
 /// The variables `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`, `…_DOCKER_USERNAME` and
 /// `…_DOCKER_PASSWORD` of apptainer and singularity are read as well.
 pub const APPTAINER_TMPDIR: &str = "APPTAINER_TMPDIR";
-/// When set, apptainer makes a record in `APPTAINER_CONFIGDIR` for each start, about which `condense
-/// doctor` warns if it is in a home directory that nodes share (apptainer).
+/// When set, apptainer makes a record in `APPTAINER_CONFIGDIR` for each start. `condense doctor`
+/// warns if this is in a home directory that nodes share (apptainer).
 pub const APPTAINER_SHARENS: &str = "APPTAINER_SHARENS";
 /// Directory of apptainer's records and credentials; default: `~/.apptainer` (apptainer).
 pub const APPTAINER_CONFIGDIR: &str = "APPTAINER_CONFIGDIR";

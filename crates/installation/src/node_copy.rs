@@ -88,14 +88,14 @@ pub struct NodeCopy {
     pub path: PathBuf,
     /// Digest of the copy in hexadecimal.
     pub sha256: String,
-    /// Size in bytes.
+    /// Size of the copy in bytes.
     pub size_bytes: u64,
 }
 
 /// A copy that was removed, or that stays because a program uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldCopy {
-    /// The copy.
+    /// Copy of an image.
     pub copy: NodeCopy,
     /// Whether a program has the copy open.
     pub is_in_use: bool,

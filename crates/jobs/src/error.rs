@@ -18,7 +18,7 @@ pub enum Error {
     /// Image that the script cannot copy to the nodes.
     #[error("the image cannot be copied to the nodes: {reason}")]
     NoStage {
-        /// Reason in words.
+        /// Reason in words for users.
         reason: &'static str,
     },
     /// Partition that the site does not have.

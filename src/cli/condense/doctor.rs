@@ -113,7 +113,7 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
         .show("doctor", health.findings, about, context)
 }
 
-/// Returns what happens when the processes of a job start.
+/// Returns the starts of the processes of a job.
 fn starts(arguments: &Arguments, context: &Context) -> anyhow::Result<Starts> {
     let env_vars = context.env_vars;
     let subject = arguments.subject.as_ref();

@@ -39,11 +39,11 @@ pub struct SlurmJob {
     pub id: String,
     /// Number of its nodes.
     pub nodes: u32,
-    /// Path of `srun`.
+    /// Path of the program `srun`.
     pub srun: PathBuf,
     /// Path of `sbcast`, if there is one.
     pub sbcast: Option<PathBuf>,
-    /// This program.
+    /// Path of the program itself.
     pub condense: PathBuf,
 }
 

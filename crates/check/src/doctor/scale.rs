@@ -19,7 +19,7 @@ const HELPERS: [&str; 2] = ["libexec/apptainer/bin", "libexec/singularity/bin"];
 /// Programs with which a runtime mounts SquashFS.
 const SQUASHFUSE: [&str; 2] = ["squashfuse_ll", "squashfuse"];
 
-/// What happens when the processes of a job start on a node.
+/// Starts of the processes of a job on a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Starts {
     /// Number of processes that start at once. Without it, that of the node's processors counts.
@@ -37,7 +37,7 @@ pub struct Starts {
 pub struct StartFile {
     /// Path of the file, with links resolved.
     pub path: PathBuf,
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// Number of servers over which Lustre spreads the file, if it is there.
     pub stripes: Option<u32>,
