@@ -259,7 +259,7 @@ impl NodeDir {
                 expected: Some(expected.to_owned()),
             });
         }
-        self.publish(&staging, &made, source, expected, before)
+        self.publish(&made, source, expected, before)
     }
 
     /// Takes the bytes of an image that another program has put beside the copies. Returns `None`
@@ -290,22 +290,21 @@ impl NodeDir {
         fs_err::rename(incoming, made.join(source.file.as_str())).map_err(Error::Io)?;
         let stamp =
             Stamp::of(&source.path).map_err(|error| Error::at("read", &source.path, error))?;
-        let copy = self.publish(&staging, &made, source, sha256, stamp)?;
+        let copy = self.publish(&made, source, sha256, stamp)?;
         Ok(Some(copy))
     }
 
     fn publish(
         &self,
-        staging: &Staging,
         made: &Path,
         source: &NodeSource,
         sha256: &str,
         stamp: Stamp,
     ) -> Result<NodeCopy> {
         let file = made.join(source.file.as_str());
-        let mode = fs_err::metadata(&source.path).map_err(Error::Io)?.mode() & 0o555 | 0o400;
-        let mode = std::fs::Permissions::from_mode(mode);
-        fs_err::set_permissions(&file, mode).map_err(Error::Io)?;
+        let original = fs_err::metadata(&source.path).map_err(Error::Io)?;
+        let permissions = std::fs::Permissions::from_mode(original.mode() & 0o555 | 0o400);
+        fs_err::set_permissions(&file, permissions).map_err(Error::Io)?;
         Record::new(stamp, &source.owner).store(made)?;
         sync_tree(made)?;
         let target = self.path.join(sha256);
@@ -320,7 +319,6 @@ impl NodeDir {
             }
             Err(error) => return Err(error.into()),
         }
-        let _ = staging;
         Ok(NodeCopy {
             path: target.join(source.file.as_str()),
             sha256: sha256.to_owned(),

@@ -194,15 +194,8 @@ impl Launch {
             ("env_root", self.env_prefix.as_ref()),
             ("inside", self.container_marker.as_ref()),
         ]);
-        text.values(&[(
-            "_CW_IS_ISOLATED",
-            if self.host_view == HostView::Base {
-                "yes"
-            } else {
-                "no"
-            }
-            .as_ref(),
-        )]);
+        let is_isolated = ["no", "yes"][usize::from(self.host_view == HostView::Base)];
+        text.values(&[("_CW_IS_ISOLATED", is_isolated.as_ref())]);
         text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
         let no_user_site = if self.no_user_site { "yes" } else { "" };
         text.values(&[

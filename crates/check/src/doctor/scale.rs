@@ -112,7 +112,7 @@ fn loops(host: &Host, name: &str, prefix: Option<&Path>, health: &mut Health) {
     let (path, config) = configuration(host, name, prefix).unwrap_or_default();
     let value = |key: &str| {
         let lines = config.lines().filter_map(|line| line.split_once('='));
-        let found = lines.filter(|(name, _)| name.trim() == key).last();
+        let found = lines.rev().find(|(name, _)| name.trim() == key);
         found.map(|(_, value)| value.trim())
     };
     let most = value("max loop devices").and_then(|text| text.parse().ok());

@@ -53,7 +53,7 @@ impl Record {
     /// Reads the record of a copy. A damaged one counts as missing.
     pub(super) fn load(dir: &Path) -> Option<Self> {
         let most = condense_input::RECORD_MOST;
-        let text = condense_input::read_to_string(&dir.join(NAME), most).ok()?;
+        let text = condense_input::read_to_string(dir.join(NAME), most).ok()?;
         serde_json::from_str(&text).ok()
     }
 
