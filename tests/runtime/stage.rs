@@ -75,7 +75,7 @@ each "$dir/bin/python" -c 'import numpy; print("numpy without the copies")'
     assert_eq!(read("second.json")["made"], 0);
     // Nothing is left on the nodes, nor of the transfer.
     for node in 1..=4 {
-        let own = test.path(&format!("slurm/tmp/nid00100{node}/condense-stage-0"));
+        let own = test.path(format!("slurm/tmp/nid00100{node}/condense-stage-0"));
         let left = crate::support::files::names(&own);
         assert_eq!(left, ["lock"], "node {node}");
     }

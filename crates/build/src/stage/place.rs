@@ -72,7 +72,8 @@ pub fn choose_place(candidates: &[PathBuf]) -> anyhow::Result<Place> {
         path.is_absolute() && path.is_dir() && rustix::fs::access(*path, may_write).is_ok()
     };
     let places = candidates.iter().filter(usable).map(|path| Place::of(path));
-    choose(places.collect()).ok_or_else(|| {
+    let places: Vec<Place> = places.collect();
+    choose(&places).ok_or_else(|| {
         let tried: Vec<String> = candidates
             .iter()
             .map(|path| path.display().to_string())
@@ -88,7 +89,7 @@ pub fn choose_place(candidates: &[PathBuf]) -> anyhow::Result<Place> {
     })
 }
 
-fn choose(places: Vec<Place>) -> Option<Place> {
+fn choose(places: &[Place]) -> Option<Place> {
     let own = places.iter().filter(|place| place.shared.is_none());
     let on_disk = own.clone().find(|place| !place.in_memory).cloned();
     on_disk.or_else(|| own.clone().next().cloned())
@@ -143,7 +144,7 @@ mod tests {
         let place = |name: &str, kind: i64| Place::of_kind(Path::new(name), Some(kind));
         let chosen = |places: &[(&str, i64)]| {
             let places = places.iter().map(|(name, kind)| place(name, *kind));
-            choose(places.collect()).map(|place| place.path)
+            choose(&places.collect::<Vec<Place>>()).map(|place| place.path)
         };
         let (lustre, tmpfs, ext4) = (0x0BD0_0BD0, 0x0102_1994, 0xEF53);
         let all = [("/scratch", lustre), ("/dev/shm", tmpfs), ("/nvme", ext4)];

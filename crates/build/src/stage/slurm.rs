@@ -217,6 +217,9 @@ fn answers(text: &str) -> Vec<NodeAnswer> {
 }
 
 /// Does a step on this node. Returns the line that tells the result.
+///
+/// # Panics
+/// Never: an answer has a JSON form.
 pub fn answer_as_node(
     step: NodeStep,
     sources: &StageSources,

@@ -117,7 +117,7 @@ fn incoming_bytes_are_taken_only_when_they_are_whole() {
     fs_err::write(&incoming, "bytes").unwrap();
     let copy = adopt().unwrap();
     assert_eq!(scene.node.find_copy(&source), Some(copy));
-    assert_eq!(scene.names(), [sha256.clone()]);
+    assert_eq!(scene.names(), [sha256]);
 }
 
 #[test]
