@@ -219,6 +219,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     ("condense spec", ["env.yml", "--json env.yml"]),
     (
+        "condense stage",
+        ["myenv", "--to /local/scratch --dry-run image.sif"],
+    ),
+    (
         "condense update",
         ["myenv numpy=2 --pip rich", "myenv --remove scipy"],
     ),

@@ -56,8 +56,10 @@ mod search;
 mod sif;
 mod sif_subjects;
 mod speech;
+mod stage;
 mod standard_streams;
 mod statuses;
+mod stripes;
 mod submit;
 mod suggestions;
 #[path = "../support/mod.rs"]

@@ -42,6 +42,7 @@ mod scripts;
 mod shells;
 mod slim;
 mod solving;
+mod stage;
 mod steps;
 mod submit;
 #[path = "../support/mod.rs"]

@@ -48,6 +48,7 @@ mod session;
 mod sif;
 mod sif_facts;
 mod space;
+mod stage;
 mod submission;
 mod target;
 mod update;
@@ -57,7 +58,7 @@ mod wrap;
 
 pub use cache::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 pub use check::{CheckTarget, Subject, check};
-pub use doctor::{Examined, doctor};
+pub use doctor::{Examined, doctor, is_shared, starts};
 pub use hints::{hint, hint_of_cause, location};
 pub use host_mpi::host_mpi_of;
 pub use html_report::html_report;
@@ -74,6 +75,10 @@ pub use search::{SearchPlan, search};
 pub use servers::{ServerPlan, ask_servers};
 pub use sif::{build_sif, preview_sif};
 pub use sif_facts::{SifFacts, SifObject, verify_sif};
+pub use stage::{
+    NodeAnswer, NodeStep, Place, SlurmJob, StageSources, StagedCopies, answer_as_node,
+    choose_place, clean_stage, size_of, stage_here, stage_in_job, staged_sif,
+};
 pub use submission::{Submission, SubmittedCommand};
 pub use update::{preview_update, update};
 pub use verify::verify;

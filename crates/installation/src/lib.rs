@@ -35,6 +35,7 @@ mod error;
 mod host_files;
 mod layout;
 mod mode;
+mod node_copy;
 mod quote;
 mod receipt;
 mod runtime;
@@ -54,6 +55,9 @@ pub use layout::{
     Staged, State, is_reserved_name, remove,
 };
 pub use mode::InstallationMode;
+pub use node_copy::{
+    CopyProgress, NodeCopy, NodeDir, NodeFile, NodeSource, OldCopy, digest_of_source,
+};
 pub use quote::{quote, quote_line};
 pub use receipt::{
     BaseRecord, FileRecord, FileRole, ImageRecord, InterpreterOrigin, InterpreterRecord, Placement,
@@ -64,6 +68,6 @@ pub use tykky::Tykky;
 pub use update_state::{AliasedFile, FileAlias, UpdateState};
 pub use user_hooks::UserHooks;
 pub use wrapper::{
-    HostInterpreter, HostMpi, Launch, Launcher, MpiSource, Shell, SiteVariable, conda_activation,
-    device_of_flag, render_site_settings,
+    Digests, HostInterpreter, HostMpi, Launch, Launcher, MpiSource, Shell, SiteVariable,
+    conda_activation, device_of_flag, render_site_settings,
 };
