@@ -13,6 +13,8 @@ from .measure import clean_memory
 from .peers import IMPORTS, TYKKY, Images
 
 HERE = pathlib.Path(__file__).resolve().parent
+# Ranks of which one round has to do; their counts repeat closely.
+MANY = 64
 OF_NODE = {
     "seconds": ("s", 2),
     "ratio": ("ratio", 2),
@@ -108,7 +110,7 @@ def scale(rounds, is_quick):
         nodes.build()
         peers = Images(place).peers()
         warm(place)
-        print(f"\nstarts of `{IMPORTS}` by an ordinary user; ratios are to the {TYKKY}")
+        print(f"\n`{IMPORTS}` of an ordinary user; `ratio` is the time of a {TYKKY} to the row's")
         of_one_node(place, peers, rounds, is_quick)
         of_slow_nodes(place, peers, rounds, is_quick)
     finally:
@@ -116,22 +118,27 @@ def scale(rounds, is_quick):
         shutil.rmtree(place, ignore_errors=True)
 
 
+def ranks_of(count):
+    return "1 rank" if count == 1 else f"{count} ranks"
+
+
 def of_one_node(place, peers, rounds, is_quick):
     for ranks in (1, 8) if is_quick else (1, 8, 64):
         measured(
-            f"{ranks} ranks from one parent",
+            f"{ranks_of(ranks)} from one parent",
             OF_NODE,
             peers,
-            rounds,
+            rounds if ranks < MANY else 1,
             lambda peer, ranks=ranks: from_one_parent(place, peer, ranks),
         )
     with cluster(place) as slurm:
         for count, ranks in ((4, 2),) if is_quick else ((1, 1), (1, 8), (1, 64), (4, 8)):
+            where = "1 node of Slurm" if count == 1 else f"{count} nodes of Slurm, together"
             measured(
-                f"srun, {count} nodes with {ranks} ranks each, in all",
+                f"{ranks_of(ranks)} on {'' if count == 1 else 'each of '}{where}",
                 OF_NODE,
                 peers,
-                rounds,
+                rounds if count * ranks < MANY else 1,
                 lambda peer, count=count, ranks=ranks: slurm.measure(peer, count, ranks),
             )
 
@@ -140,9 +147,9 @@ def of_slow_nodes(place, peers, rounds, is_quick):
     limits = [(5, 1000)] if is_quick else [(0, 0), (1, 1000), (1, 100), (5, 1000), (5, 100)]
     for count, ranks in ((4, 1),) if is_quick else ((4, 2), (16, 1)):
         for latency, bandwidth in limits:
-            title = f"{latency} ms, {bandwidth} MB/s" if bandwidth else "no limits"
+            limit = f"{latency} ms and {bandwidth} MB/s" if bandwidth else "no limits"
             measured(
-                f"slow file system ({title}), {count} nodes with {ranks} ranks each, in all",
+                f"slow files ({limit}), {ranks_of(ranks)} on each of {count} nodes, together",
                 OF_NODES,
                 peers,
                 rounds,

@@ -1,7 +1,6 @@
 """Counts of the ranks of one node, started by one parent or by Slurm."""
 
 import contextlib
-import os
 import subprocess
 
 from ..common import ROOT
@@ -18,7 +17,7 @@ def look(meeting, parents, group, before, kept=frozenset()):
     meeting.wait(parents)
     found = meeting.result() | counted(group.processes() - kept)
     found |= {
-        "loops": loop_devices() - before["loops"],
+        "loops": loop_devices(meeting.place.parents[1]),
         "cpu": group.cpu() - before["cpu"],
         "cache": group.cache() - before["cache"],
     }
@@ -27,7 +26,7 @@ def look(meeting, parents, group, before, kept=frozenset()):
 
 
 def state(group):
-    return {"loops": loop_devices(), "cpu": group.cpu(), "cache": group.cache()}
+    return {"cpu": group.cpu(), "cache": group.cache()}
 
 
 def from_one_parent(place, peer, ranks):
@@ -72,14 +71,13 @@ def cluster(place):
     with Group("slurm") as group:
         try:
             started = subprocess.run(
-                as_user(CLUSTER, "start", directory),
+                group.within(as_user(CLUSTER, "start", directory)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                preexec_fn=group.enter,
                 check=False,
             )
             if started.returncode:
                 raise SystemExit(f"{CLUSTER}: ended with {started.returncode} as {ACCOUNT}")
             yield Cluster(place, group, frozenset(group.processes()))
         finally:
-            subprocess.run([CLUSTER, "stop", directory], env=os.environ, check=False)
+            subprocess.run([CLUSTER, "stop", directory], check=False)

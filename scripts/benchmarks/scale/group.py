@@ -1,5 +1,6 @@
-"""A control group whose processes, CPU time and page cache are counted, with all that they start."""
+"""A control group, which counts processes, CPU time and page cache with all that is started."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -36,10 +37,10 @@ class Group:
                 except OSError:
                     time.sleep(0.05)
 
-    def enter(self):
-        """Moves the calling process into the group; a child calls it before it starts a program."""
-        for place in self.places:
-            (place / "cgroup.procs").write_text("0")
+    def within(self, words):
+        """Returns the words of a shell that enters the group before it becomes the program."""
+        entries = "".join(f"echo $$ >'{place}/cgroup.procs'; " for place in self.places)
+        return ["sh", "-c", entries + 'exec "$@"', "sh", *(str(word) for word in words)]
 
     def processes(self):
         return {int(word) for word in (self.memory / "cgroup.procs").read_text().split()}
@@ -52,7 +53,7 @@ class Group:
         return int((self.cpu_time / "cpuacct.usage").read_text()) / 1e9
 
     def cache(self):
-        """Returns the megabytes of page cache that the group has filled, files in memory included."""
+        """Returns the megabytes of page cache that the group has filled, also files in memory."""
         words = (self.memory / "memory.stat").read_text().split()
         return int(words[words.index("file" if IS_ONE_TREE else "total_cache") + 1]) / 1e6
 
@@ -64,10 +65,8 @@ class Group:
             if not left:
                 break
             for process in left:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(0.05)
             left = self.processes() - but
         return len(found)

@@ -82,12 +82,11 @@ def clean_memory():
 def popen(words, group):
     """Starts a command in the group and in a session of its own, so that Ctrl-C leaves it to us."""
     return subprocess.Popen(
-        [str(word) for word in words],
+        group.within(words),
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=group.enter,
     )
 
 
@@ -98,8 +97,10 @@ def read(path):
         return ""
 
 
-def loop_devices():
-    return len(list(pathlib.Path("/sys/block").glob("loop*/loop/backing_file")))
+def loop_devices(place):
+    """Counts loop devices with an image of the measurement; other programs may have more."""
+    files = pathlib.Path("/sys/block").glob("loop*/loop/backing_file")
+    return sum(place.name in read(file) for file in files)
 
 
 def counted(processes):

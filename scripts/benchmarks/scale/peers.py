@@ -147,6 +147,7 @@ class Images:
         no_hot = None if self.hot else "no --warm in this condense"
         no_stage = None if output(CONDENSE, "stage", "--help") else "no `condense stage` yet"
         alone, shared = {"CW_SHARE": "0"}, {"CW_SHARE": "1"}
+        sharens = {"APPTAINER_SHARENS": "1"}
         ours, hot = self.wrapper(self.ours), self.wrapper(self.hot or self.ours)
         program = self.place / "condense"
         if not no_stage:
@@ -155,10 +156,10 @@ class Images:
         staged = f"{program} stage --to {MEMORY} {self.ours} >/dev/null && {ours}"
         return [
             Peer(TYKKY, f"exec {self.shared}/shape/bin/python {self.workload}"),
-            Peer("apptainer exec, mksquashfs", self.exec(self.plain)),
-            Peer("the same, sorted by the profile", self.exec(self.sorted)),
-            Peer("the same, APPTAINER_SHARENS=1", self.exec(self.plain), {"APPTAINER_SHARENS": "1"}),
-            Peer("images copied to memory, then exec", copied),
+            Peer("exec, mksquashfs", self.exec(self.plain)),
+            Peer("exec, sorted by the profile", self.exec(self.sorted)),
+            Peer("exec, APPTAINER_SHARENS=1", self.exec(self.plain), sharens),
+            Peer("exec, images copied to memory", copied),
             Peer("condense", ours, alone),
             Peer("condense, shared container", ours, shared, no_share),
             Peer("condense, hot zone", hot, alone, no_hot),

@@ -17,7 +17,8 @@ def loaded():
     with open("/proc/self/maps") as maps:
         libraries = [line.split(None, 5)[5].strip() for line in maps if "/" in line]
     paths = [os.path.realpath(sys.executable)]
-    paths += [path for path in libraries if path.startswith("/")]
+    # The table lists what was mapped last first.
+    paths += [path for path in reversed(libraries) if ".cpython-" not in path]
     for module in list(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
         paths += [getattr(spec, "cached", None), getattr(spec, "origin", None)]

@@ -1,4 +1,4 @@
-//! Command line.
+//! Responsible for parsing the command line.
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Counts of the requests of each node.
+//! Responsible for counting the requests of each node and file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

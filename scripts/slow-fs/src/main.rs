@@ -1,4 +1,5 @@
-//! Serves one directory, read-only, at several mount points as several nodes would see it.
+//! Responsible for serving one directory, read-only, at several mount points as several nodes would
+//! see it.
 //!
 //! All requests of all nodes go through one queue with a latency, a number of requests at once and
 //! a bandwidth, as in front of one storage target. Each mount has a page cache of its own.

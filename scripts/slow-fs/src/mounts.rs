@@ -1,4 +1,4 @@
-//! Mounts of this program: those that exist, and how they end.
+//! Responsible for finding and ending mounts of this program.
 
 use std::{
     ffi::OsString,

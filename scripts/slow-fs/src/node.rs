@@ -1,4 +1,4 @@
-//! File system of one node: it passes everything through the queue of all nodes.
+//! Responsible for the file system of one node, which passes all requests through the common queue.
 
 use std::{
     collections::HashMap,

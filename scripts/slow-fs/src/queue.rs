@@ -1,4 +1,4 @@
-//! One queue for the requests of all nodes, as in front of one storage target.
+//! Responsible for one queue of the requests of all nodes, as in front of one storage target.
 
 use std::{
     cmp::Reverse,

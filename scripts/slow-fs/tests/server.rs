@@ -1,4 +1,4 @@
-//! The whole server with real mounts. Needs /dev/fuse, and root or `user_allow_other`.
+//! Tests of the whole server with real mounts. They need /dev/fuse, and root or `user_allow_other`.
 #![allow(clippy::unwrap_used)]
 
 use std::{
