@@ -1,5 +1,6 @@
 """Measures starts at scale: many ranks of one node, and many nodes of a slow file system."""
 
+import os
 import pathlib
 import shutil
 import statistics
@@ -96,7 +97,15 @@ def warm(place):
                     pass
 
 
+def need(*programs):
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    for program in programs:
+        if not shutil.which(program, path=path):
+            sys.exit(f"bench: scale needs {program}: run scripts/setup-tests")
+
+
 def scale(rounds, is_quick):
+    need("mksquashfs", "setpriv", "unshare", "slurmctld", "slurmd", "srun", "ss")
     place = pathlib.Path(tempfile.mkdtemp(prefix="condense-scale-", dir="/tmp"))
     try:
         place.chmod(0o755)

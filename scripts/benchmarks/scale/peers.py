@@ -153,7 +153,10 @@ class Images:
         if not no_stage:
             shutil.copyfile(CONDENSE, program)
             program.chmod(0o755)
-        staged = f"{program} stage --to {MEMORY} {self.ours} >/dev/null && {ours}"
+        staged = (
+            f"CW_STAGE={MEMORY}; export CW_STAGE; mkdir -p $CW_STAGE && {program} stage --this-node"
+            f" --to $CW_STAGE {self.ours} >/dev/null && {ours}"
+        )
         return [
             Peer(TYKKY, f"exec {self.shared}/shape/bin/python {self.workload}"),
             Peer("exec, mksquashfs", self.exec(self.plain)),

@@ -177,7 +177,12 @@ fn mount(
         } else {
             "; needs `user_allow_other` in /etc/fuse.conf, or --owner-only"
         };
-        format!("{}: cannot mount: {error}{advice}", point.display())
+        let said = error.to_string();
+        format!(
+            "{}: cannot mount: {}{advice}",
+            point.display(),
+            said.trim_end()
+        )
     })?;
     let mounted = Mounted {
         point,
