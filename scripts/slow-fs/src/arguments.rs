@@ -6,7 +6,7 @@ use lexopt::prelude::*;
 
 use crate::queue::Limits;
 
-/// Text of `--help`.
+/// Text that `--help` prints.
 pub(crate) const USAGE: &str = "\
 usage: slow-fs [OPTION]... DIR MOUNTPOINT...
        slow-fs [OPTION]... DIR --run COMMAND [ARGUMENT]...
@@ -35,10 +35,10 @@ pub(crate) enum Target {
     Command(Vec<OsString>),
 }
 
-/// Parsed command line.
+/// Options and arguments of the command line.
 #[derive(Debug)]
 pub(crate) struct Arguments {
-    /// Served directory.
+    /// Directory that is served.
     pub(crate) directory: PathBuf,
     /// Place at which it is served.
     pub(crate) target: Target,
