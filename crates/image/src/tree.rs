@@ -11,6 +11,7 @@ use crate::Error;
 use crate::source::Source;
 use crate::xattr::{Xattr, check_xattrs};
 
+mod files;
 mod from_image;
 mod graft;
 mod omit;
