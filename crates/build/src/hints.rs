@@ -27,6 +27,7 @@ const HINTS: [HintOf; 16] = [
     hint_of::<condense_within::Error>,
     hint_of::<UserError>,
     hint_of::<crate::open_base::DefaultBaseError>,
+    hint_of::<crate::root_script::Error>,
 ];
 
 /// Returns the hint about what is used up if the error is about that, or else the first hint that

@@ -207,6 +207,33 @@ impl Runtime {
         command
     }
 
+    /// Builds the command that runs a program in a directory whose files it may change, with no
+    /// variable, bind mount or home directory of the user. With `is_fake_root`, the program counts
+    /// as root.
+    pub fn exec_writable(
+        &self,
+        root: &Path,
+        binds: &[Bind],
+        is_fake_root: bool,
+        argv: &[OsString],
+    ) -> Command {
+        let exec = Exec {
+            base: root.to_owned(),
+            binds: binds.to_vec(),
+            isolation: Isolation {
+                no_home: true,
+                clean_env: true,
+                ..Isolation::default()
+            },
+            argv: argv.to_vec(),
+            ..Exec::default()
+        };
+        let mut flags = self.flags.clone();
+        flags.push("--writable".to_owned());
+        flags.extend(is_fake_root.then(|| "--fakeroot".to_owned()));
+        self.clone().with_flags(flags).exec(&exec)
+    }
+
     /// Runs `exec` to its end with an empty stdin.
     ///
     /// # Errors
