@@ -2,7 +2,7 @@
 //! end of the help of every command. Man pages have the same groups and examples.
 
 /// Headings of the help of the builders, each with the long names of its options.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("Job", &["submit", "time"]),
     (
         "Input",
@@ -59,6 +59,23 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "post",
             "post-install",
             "pre-install",
+        ],
+    ),
+    (
+        "Definition file",
+        &[
+            "bind",
+            "build-arg",
+            "build-arg-file",
+            "disable-cache",
+            "fakeroot",
+            "fix-perms",
+            "no-cleanup",
+            "notest",
+            "nv",
+            "rocm",
+            "section",
+            "warn-unused-build-args",
         ],
     ),
     ("Network", &["jobs", "nocache", "offline"]),

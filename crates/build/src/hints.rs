@@ -10,7 +10,7 @@ type HintOf = for<'e> fn(&'e (dyn std::error::Error + 'static)) -> Option<&'e dy
 
 /// One function for the error type of each crate. A test in tests/tidy compares the list with
 /// the crates.
-const HINTS: [HintOf; 16] = [
+const HINTS: [HintOf; 17] = [
     hint_of::<condense_activation::Error>,
     hint_of::<condense_base::Error>,
     hint_of::<condense_check::Error>,

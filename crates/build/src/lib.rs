@@ -13,6 +13,7 @@ mod compression;
 mod conda;
 mod container;
 pub mod contents;
+mod definition;
 mod doctor;
 mod environment;
 mod generation;
@@ -58,6 +59,7 @@ mod wrap;
 
 pub use cache::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 pub use check::{CheckTarget, Subject, check};
+pub use definition::{build_definition, preview_definition, read_definition};
 pub use doctor::{Examined, doctor};
 pub use hints::{hint, hint_of_cause, location};
 pub use host_mpi::host_mpi_of;

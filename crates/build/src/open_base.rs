@@ -91,6 +91,22 @@ impl OpenBase {
         Self::new(image, located, view_of(choice))
     }
 
+    /// Finds or fetches the source of a stage, which may hold no more than a few files.
+    ///
+    /// # Errors
+    /// Returns an error if the source cannot be fetched or read, or is for another architecture.
+    pub(crate) fn open_source(
+        session: Session,
+        reference: &str,
+        epoch: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let choice = BaseChoice::Named(reference.to_owned());
+        let located = locate(session, &choice, epoch)?;
+        let image = BaseImage::open_any(&located.path)?;
+        image.check_architecture()?;
+        Self::new(image, located, HostView::Base)
+    }
+
     /// Opens the base of an installation.
     ///
     /// # Errors

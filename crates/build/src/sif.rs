@@ -29,10 +29,12 @@ use crate::{
     space,
 };
 use base::Beginning;
+pub(crate) use base::{BaseBlocks, METADATA, flat, size};
 use contents::Contents;
 pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
 pub use preview::preview_sif;
+pub(crate) use write::{add_image, added_bytes};
 
 /// Makes the SIF that `plan` describes; `search_path` is the user's PATH.
 ///
@@ -97,7 +99,7 @@ fn report_image(layout: Layout, packed: &Image, report: &Report) {
     });
 }
 
-fn check_destination(file: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_destination(file: &Path) -> anyhow::Result<()> {
     check_output(file, condense_publish::Existing::Replace, None)
 }
 
@@ -116,7 +118,7 @@ fn refuse_second_environment(plan: &SifPlan, base: &OpenBase) -> anyhow::Result<
     Ok(())
 }
 
-fn check_space(file: &Path, base_bytes: u64) -> anyhow::Result<()> {
+pub(crate) fn check_space(file: &Path, base_bytes: u64) -> anyhow::Result<()> {
     space::check(&[space::Need {
         dir: file,
         bytes: base_bytes,

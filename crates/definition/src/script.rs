@@ -49,18 +49,17 @@ impl Script {
         format!("{shebang}\n\n{text}\n")
     }
 
-    /// Returns the command that runs a file with this script: `/bin/sh -ex FILE`, or the shell
-    /// behind `-c` with its words and the file.
+    /// Returns the program and the arguments that a file with this script is appended to:
+    /// `/bin/sh -ex`, or the words behind `-c`.
     ///
     /// # Errors
     /// Returns an error if no shell follows `-c`.
-    pub fn command(&self, file: &str) -> Result<Vec<String>> {
-        let words: Vec<&str> = self.words.split_whitespace().collect();
-        let mut command = vec!["/bin/sh".to_owned(), "-ex".to_owned()];
-        let Some(at) = words.iter().position(|word| *word == "-c") else {
-            command.extend(words.iter().map(|word| (*word).to_owned()));
-            command.push(file.to_owned());
-            return Ok(command);
+    pub fn shell(&self) -> Result<Vec<String>> {
+        let mut words: Vec<String> = self.words.split_whitespace().map(str::to_owned).collect();
+        let Some(at) = words.iter().position(|word| word == "-c") else {
+            let mut shell = vec!["/bin/sh".to_owned(), "-ex".to_owned()];
+            shell.extend(words);
+            return Ok(shell);
         };
         if words.len() == at + 1 {
             return Err(Error {
@@ -68,8 +67,6 @@ impl Script {
                 problem: Problem::NoShell,
             });
         }
-        command.extend(words[..=at].iter().map(|word| (*word).to_owned()));
-        command.push(format!("{} {file}", words[at + 1..].join(" ")));
-        Ok(command)
+        Ok(words.split_off(at + 1))
     }
 }

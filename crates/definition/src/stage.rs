@@ -235,7 +235,7 @@ impl Stage {
             stage.add(section, text, above, notes)?;
         }
         if let Some(post) = stage.script("post") {
-            post.command("")?;
+            post.shell()?;
         }
         Ok(Some(stage))
     }

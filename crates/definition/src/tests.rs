@@ -86,10 +86,7 @@ fn repeated_sections_are_appended() {
     assert_eq!(stage.files.len(), 1);
     assert_eq!(stage.files[0].transfers.len(), 2);
     let post = stage.script("post").unwrap();
-    assert_eq!(
-        post.command("/s").unwrap(),
-        ["/bin/sh", "-ex", "-c", "/bin/bash /s"]
-    );
+    assert_eq!(post.shell().unwrap(), ["/bin/bash"]);
     assert!(stage.script("test").is_none());
 }
 

@@ -27,7 +27,7 @@ const TEXT_LIMIT: u64 = 4 << 20;
 const WHITEOUT_DEVICE: u32 = 0;
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 /// Name of the object that `inspect` shows.
-pub(super) const METADATA: &str = "inspect-metadata.json";
+pub(crate) const METADATA: &str = "inspect-metadata.json";
 const OWN_SCRIPT: &str = ".singularity.d/env/92-cotainr-env.sh";
 
 /// Beginning of a new image.
@@ -40,7 +40,7 @@ pub(super) struct Beginning {
 }
 
 /// Use of the base's blocks in a new image.
-pub(super) enum BaseBlocks {
+pub(crate) enum BaseBlocks {
     /// The base is a directory: all blocks are new.
     Directory,
     /// The blocks of the base are reused in one root file system.
@@ -119,7 +119,7 @@ impl Beginning {
 }
 
 /// Reads all names of the base, with its overlay merged.
-fn flat(base: &BaseImage, report: &Report) -> anyhow::Result<(Tree, BaseBlocks)> {
+pub(crate) fn flat(base: &BaseImage, report: &Report) -> anyhow::Result<(Tree, BaseBlocks)> {
     if base.kind() == BaseKind::Directory {
         let options = ScanOptions {
             modes: Modes::Keep,
@@ -295,6 +295,6 @@ impl Origin {
 }
 
 /// Returns the size in bytes of the part of the image that comes from the base.
-pub(super) fn size(path: &Path) -> u64 {
+pub(crate) fn size(path: &Path) -> u64 {
     fs_err::metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { 0 })
 }
