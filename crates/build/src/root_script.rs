@@ -28,6 +28,8 @@ pub use child::run_root_script_child;
 pub(crate) use error::Error;
 use way::{Chosen, Way};
 
+/// Name of the directory of everything that scripts need, in the scratch directory.
+pub(crate) const DIR: &str = "root-script";
 /// Path of the text of a script in its file system while it runs.
 const SCRIPT: &str = ".post.script";
 /// Files of this machine that a script sees instead of those of its file system.
@@ -116,7 +118,7 @@ impl<'a> ScriptRoot<'a> {
         settings: &RootSettings,
     ) -> anyhow::Result<Self> {
         let report = session.report;
-        let dir = scratch.join("root-script");
+        let dir = scratch.join(DIR);
         fs_err::create_dir_all(&dir)?;
         add_directories(&mut tree)?;
         let mut ways = way::Ways::new(session, &dir, runtime, settings.allow_no_root);
@@ -172,6 +174,12 @@ impl<'a> ScriptRoot<'a> {
     /// between scripts must not follow links.
     pub(crate) fn path(&self) -> &Path {
         self.unpacked.root()
+    }
+
+    /// Returns the directory on this machine that scripts see as `/tmp`. Their links must not be
+    /// followed.
+    pub(crate) fn temporary_dir(&self) -> PathBuf {
+        self.dir.join(TEMPORARY[0])
     }
 
     /// Runs a script to its end. Its output is shown as the output of other build steps.

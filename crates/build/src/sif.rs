@@ -29,10 +29,12 @@ use crate::{
     space,
 };
 use base::Beginning;
+pub(crate) use base::whole_tree;
 use contents::Contents;
 pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
 pub use preview::preview_sif;
+pub(crate) use write::{add_image, added_bytes};
 
 /// Makes the SIF that `plan` describes; `search_path` is the user's PATH.
 ///
@@ -49,11 +51,14 @@ pub fn build_sif(
     check_destination(file)?;
     let loaded = Loaded::load(plan, report)?;
     loaded.check(plan, session)?;
-    let base = OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?;
+    let found = OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?;
+    let digest = found.start_digest()?;
+    let packages = &plan.input.settings;
+    let epoch = plan.output.source_date_epoch;
+    let base = found.with_os_packages(session, &plan.input.extra.os_packages, packages, epoch)?;
     let mut beginning = Beginning::read(plan, &base, report)?;
     refuse_second_environment(plan, &base)?;
     check_space(file, base::size(base.path()))?;
-    let digest = base.start_digest()?;
     let opened = Opened::new(plan, session, base)?;
     let (build, installed) = loaded.install(opened)?;
     let digest = digest.wait()?.map(|hex| format!("sha256:{hex}"));

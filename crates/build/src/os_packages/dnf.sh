@@ -1,0 +1,7 @@
+list() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n'; }
+list >"$notes/before"
+dnf -y --setopt=install_weak_deps=False --setopt=tsflags=nodocs install "$@"
+list >"$notes/after"
+dnf clean all
+rm -rf /var/cache/dnf /var/lib/dnf/repos
+restore

@@ -1,0 +1,7 @@
+list() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n'; }
+list >"$notes/before"
+zypper --non-interactive --gpg-auto-import-keys refresh
+zypper --non-interactive install --no-recommends --auto-agree-with-licenses -- "$@"
+list >"$notes/after"
+zypper --non-interactive clean --all
+restore
