@@ -112,9 +112,9 @@ impl NewBase {
         // The contents are in the image now.
         let _ = fs_err::remove_dir_all(scratch.path().join(root_script::DIR));
         report.info(format!(
-            "{} of {} packages were compressed, everything else is the base's: {}",
-            HumanBytes(changes.bytes),
+            "{} packages of the distribution are new in the base, {} of files were compressed: {}",
             installed.len(),
+            HumanBytes(changes.bytes),
             shown(&installed)
         ));
         Ok(Self {

@@ -11,6 +11,7 @@ mod way;
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -129,14 +130,24 @@ impl<'a> ScriptRoot<'a> {
         let mut placeholders = vec![PathBuf::from(SCRIPT)];
         for path in OF_THE_HOST {
             let here = Path::new("/").join(path);
-            if here.is_file() {
+            let parent = tree.entry_at(Path::new(path).parent().unwrap_or(Path::new("")));
+            let has_place = parent.is_some_and(|entry| entry.kind.is_directory());
+            if has_place && here.is_file() {
                 binds.push((fs_err::canonicalize(&here)?, path.into()));
                 placeholders.push(path.into());
             }
         }
         for path in TEMPORARY {
+            if !tree
+                .entry_at(path)
+                .is_some_and(|entry| entry.kind.is_directory())
+            {
+                continue;
+            }
             let here = dir.join(path.replace('/', "-"));
             fs_err::create_dir_all(&here)?;
+            // With a runtime, package managers work as other users, too.
+            fs_err::set_permissions(&here, std::fs::Permissions::from_mode(0o1777))?;
             binds.push((here, path.into()));
         }
         let total: u64 = tree.summary().bytes;

@@ -1,4 +1,5 @@
-list() { apk info -v 2>/dev/null | sed -n 's/^\(.*\)-\([^-]*-r[0-9]*\)$/\1 \2/p'; }
+manager=apk
+keep
 list >"$notes/before"
 apk add --no-cache "$@"
 list >"$notes/after"

@@ -8,6 +8,8 @@ export LC_ALL=C
 
 # Logs and caches name the time of this run, so they become again what they were.
 volatile='var/log var/cache/ldconfig var/cache/debconf'
+has_lists=''
+manager=''
 keep() {
     for dir in $volatile; do
         [ -d "/$dir" ] && [ ! -h "/$dir" ] || continue
@@ -23,7 +25,13 @@ restore() {
         cp -a "$notes/kept/$dir/." "/$dir/"
     done
 }
-# Removes what is in a directory that was empty before.
-is_empty() { [ -z "$(ls -A "$1" 2>/dev/null)" ]; }
 
-keep
+# Prints the packages that are installed, each with its version.
+list() { "list_of_$manager"; }
+list_of_rpm() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n'; }
+list_of_apk() { apk info -v 2>/dev/null | sed -n 's/^\(.*\)-\([^-]*-r[0-9]*\)$/\1 \2/p'; }
+list_of_dpkg() {
+    # shellcheck disable=SC2016  # fields of dpkg-query
+    dpkg-query -W -f='${Package} ${Version} ${Status}\n' | sed -n 's/ install ok installed$//p'
+}
+

@@ -1,4 +1,5 @@
-list() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n'; }
+manager=rpm
+keep
 list >"$notes/before"
 dnf -y --setopt=install_weak_deps=False --setopt=tsflags=nodocs install "$@"
 list >"$notes/after"

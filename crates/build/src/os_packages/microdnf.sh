@@ -1,4 +1,5 @@
-list() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n'; }
+manager=rpm
+keep
 list >"$notes/before"
 microdnf -y --nodocs --setopt=install_weak_deps=0 install "$@"
 list >"$notes/after"

@@ -1,4 +1,5 @@
-list() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n'; }
+manager=rpm
+keep
 list >"$notes/before"
 yum -y --setopt=tsflags=nodocs install "$@"
 list >"$notes/after"

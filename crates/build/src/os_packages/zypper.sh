@@ -1,4 +1,5 @@
-list() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}\n'; }
+manager=rpm
+keep
 list >"$notes/before"
 zypper --non-interactive --gpg-auto-import-keys refresh
 zypper --non-interactive install --no-recommends --auto-agree-with-licenses -- "$@"
