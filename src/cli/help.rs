@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "lock-environment",
             "mamba",
             "on-top",
+            "os-packages",
             "packages",
             "pip",
             "pyver",

@@ -19,6 +19,7 @@ mod made;
 mod mistake;
 mod mpi;
 pub(crate) mod network;
+mod os_packages;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;

@@ -13,8 +13,8 @@ use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 use super::{
-    dry_run::DryRunArguments, network::NetworkArguments, run_settings::run_settings,
-    site::SiteArguments,
+    dry_run::DryRunArguments, network::NetworkArguments, os_packages::OsPackagesArguments,
+    run_settings::run_settings, site::SiteArguments,
 };
 use crate::console::Console;
 
@@ -53,6 +53,8 @@ pub(super) struct SifOptions {
     /// `envs/conda_container_env` below it
     #[arg(long, value_name = "DIR")]
     mount_point: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) os: OsPackagesArguments,
     #[command(flatten)]
     pub(super) dry_run: DryRunArguments,
     /// flat: one root file system with everything in it, which reuses the compressed blocks of the
@@ -158,6 +160,7 @@ pub(super) fn plan(
             extra: ExtraInputs {
                 requirements: asked.requirements,
                 pip: asked.pip,
+                os_packages: options.os.names()?,
                 work_dir: env_vars.cwd.clone(),
                 ..ExtraInputs::default()
             },

@@ -27,6 +27,7 @@ pub mod interrupt;
 mod launch;
 mod lock;
 mod open_base;
+mod os_packages;
 mod output;
 mod pack;
 mod pip_preflight;

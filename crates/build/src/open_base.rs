@@ -15,8 +15,10 @@ use condense_prefix::{Interpreter, Venv};
 
 use crate::{
     check::CheckContext,
+    os_packages::{Installed, NewBase},
     plan::{BaseChoice, BaseFile, RunSettings},
     pull::{self, Located, Pull},
+    scratch::Scratch,
     session::Session,
 };
 
@@ -42,6 +44,10 @@ pub(crate) struct OpenBase {
     is_cached: bool,
     /// Digest of the image's manifest, if the base is from a registry.
     pub(crate) manifest_digest: Option<String>,
+    /// Packages of the distribution that were added to the base, with their versions.
+    pub(crate) os_packages: Installed,
+    /// Path of the base that was found, and the directory of the base that has taken its place.
+    replaced: Option<(PathBuf, Scratch)>,
 }
 
 impl OpenBase {
@@ -120,6 +126,8 @@ impl OpenBase {
             view,
             is_cached: false,
             manifest_digest: None,
+            os_packages: Vec::new(),
+            replaced: None,
         })
     }
 
@@ -130,7 +138,39 @@ impl OpenBase {
             view,
             is_cached: located.is_cached,
             manifest_digest: located.digest,
+            os_packages: Vec::new(),
+            replaced: None,
         })
+    }
+
+    /// Returns the base with a new image in the place of its own. The new image is removed with the
+    /// base.
+    ///
+    /// # Errors
+    /// Returns an error if the image cannot be read.
+    pub(crate) fn replaced_by(self, new: NewBase) -> anyhow::Result<Self> {
+        let found = self.recorded_path().to_owned();
+        Ok(Self {
+            facts: new.image.facts()?,
+            image: Arc::new(new.image),
+            is_cached: true,
+            os_packages: new.installed,
+            replaced: Some((found, new.scratch)),
+            ..self
+        })
+    }
+
+    /// Returns whether packages of the distribution were added to the base that was found.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.is_some()
+    }
+
+    /// Returns the path of the base that was found, which stays after the run.
+    pub(crate) fn recorded_path(&self) -> &Path {
+        match &self.replaced {
+            Some((found, _)) => found,
+            None => self.path(),
+        }
     }
 
     /// Refuses an interpreter of a virtual environment that the base does not have.

@@ -11,6 +11,7 @@ mod way;
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -28,6 +29,8 @@ pub use child::run_root_script_child;
 pub(crate) use error::Error;
 use way::{Chosen, Way};
 
+/// Name of the directory of everything that scripts need, in the scratch directory.
+pub(crate) const DIR: &str = "root-script";
 /// Path of the text of a script in its file system while it runs.
 const SCRIPT: &str = ".post.script";
 /// Files of this machine that a script sees instead of those of its file system.
@@ -116,7 +119,7 @@ impl<'a> ScriptRoot<'a> {
         settings: &RootSettings,
     ) -> anyhow::Result<Self> {
         let report = session.report;
-        let dir = scratch.join("root-script");
+        let dir = scratch.join(DIR);
         fs_err::create_dir_all(&dir)?;
         add_directories(&mut tree)?;
         let mut ways = way::Ways::new(session, &dir, runtime, settings.allow_no_root);
@@ -127,14 +130,24 @@ impl<'a> ScriptRoot<'a> {
         let mut placeholders = vec![PathBuf::from(SCRIPT)];
         for path in OF_THE_HOST {
             let here = Path::new("/").join(path);
-            if here.is_file() {
+            let parent = tree.entry_at(Path::new(path).parent().unwrap_or(Path::new("")));
+            let has_place = parent.is_some_and(|entry| entry.kind.is_directory());
+            if has_place && here.is_file() {
                 binds.push((fs_err::canonicalize(&here)?, path.into()));
                 placeholders.push(path.into());
             }
         }
         for path in TEMPORARY {
+            if !tree
+                .entry_at(path)
+                .is_some_and(|entry| entry.kind.is_directory())
+            {
+                continue;
+            }
             let here = dir.join(path.replace('/', "-"));
             fs_err::create_dir_all(&here)?;
+            // With a runtime, package managers work as other users, too.
+            fs_err::set_permissions(&here, std::fs::Permissions::from_mode(0o1777))?;
             binds.push((here, path.into()));
         }
         let total: u64 = tree.summary().bytes;
@@ -172,6 +185,12 @@ impl<'a> ScriptRoot<'a> {
     /// between scripts must not follow links.
     pub(crate) fn path(&self) -> &Path {
         self.unpacked.root()
+    }
+
+    /// Returns the directory on this machine that scripts see as `/tmp`. Their links must not be
+    /// followed.
+    pub(crate) fn temporary_dir(&self) -> PathBuf {
+        self.dir.join(TEMPORARY[0])
     }
 
     /// Runs a script to its end. Its output is shown as the output of other build steps.

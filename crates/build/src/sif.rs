@@ -29,7 +29,7 @@ use crate::{
     space,
 };
 use base::Beginning;
-pub(crate) use base::{BaseBlocks, METADATA, flat, size};
+pub(crate) use base::{BaseBlocks, METADATA, flat, size, whole_tree};
 use contents::Contents;
 pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
@@ -51,11 +51,14 @@ pub fn build_sif(
     check_destination(file)?;
     let loaded = Loaded::load(plan, report)?;
     loaded.check(plan, session)?;
-    let base = OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?;
+    let found = OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?;
+    let digest = found.start_digest()?;
+    let packages = &plan.input.settings;
+    let epoch = plan.output.source_date_epoch;
+    let base = found.with_os_packages(session, &plan.input.extra.os_packages, packages, epoch)?;
     let mut beginning = Beginning::read(plan, &base, report)?;
     refuse_second_environment(plan, &base)?;
     check_space(file, base::size(base.path()))?;
-    let digest = base.start_digest()?;
     let opened = Opened::new(plan, session, base)?;
     let (build, installed) = loaded.install(opened)?;
     let digest = digest.wait()?.map(|hex| format!("sha256:{hex}"));

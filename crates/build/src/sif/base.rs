@@ -118,6 +118,22 @@ impl Beginning {
     }
 }
 
+/// Reads all names of a base, with its overlay merged. An image is also returned as the donor of
+/// its blocks.
+///
+/// # Errors
+/// Returns an error if the base cannot be read, or has an overlay that is in the way.
+pub(crate) fn whole_tree(
+    base: &BaseImage,
+    report: &Report,
+) -> anyhow::Result<(Tree, Option<Donor>)> {
+    let (tree, blocks) = flat(base, report)?;
+    Ok(match blocks {
+        BaseBlocks::Directory => (tree, None),
+        BaseBlocks::Reused(donor) | BaseBlocks::BelowOverlay(donor) => (tree, Some(donor)),
+    })
+}
+
 /// Reads all names of the base, with its overlay merged.
 pub(crate) fn flat(base: &BaseImage, report: &Report) -> anyhow::Result<(Tree, BaseBlocks)> {
     if base.kind() == BaseKind::Directory {

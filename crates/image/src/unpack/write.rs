@@ -118,13 +118,17 @@ impl Target<'_> {
         Ok(later)
     }
 
-    /// Creates an empty file, unless the directory above it is missing.
+    /// Creates an empty file, unless something above it is not a directory. A link in its place
+    /// could lead out of the directory.
     fn create_placeholder(&self, path: &Path) -> Result<(), Error> {
-        match self.create_file(path, Mode::from_raw_mode(0o644)) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
-            Err(error) => Err(self.failed("create", path)(error)),
-            Ok(_) => Ok(()),
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let parent = self.tree.entry_at(parent);
+        if !parent.is_some_and(|entry| entry.kind.is_directory()) {
+            return Ok(());
         }
+        self.create_file(path, Mode::from_raw_mode(0o644))
+            .map_err(self.failed("create", path))?;
+        Ok(())
     }
 
     /// Creates an entry that is neither a directory nor a file. Returns whether it was created,

@@ -48,7 +48,7 @@ pub(super) fn enter(request: &Request) -> anyhow::Result<()> {
             )
         })?;
     }
-    mount_dev(&open(&root, Path::new("dev"))?, request)?;
+    mount_dev(&root, request).context("cannot make `/dev`")?;
     mount_proc(&root)?;
     mount_sys(&root);
     // A script in a directory of its own finds the rest of the machine nowhere.
@@ -83,11 +83,14 @@ fn path_of(file: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-fn mount_dev(dev: &OwnedFd, request: &Request) -> anyhow::Result<()> {
+fn mount_dev(root: &OwnedFd, request: &Request) -> anyhow::Result<()> {
+    let covered = open(root, Path::new("dev"))?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("condense", path_of(dev), "tmpfs", flags, c"mode=755")
-        .context("cannot mount a file system in memory at `/dev`")?;
-    let dev = path_of(&reopen(dev)?);
+    mount("condense", path_of(&covered), "tmpfs", flags, c"mode=755")
+        .context("cannot mount a file system in memory")?;
+    // The path leads to the new file system only from above it.
+    let mounted = open(root, Path::new("dev"))?;
+    let dev = path_of(&mounted);
     for name in DEVICES {
         let target = dev.join(name);
         std::fs::write(&target, "")?;
@@ -116,14 +119,6 @@ fn mount_dev(dev: &OwnedFd, request: &Request) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens what is now mounted at a directory that was opened before. The process keeps the file open
-/// until the root has changed.
-fn reopen(file: &OwnedFd) -> anyhow::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let opened = rustix::fs::open(path_of(file).join("."), flags, Mode::empty())?;
-    Ok(opened)
-}
-
 fn mount_proc(root: &OwnedFd) -> anyhow::Result<()> {
     let target = open(root, Path::new("proc"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -137,18 +132,14 @@ fn mount_proc(root: &OwnedFd) -> anyhow::Result<()> {
         };
         mount_bind(path_of(&part), path_of(&part))
             .and_then(|()| {
-                let part = open_again(root, &Path::new("proc").join(name))?;
+                let part = open(root, &Path::new("proc").join(name))
+                    .map_err(|_| rustix::io::Errno::NOENT)?;
                 let flags = MountFlags::BIND | MountFlags::RDONLY | flags;
                 mount_remount(path_of(&part), flags, "")
             })
             .with_context(|| format!("cannot protect `/proc/{name}`"))?;
     }
     Ok(())
-}
-
-/// Opens a path to see what was mounted there meanwhile.
-fn open_again(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
-    open(root, path).map_err(|_| rustix::io::Errno::NOENT)
 }
 
 /// Shows `/sys` for reading. A script that needs it is rare, so without the permission there is
