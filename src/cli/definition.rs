@@ -65,6 +65,12 @@ pub(super) struct DefinitionArguments {
     /// run scripts as root of a namespace, which is done anyway
     #[arg(short = 'f', long)]
     fakeroot: bool,
+    /// run %post as this user if it cannot run as root, for scripts that need no root
+    #[arg(long)]
+    no_root: bool,
+    /// say how %post runs, and why not in the ways before it
+    #[arg(long)]
+    explain: bool,
     /// neither look for the source in the cache nor keep it there
     #[arg(long)]
     disable_cache: bool,
@@ -196,6 +202,8 @@ impl DefinitionArguments {
             (self.nv, "--nv"),
             (self.rocm, "--rocm"),
             (self.fakeroot, "--fakeroot"),
+            (self.no_root, "--no-root"),
+            (self.explain, "--explain"),
             (self.disable_cache, "--disable-cache"),
             (self.no_cleanup, "--no-cleanup"),
         ];
@@ -255,6 +263,8 @@ impl DefinitionArguments {
                 fixes_permissions: self.fix_perms,
                 replaces_labels: is_forced,
                 binds,
+                allows_no_root: self.no_root,
+                explains: self.explain,
                 flags: flags.map(|(_, name)| (*name).to_owned()).collect(),
             },
             cwd: env_vars.cwd.clone(),

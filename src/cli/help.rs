@@ -69,9 +69,11 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "build-arg",
             "build-arg-file",
             "disable-cache",
+            "explain",
             "fakeroot",
             "fix-perms",
             "no-cleanup",
+            "no-root",
             "notest",
             "nv",
             "rocm",
@@ -156,7 +158,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     (
         "condense build",
         [
-            "image.sif environment.yml",
+            "my.def image.sif --build-arg VERSION=2",
             "image.sif python=3.12 numpy --pip rich --base-image docker://debian:12",
         ],
     ),

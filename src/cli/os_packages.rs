@@ -18,6 +18,11 @@ pub(super) struct OsPackagesArguments {
 }
 
 impl OsPackagesArguments {
+    /// Returns whether the option is given.
+    pub(super) fn is_given(&self) -> bool {
+        !self.os_packages.is_empty()
+    }
+
     /// Returns the names, each once.
     ///
     /// # Errors

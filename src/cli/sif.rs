@@ -82,6 +82,7 @@ impl SifOptions {
         let given = [
             (self.lock.is_some(), "--lock"),
             (!self.post.is_empty(), "--post"),
+            (self.os.is_given(), "--os-packages"),
             (!self.copy.is_empty(), "--copy"),
             (self.mount_point.is_some(), "--mount-point"),
             (self.layout != "flat", "--layout"),

@@ -2,6 +2,7 @@
 //! nothing is unpacked: the blocks of the source are reused, and files are added to them.
 
 mod apps;
+mod base;
 mod copy;
 mod metadata;
 mod pattern;
@@ -36,6 +37,7 @@ use crate::{
     session::Session,
     sif::{check_destination, check_space, size},
 };
+pub(crate) use base::{DefinitionBase, is_definition, source_of_base};
 use metadata::Facts;
 pub use preview::preview_definition;
 use source::Source;

@@ -15,6 +15,7 @@ use condense_prefix::{Interpreter, Venv};
 
 use crate::{
     check::CheckContext,
+    definition::is_definition,
     os_packages::{Installed, NewBase},
     plan::{BaseChoice, BaseFile, RunSettings},
     pull::{self, Located, Pull},
@@ -293,6 +294,13 @@ impl OpenBase {
 }
 
 fn locate(session: Session, choice: &BaseChoice, epoch: Option<u32>) -> anyhow::Result<Located> {
+    if is_definition(choice.reference()) {
+        let shown = choice.reference();
+        bail!(UserError::new(
+            format!("the base `{shown}` is a definition file"),
+            format!("make an image of it first: `condense build {shown} BASE.sif`"),
+        ));
+    }
     let settings = session.settings;
     let pull = Pull::for_a_base(&settings.registries, &settings.scratch_parent, epoch);
     let located = pull::locate(choice.reference(), &pull, session.report);

@@ -20,6 +20,7 @@ use condense_publish::Staging;
 use indicatif::HumanBytes;
 
 use crate::{
+    definition::DefinitionBase,
     interrupt::Interrupt,
     open_base::OpenBase,
     output::check_output,
@@ -29,7 +30,7 @@ use crate::{
     space,
 };
 use base::Beginning;
-pub(crate) use base::{BaseBlocks, METADATA, flat, size, whole_tree};
+pub(crate) use base::{METADATA, size, whole_tree};
 use contents::Contents;
 pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
@@ -51,7 +52,12 @@ pub fn build_sif(
     check_destination(file)?;
     let loaded = Loaded::load(plan, report)?;
     loaded.check(plan, session)?;
-    let found = OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?;
+    // The image of a definition file must stay until everything is written.
+    let of_definition = DefinitionBase::build(plan, session)?;
+    let found = match &of_definition {
+        Some(built) => OpenBase::open_located(session, built.located(), &plan.base)?,
+        None => OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?,
+    };
     let digest = found.start_digest()?;
     let packages = &plan.input.settings;
     let epoch = plan.output.source_date_epoch;

@@ -34,7 +34,7 @@ const SCRIPTS: [&str; 6] = [
 pub struct Definition {
     /// Stages in the order of the file. The last one becomes the image.
     pub stages: Vec<Stage>,
-    /// Whole text, with the arguments substituted.
+    /// Text of all stages, with the arguments substituted.
     pub text: String,
     /// Remarks that end no build.
     pub notes: Vec<Note>,
@@ -94,10 +94,10 @@ impl Definition {
             names.known.extend(of_stage.map(str::to_owned));
             let text = plain.substituted(arguments, &defaults)?;
             names.used.extend(text.used.iter().cloned());
-            definition.text.push_str(&text.text);
             let above = &definition.stages;
             let read = Stage::read(&text, above, &mut definition.notes)?;
             if let Some(stage) = read {
+                definition.text.push_str(&text.text);
                 definition.stages.push(stage);
             } else if number > 0 {
                 return Err(original.error(range[0], Problem::Empty));
@@ -280,7 +280,10 @@ impl Stage {
                 None => self.files.push(Files { from, transfers }),
             }
         } else if name == "labels" {
-            self.labels.extend(labels(&section.body()));
+            for (name, value) in labels(&section.body()) {
+                self.labels.retain(|(other, _)| *other != name);
+                self.labels.push((name, value));
+            }
         } else if APP_SECTIONS.contains(&name) {
             self.add_to_app(section, text, notes)?;
         } else if let Some(name) = SCRIPTS.iter().find(|known| **known == name) {

@@ -72,17 +72,18 @@ fn stages_begin_with_bootstrap_in_the_first_column() {
     assert_eq!(one.name(), Some("one"));
     assert_eq!(one.script("post").unwrap().text, "  Bootstrap: none\n");
     assert_eq!(two.files[0].from.as_deref(), Some("one"));
-    assert_eq!(definition.text, text);
+    assert_eq!(definition.text, text.trim_start_matches("# two stages\n"));
 }
 
 /// Row D4: sections of one name follow each other, also those of files from one place.
 #[test]
 fn repeated_sections_are_appended() {
     let text = format!(
-        "{HEAD}%environment\nA=1\n%files\n a b\n%POST -c /bin/bash # shell\necho\n%environment\nB=2\n%files # more\n c\n%setup\n# nothing\n"
+        "{HEAD}%labels\n k v\n%environment\nA=1\n%files\n a b\n%labels\n k\tw\n%POST -c /bin/bash # shell\necho\n%environment\nB=2\n%files # more\n c\n%setup\n# nothing\n"
     );
     let stage = stage(&text);
     assert_eq!(stage.script("environment").unwrap().text, "A=1\nB=2\n");
+    assert_eq!(stage.labels, [("k".to_owned(), "w".to_owned())]);
     assert_eq!(stage.files.len(), 1);
     assert_eq!(stage.files[0].transfers.len(), 2);
     let post = stage.script("post").unwrap();

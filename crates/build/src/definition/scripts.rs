@@ -16,8 +16,9 @@ use crate::{
     root_script::{RootScript, RootSettings, ScriptRoot, usual_variables},
 };
 
-/// Script that puts the variables of the source in force, and starts a program.
-const WITH_ENVIRONMENT: &str = "for script in /.singularity.d/env/*.sh; do [ ! -f \"$script\" ] || . \"$script\"; done; exec \"$@\"";
+/// Script that puts the variables of the source in force, and starts a program with the mask of new
+/// files that apptainer gives to scripts.
+const WITH_ENVIRONMENT: &str = "umask 0002; for script in /.singularity.d/env/*.sh; do [ ! -f \"$script\" ] || . \"$script\"; done; exec \"$@\"";
 /// File to which `%post` writes variables of the image.
 const ENVIRONMENT: &str = "/.singularity.d/env/91-environment.sh";
 /// Number of the last lines of a failed test that are shown.
@@ -57,7 +58,7 @@ impl Builder<'_> {
                 .iter()
                 .map(|bind| (bind.source.clone(), bind.destination.clone()))
                 .collect(),
-            ..RootSettings::default()
+            allow_no_root: plan.options.allows_no_root,
         };
         let scratch = self
             .scratch_dir()?
@@ -73,6 +74,9 @@ impl Builder<'_> {
             variables,
             origin: Some((&plan.file, u32::try_from(line)?)),
         };
+        if plan.options.explains {
+            report.info(root.explanation());
+        }
         report.info("Running %post");
         root.run(&script)?;
         let (mut tree, _) = root.finish(plan.source_date_epoch)?;

@@ -13,12 +13,7 @@ use condense_image::{
 use condense_oci::{Reference, RuntimeEntry, runtime_entries};
 
 use super::root::{Found, find, put, resolve};
-use crate::{
-    open_base::OpenBase,
-    plan::DefinitionPlan,
-    session::Session,
-    sif::{BaseBlocks, flat},
-};
+use crate::{open_base::OpenBase, plan::DefinitionPlan, session::Session, sif::whole_tree};
 
 /// Runscript of an image that has none.
 const NO_RUNSCRIPT: &str =
@@ -90,11 +85,7 @@ impl Source {
         let base = OpenBase::open_source(session, &reference, epoch)
             .with_context(|| format!("{}: cannot use the source of the stage", place(stage)))?;
         check_signatures(stage, &base.image, &plan.keyrings)?;
-        let (mut tree, blocks) = flat(&base.image, session.report)?;
-        let donor = match blocks {
-            BaseBlocks::Reused(donor) => Some(donor),
-            BaseBlocks::Directory | BaseBlocks::BelowOverlay(_) => None,
-        };
+        let (mut tree, donor) = whole_tree(&base.image, session.report)?;
         if plan.options.fixes_permissions {
             tree.change_modes(|entry| match entry.kind {
                 condense_image::Kind::Directory(_) => entry.mode | 0o700,

@@ -45,6 +45,10 @@ pub struct DefinitionOptions {
     pub replaces_labels: bool,
     /// Paths that `%post` and `%test` see.
     pub binds: Vec<ScriptBind>,
+    /// Whether `%post` may run as the user, if it cannot run as root.
+    pub allows_no_root: bool,
+    /// Whether the way in which `%post` runs is said, with the reasons against the others.
+    pub explains: bool,
     /// Flags of the runtime for `%test`, such as `--nv`.
     pub flags: Vec<String>,
 }

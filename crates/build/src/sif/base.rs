@@ -40,7 +40,7 @@ pub(super) struct Beginning {
 }
 
 /// Use of the base's blocks in a new image.
-pub(crate) enum BaseBlocks {
+pub(super) enum BaseBlocks {
     /// The base is a directory: all blocks are new.
     Directory,
     /// The blocks of the base are reused in one root file system.
@@ -135,7 +135,7 @@ pub(crate) fn whole_tree(
 }
 
 /// Reads all names of the base, with its overlay merged.
-pub(crate) fn flat(base: &BaseImage, report: &Report) -> anyhow::Result<(Tree, BaseBlocks)> {
+fn flat(base: &BaseImage, report: &Report) -> anyhow::Result<(Tree, BaseBlocks)> {
     if base.kind() == BaseKind::Directory {
         let options = ScanOptions {
             modes: Modes::Keep,
