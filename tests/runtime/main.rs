@@ -16,6 +16,7 @@ mod build;
 mod conda;
 mod conda_scripts;
 mod cotainr;
+mod definitions;
 mod desktop;
 mod easyconfig;
 mod findings;
