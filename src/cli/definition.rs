@@ -246,7 +246,14 @@ impl DefinitionArguments {
         let binds = self.bind.iter().map(|text| bind(text, &env_vars.cwd));
         let binds = binds.collect::<anyhow::Result<Vec<ScriptBind>>>()?;
         let arguments = self.arguments(env_vars, console)?;
-        let definition = read_definition(&env_vars.cwd.join(&file), &file, &arguments)?;
+        let place = env_vars.cwd.join(&file);
+        if !place.exists() {
+            bail!(UserError::new(
+                format!("`{}` does not exist", file.display()),
+                "name a definition file; relative paths start from the current directory",
+            ));
+        }
+        let definition = read_definition(&place, &file, &arguments)?;
         if self.disable_cache {
             settings.registries.cache = None;
         }

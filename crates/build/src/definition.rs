@@ -30,7 +30,7 @@ use indicatif::HumanBytes;
 
 use crate::{
     interrupt::Interrupt,
-    open_base::PendingDigest,
+    open_base::{OpenBase, PendingDigest},
     plan::DefinitionPlan,
     report::{Phase, Report},
     scratch::Scratch,
@@ -156,13 +156,21 @@ impl<'a> Builder<'a> {
         check(plan)?;
         let stages = || plan.definition.stages.iter();
         let has = |section| stages().any(|stage| plan.runs(stage, section));
-        let runtime = if has("test") {
-            let needs = ["%test (`--notest` leaves it out)".to_owned()];
-            session.find_runtime(&needs)?
-        } else if has("post") {
-            Runtime::find(plan.settings.runtime.as_deref(), session.search_path).ok()
-        } else {
-            None
+        let found = Runtime::find(plan.settings.runtime.as_deref(), session.search_path);
+        let tested = stages().find(|stage| plan.runs(stage, "test"));
+        let runtime = match (found, tested.and_then(|stage| stage.script("test"))) {
+            (Err(condense_installation::Error::NoRuntime), Some(test)) => {
+                bail!(UserError::at(
+                    test.location.clone(),
+                    "%test runs in the finished image, and neither apptainer nor singularity is on PATH",
+                    Some(
+                        "load the module of your container runtime, or leave the test out with `--notest`"
+                            .to_owned()
+                    ),
+                ))
+            }
+            (Err(error), Some(_)) => return Err(error.into()),
+            (found, _) => found.ok(),
         };
         let tests_before = plan.definition.stages.len() > 1 && has("test");
         let scratch = if has("post") || tests_before {
@@ -212,10 +220,10 @@ impl<'a> Builder<'a> {
             report.info(format!("Stage {name}"));
         }
         let source = Source::open(stage, plan, self.session)?;
-        let digest = source.base.as_ref().filter(|_| is_last);
-        let digest = digest
-            .map(crate::open_base::OpenBase::start_digest)
-            .transpose()?;
+        // A manifest's digest names an image of a registry as well.
+        let unnamed = source.base.as_ref();
+        let unnamed = unnamed.filter(|base| is_last && base.manifest_digest.is_none());
+        let digest = unnamed.map(OpenBase::start_digest).transpose()?;
         if is_last && let Some(base) = &source.base {
             check_space(&plan.output, size(base.path()))?;
         }
@@ -299,7 +307,7 @@ fn add_mount_point(tree: &mut Tree, source: &Path, destination: &Path) -> anyhow
 /// Returns labels about the source: the file that its name has led to, and its digest.
 fn own_labels(
     stage: &Stage,
-    base: &crate::open_base::OpenBase,
+    base: &OpenBase,
     plan: &DefinitionPlan,
     digest: Option<PendingDigest>,
 ) -> anyhow::Result<BTreeMap<String, String>> {

@@ -20,8 +20,6 @@ use super::{
 /// Permissions that the usual mask of a build leaves to copied files.
 const MODE_OF_FILES: u32 = 0o775;
 const MODE_OF_DIRECTORIES: u32 = 0o1775;
-/// Maximum depth of directories that are copied, beyond which links go in a circle.
-const DEPTH_MAX: usize = 200;
 
 /// Copies files of this machine into the tree. Relative sources start from `cwd`.
 ///
@@ -36,7 +34,7 @@ pub(super) fn from_host(tree: &mut Tree, transfer: &Transfer, cwd: &Path) -> any
         let given = transfer.destination.as_ref().map(PathBuf::from);
         let given = given.unwrap_or_else(|| source.clone());
         let target = prepare(tree, &given, last_name(&source))
-            .and_then(|target| copy(tree, &here, &target, 0));
+            .and_then(|target| copy(tree, &here, &target, &mut Vec::new()));
         target.map_err(|error| located(transfer, &source.display(), &error))?;
     }
     Ok(())
@@ -120,8 +118,14 @@ fn last_name(source: &Path) -> Option<OsString> {
     source.file_name().map(OsString::from)
 }
 
-/// Copies a file or directory of this machine to a path, with all links followed.
-fn copy(tree: &mut Tree, source: &Path, target: &Path, depth: usize) -> anyhow::Result<()> {
+/// Copies a file or directory of this machine to a path, with all links followed. `above` has the
+/// device and inode numbers of the directories above it.
+fn copy(
+    tree: &mut Tree,
+    source: &Path,
+    target: &Path,
+    above: &mut Vec<(u64, u64)>,
+) -> anyhow::Result<()> {
     let target = &resolve(tree, target)?;
     let metadata = fs_err::metadata(source)?;
     let kind = metadata.file_type();
@@ -133,7 +137,8 @@ fn copy(tree: &mut Tree, source: &Path, target: &Path, depth: usize) -> anyhow::
     if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
         bail!("`{}` is a device, a pipe or a socket", source.display());
     }
-    if depth > DEPTH_MAX {
+    let identity = (metadata.dev(), metadata.ino());
+    if above.contains(&identity) {
         bail!("symbolic links go in a circle at `{}`", source.display());
     }
     match find(tree, target) {
@@ -151,9 +156,11 @@ fn copy(tree: &mut Tree, source: &Path, target: &Path, depth: usize) -> anyhow::
         names.push(entry?.file_name());
     }
     names.sort();
+    above.push(identity);
     for name in names {
-        copy(tree, &source.join(&name), &target.join(&name), depth + 1)?;
+        copy(tree, &source.join(&name), &target.join(&name), above)?;
     }
+    above.pop();
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{ffi::OsStr, sync::Arc};
 
+use condense_definition::Agent;
 use condense_image::Compression;
 
 use super::{check, source};
@@ -41,12 +42,16 @@ pub fn preview_definition(
     for stage in &plan.definition.stages {
         last = Nothing::default();
         if let Some(reference) = source::reference(stage, plan)? {
-            if stage.agent == condense_definition::Agent::LocalImage {
+            let found = if stage.agent == Agent::LocalImage {
                 // The whole source is opened, so that each mistake is found.
-                source::Source::open(stage, plan, session)?;
-            }
-            let choice = BaseChoice::Named(reference.clone());
-            let found = FoundBase::find(session, &choice, plan.source_date_epoch, notes.path())?;
+                let opened = source::Source::open(stage, plan, session)?.base;
+                opened.map(|base| FoundBase::Open(Box::new(base)))
+            } else {
+                let choice = BaseChoice::Named(reference.clone());
+                let epoch = plan.source_date_epoch;
+                Some(FoundBase::find(session, &choice, epoch, notes.path())?)
+            };
+            let Some(found) = found else { continue };
             download += found.download_bytes();
             to_convert += found.size_to_convert();
             steps.extend(found.steps());

@@ -43,7 +43,10 @@ pub(super) fn reference(stage: &Stage, plan: &DefinitionPlan) -> anyhow::Result<
         Agent::Docker | Agent::Oras => format!("{scheme}://{source}"),
         Agent::DockerArchive | Agent::Oci | Agent::OciArchive => format!("{scheme}:{source}"),
     };
-    let parsed = Reference::parse(&words).with_context(|| place(stage).to_string())?;
+    let parsed = Reference::parse(&words).map_err(|error| {
+        let hint = condense_diagnostics::Hint::hint(&error);
+        UserError::at(place(stage), error, hint)
+    })?;
     Ok(Some(parsed.absolute(&plan.cwd).to_string()))
 }
 
