@@ -36,6 +36,7 @@ mod pip_preflight;
 mod private;
 mod pythons;
 mod reproducible;
+mod root_scripts;
 mod run_scripts;
 mod running_job;
 mod runtimes;
