@@ -141,7 +141,7 @@ fn what_new_refuses_says_what_to_do() {
         (
             "new fresh x.def",
             1,
-            &["definition file", "`apptainer build OUT.sif x.def`"],
+            &["definition file", "`condense build x.def OUT.sif`"],
         ),
         (
             "new fresh LOCK numpy",
@@ -455,9 +455,10 @@ fn a_sif_of_a_file_and_packages() {
         ),
         (
             "build new.sif x.def --base-image BASE",
-            1,
-            &["`x.def` does not exist"],
+            2,
+            &["`--base-image` is for environments, and `x.def` is a definition file"],
         ),
+        ("build new.sif x.def", 1, &["`x.def` does not exist"]),
     ] {
         let said = run(&test, line);
         assert_eq!(
