@@ -84,16 +84,16 @@ pub(super) struct DefinitionArguments {
 /// Options of runtimes that are refused by name.
 #[derive(Debug, Default, Args)]
 struct RefusedArguments {
-    #[arg(long, hide = true, num_args = 0..=1)]
-    arch: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    arch: Option<String>,
     #[arg(short = 'e', long, hide = true)]
     encrypt: bool,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    library: Option<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
-    mksquashfs_args: Option<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    mount: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    library: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    mksquashfs_args: Option<String>,
+    #[arg(long, hide = true)]
+    mount: Option<String>,
     #[arg(long, hide = true)]
     remote: bool,
     #[arg(short = 's', long, hide = true)]
@@ -108,14 +108,10 @@ impl RefusedArguments {
     /// Returns the first refused option that is given, with the reason and advice.
     fn first(&self) -> Option<UserError> {
         let host = std::env::consts::ARCH;
-        let is_host = |arch: &Option<Option<String>>| match arch {
-            Some(Some(arch)) => {
-                [host, "amd64", "arm64"].contains(&arch.as_str()) && {
-                    let own = if host == "x86_64" { "amd64" } else { "arm64" };
-                    arch == host || arch == own
-                }
-            }
-            _ => true,
+        let own = if host == "x86_64" { "amd64" } else { "arm64" };
+        let is_host = |arch: &Option<String>| {
+            let arch = arch.as_deref();
+            arch.is_none_or(|arch| arch == host || arch == own)
         };
         let (message, hint) = if !is_host(&self.arch) {
             (

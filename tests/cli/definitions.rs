@@ -37,7 +37,7 @@ fn listing(test: &TestEnv, image: &str) -> String {
     said.succeeded().stdout
 }
 
-/// Rows D6, D15, D16 and D17: nothing is executed, no scratch is made, and the image has everything.
+/// Rows D6, D15, D16 and D17: nothing is executed, no scratch is made, the image has everything.
 #[test]
 fn an_image_without_scripts_is_made_without_a_runtime_and_without_scratch() {
     let test = with(
@@ -204,7 +204,7 @@ fn what_cannot_be_built_is_refused_in_one_line() {
             said.status
         ));
     }
-    insta::assert_snapshot!(shown);
+    insta::assert_snapshot!("refused", shown);
     test.left_nothing();
     assert!(!test.path("work/out.sif").exists());
 }
@@ -331,7 +331,7 @@ fn a_dry_run_writes_nothing() {
     let text = said
         .stdout
         .replace(&test.path("").display().to_string(), "[TEST]/");
-    insta::assert_snapshot!(text);
+    insta::assert_snapshot!("dry_run", text);
     assert!(!test.path("work/out.sif").exists());
     test.left_nothing();
 }

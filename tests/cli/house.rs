@@ -453,11 +453,6 @@ fn a_sif_of_a_file_and_packages() {
             1,
             &["`--on-top` installs requirements for pip over the image's own Python"],
         ),
-        (
-            "build new.sif x.def --base-image BASE",
-            2,
-            &["`--base-image` is for environments, and `x.def` is a definition file"],
-        ),
         ("build new.sif x.def", 1, &["`x.def` does not exist"]),
     ] {
         let said = run(&test, line);

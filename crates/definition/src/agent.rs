@@ -90,8 +90,8 @@ impl Agent {
         }
     }
 
-    /// Returns whether the image has been made by a runtime, so that it has a definition file of its
-    /// own.
+    /// Returns whether the image has been made by a runtime, so that it has a definition file of
+    /// its own.
     pub fn has_definition(self) -> bool {
         matches!(self, Self::LocalImage | Self::Oras)
     }

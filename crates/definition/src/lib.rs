@@ -1,9 +1,9 @@
-//! Reads definition files, from which container images are built, as apptainer 1.4 and SingularityCE
-//! read them.
+//! Reads definition files, from which container images are built, as apptainer 1.4 and
+//! SingularityCE read them.
 //!
-//! [`Definition::parse`] makes stages of a text: each has a source image, headers, and sections with
-//! the places of their lines. Arguments are substituted before, see [`Arguments`]. The crate opens no
-//! file and runs nothing.
+//! [`Definition::parse`] makes stages of a text: each has a source image, headers, and sections
+//! with the places of their lines. Arguments are substituted before, see [`Arguments`]. The crate
+//! opens no file and runs nothing.
 //!
 //! ```
 //! use std::path::Path;

@@ -29,7 +29,7 @@ const SCRIPTS: [&str; 6] = [
     "test",
 ];
 
-/// Definition file.
+/// Definition file with all its stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// Stages in the order of the file. The last one becomes the image.

@@ -252,5 +252,5 @@ fn every_mistake_is_shown_with_its_place() {
     );
     let error = error.unwrap_err();
     writeln!(shown, "{error}\n    {}", error.hint().unwrap()).unwrap();
-    insta::assert_snapshot!(shown);
+    insta::assert_snapshot!("mistakes", shown);
 }

@@ -1,5 +1,5 @@
-//! Responsible for the text of a stage after its arguments were substituted, and for the places that
-//! its bytes have in the file.
+//! Responsible for the text of a stage after its arguments were substituted, and for the places
+//! that its bytes have in the file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +35,10 @@ impl Original<'_> {
 }
 
 /// Text of a stage.
+#[allow(
+    clippy::struct_field_names,
+    reason = "the text is what the rest is about"
+)]
 pub(crate) struct Text<'a> {
     original: Original<'a>,
     pub(crate) text: String,

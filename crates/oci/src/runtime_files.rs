@@ -89,8 +89,8 @@ pub enum RuntimeEntry {
     Link(&'static str, &'static str),
 }
 
-/// Returns the entries that runtimes expect in every image, relative to the root directory: those of
-/// an image without a configuration. Parents come first. The runscript is not among them.
+/// Returns the entries that runtimes expect in every image, relative to the root directory: those
+/// of an image without a configuration. Parents come first. The runscript is not among them.
 pub fn runtime_entries() -> Vec<RuntimeEntry> {
     let directories = DIRECTORIES.into_iter().chain(OWN_DIRECTORIES);
     let mut entries: Vec<RuntimeEntry> = directories

@@ -170,7 +170,7 @@ fn describe(tree: &Tree, directory: &str) -> anyhow::Result<Map<String, Value>> 
     let scripts = resolve(tree, format!("{directory}/env").as_ref())?;
     for name in list(tree, &scripts) {
         let name = name.to_string_lossy().into_owned();
-        let is_shown = name.starts_with("10-docker") && name.ends_with(".sh")
+        let is_shown = name.starts_with("10-docker") && name.strip_suffix(".sh").is_some()
             || name.starts_with('9') && name.ends_with("-environment.sh");
         if let Some(text) = text(tree, scripts.join(&name))?.filter(|_| is_shown) {
             let path = format!("/{directory}/env/{name}");

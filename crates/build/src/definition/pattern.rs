@@ -159,15 +159,12 @@ fn class(pattern: &[u8]) -> Option<(Class, &[u8])> {
     let mut ranges = Vec::new();
     let mut at = 0;
     while let Some(from) = characters.get(at) {
-        match (characters.get(at + 1), characters.get(at + 2)) {
-            (Some('-'), Some(to)) => {
-                ranges.push((*from, *to));
-                at += 3;
-            }
-            _ => {
-                ranges.push((*from, *from));
-                at += 1;
-            }
+        if let (Some('-'), Some(to)) = (characters.get(at + 1), characters.get(at + 2)) {
+            ranges.push((*from, *to));
+            at += 3;
+        } else {
+            ranges.push((*from, *from));
+            at += 1;
         }
     }
     Some((Class { is_negated, ranges }, &begin[end + 1..]))

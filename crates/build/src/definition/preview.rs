@@ -18,7 +18,8 @@ use crate::{
     sif::{check_destination, check_space, size},
 };
 
-/// Finds out what [`super::build_definition`] would do for `plan`; `search_path` is the user's PATH.
+/// Finds out what [`super::build_definition`] would do for `plan`; `search_path` is the user's
+/// PATH.
 ///
 /// # Errors
 /// Returns the error of a build, as far as it can be known before anything is fetched or run.

@@ -131,10 +131,10 @@ impl Builder<'_> {
         if status == 0 {
             return Ok(());
         }
-        let output: String = lines.iter().map(|line| format!("\n{line}")).collect();
+        let output = lines.join("\n");
         bail!(UserError::at(
             script.location.clone(),
-            format!("%test failed: exit status {status}{output}"),
+            format!("%test failed: exit status {status}\n{output}").trim_end(),
             Some("no image is made; `--notest` builds without the test".to_owned()),
         ))
     }

@@ -1,5 +1,5 @@
-//! Responsible for writing the SIF of a stage: the definition, the metadata that `inspect` shows, and
-//! the root file system, read back.
+//! Responsible for writing the SIF of a stage: the definition, the metadata that `inspect` shows,
+//! and the root file system, read back.
 
 use std::path::Path;
 

@@ -137,7 +137,7 @@ fn a_source_that_cannot_be_copied_is_named_with_its_line() {
         said("src/*", "/one"),
         said("/dev/null", "/x"),
     ];
-    insta::assert_snapshot!(said.concat());
+    insta::assert_snapshot!("uncopied", said.concat());
 }
 
 /// Row D4: links of a stage are kept, but for the named one; modes stay.
