@@ -21,9 +21,12 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = condense_build::run_root_script_child(&argv) {
+        return code;
+    }
     interrupt::let_writes_fail();
     memory::install_panic_hook();
-    let argv: Vec<OsString> = std::env::args_os().collect();
     let interrupt = Arc::new(Interrupt::default());
     let env_vars = EnvVars::of_process();
     let console = Arc::new(Console::new(

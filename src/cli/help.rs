@@ -2,7 +2,7 @@
 //! end of the help of every command. Man pages have the same groups and examples.
 
 /// Headings of the help of the builders, each with the long names of its options.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("Job", &["submit", "time"]),
     (
         "Input",
@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "lock-environment",
             "mamba",
             "on-top",
+            "os-packages",
             "packages",
             "pip",
             "pyver",
@@ -59,6 +60,25 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "post",
             "post-install",
             "pre-install",
+        ],
+    ),
+    (
+        "Definition file",
+        &[
+            "bind",
+            "build-arg",
+            "build-arg-file",
+            "disable-cache",
+            "explain",
+            "fakeroot",
+            "fix-perms",
+            "no-cleanup",
+            "no-root",
+            "notest",
+            "nv",
+            "rocm",
+            "section",
+            "warn-unused-build-args",
         ],
     ),
     ("Network", &["jobs", "nocache", "offline"]),
@@ -138,7 +158,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     (
         "condense build",
         [
-            "image.sif environment.yml",
+            "my.def image.sif --build-arg VERSION=2",
             "image.sif python=3.12 numpy --pip rich --base-image docker://debian:12",
         ],
     ),

@@ -20,6 +20,7 @@ mod completion;
 mod config;
 mod contents;
 mod cotainr;
+mod definitions;
 mod desktop;
 mod doctor;
 mod dry_runs;

@@ -45,6 +45,7 @@ mod source;
 mod tables;
 mod threads;
 mod tree;
+mod unpack;
 mod verify;
 mod xattr;
 
@@ -62,4 +63,5 @@ pub use scan::{Modes, Mtime, ScanOptions};
 pub use sif::{Arch, Sif};
 pub use source::{DiskFile, FileRange, ImageFile, Source};
 pub use tree::{Child, Entry, Existing, Kind, Summary, Tree};
+pub use unpack::{Changes, UnpackOptions, Unpacked};
 pub use verify::verify;

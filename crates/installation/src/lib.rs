@@ -63,7 +63,7 @@ pub use receipt::{
     BaseRecord, FileRecord, FileRole, ImageRecord, InterpreterOrigin, InterpreterRecord, Placement,
     RECEIPT_NAME, Receipt, render_time,
 };
-pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
+pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind, remove_user_settings};
 pub use tykky::Tykky;
 pub use update_state::{AliasedFile, FileAlias, UpdateState};
 pub use user_hooks::UserHooks;

@@ -13,6 +13,19 @@ use crate::quote::{escape_evaluated, quote, quote_line};
 /// Names of the runtimes, in the order in which they are searched.
 const NAMES: [&str; 2] = ["apptainer", "singularity"];
 
+/// Ends of the names of variables that say nothing about what a container shows: the runtime's own
+/// directories, and how it may start.
+const OF_RUNTIMES_THEMSELVES: [&str; 8] = [
+    "_TMPDIR",
+    "_CACHEDIR",
+    "_LOCALCACHEDIR",
+    "_CONFIGDIR",
+    "_DROP_CAPS",
+    "_KEEP_PRIVS",
+    "_NO_PRIVS",
+    "_USERNS",
+];
+
 /// A container runtime that was found and has reported its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
@@ -57,8 +70,7 @@ pub struct Isolation {
     pub contain: bool,
     /// Does not mount HOME.
     pub no_home: bool,
-    /// Passes only [`Exec::env_vars`] and the base's own variables, and ignores the user's bind
-    /// mounts.
+    /// Passes only [`Exec::env_vars`] and the base's own variables.
     pub clean_env: bool,
     /// Makes everything that is not bound writable. The changes are held in memory and are lost at
     /// the end.
@@ -168,7 +180,8 @@ impl Runtime {
         self.kind == RuntimeKind::Apptainer && version >= (1, 4)
     }
 
-    /// Builds the command that runs `exec`. The caller chooses its streams.
+    /// Builds the command that runs `exec`. The caller chooses its streams. Variables by which the
+    /// user sets what containers show are not passed on.
     ///
     /// The runtime starts in `/`, because it mounts its working directory last, which could hide
     /// one of the bind mounts.
@@ -205,6 +218,33 @@ impl Runtime {
             .current_dir("/");
         self.set_env_vars(&mut command, exec);
         command
+    }
+
+    /// Builds the command that runs a program in a directory whose files it may change, with no
+    /// variable, bind mount or home directory of the user. With `is_fake_root`, the program counts
+    /// as root.
+    pub fn exec_writable(
+        &self,
+        root: &Path,
+        binds: &[Bind],
+        is_fake_root: bool,
+        argv: &[OsString],
+    ) -> Command {
+        let exec = Exec {
+            base: root.to_owned(),
+            binds: binds.to_vec(),
+            isolation: Isolation {
+                no_home: true,
+                clean_env: true,
+                ..Isolation::default()
+            },
+            argv: argv.to_vec(),
+            ..Exec::default()
+        };
+        let mut flags = self.flags.clone();
+        flags.push("--writable".to_owned());
+        flags.extend(is_fake_root.then(|| "--fakeroot".to_owned()));
+        self.clone().with_flags(flags).exec(&exec)
     }
 
     /// Runs `exec` to its end with an empty stdin.
@@ -289,23 +329,7 @@ impl Runtime {
     }
 
     fn set_env_vars(&self, command: &mut Command, exec: &Exec) {
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            let Some(rest) = text
-                .strip_prefix("APPTAINER")
-                .or_else(|| text.strip_prefix("SINGULARITY"))
-            else {
-                continue;
-            };
-            // Inside a container, these variables describe this container. A second container would
-            // take them for the user's settings.
-            let stale = matches!(rest, "_CONTAINER" | "_NAME" | "_COMMAND" | "_ENVIRONMENT");
-            let settings =
-                matches!(rest, "_BIND" | "_BINDPATH" | "_MOUNT") || rest.starts_with("ENV_");
-            if stale || (settings && exec.isolation.clean_env) {
-                command.env_remove(&name);
-            }
-        }
+        remove_user_settings(command);
         for (name, value) in &exec.env_vars {
             // Both runtimes read `SINGULARITYENV_*`. Apptainer prefers `APPTAINERENV_*`, so that
             // variable is removed.
@@ -317,6 +341,24 @@ impl Runtime {
         let mut path = OsString::from(self.program.parent().unwrap_or(Path::new("/usr/bin")));
         path.push(":/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
         command.env("PATH", path);
+    }
+}
+
+/// Removes the variables by which the user or a loaded module sets what containers show: a bind
+/// mount for jobs may have no place in a base, and would end a build. The runtime's own directories,
+/// and the ways in which it may start a container, stay.
+///
+/// Inside a container, such variables describe this container. A second container would take them
+/// for the user's settings.
+pub fn remove_user_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let rest = text
+            .strip_prefix("APPTAINER")
+            .or_else(|| text.strip_prefix("SINGULARITY"));
+        if rest.is_some_and(|rest| !OF_RUNTIMES_THEMSELVES.contains(&rest)) {
+            command.env_remove(&name);
+        }
     }
 }
 
