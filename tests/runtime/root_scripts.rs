@@ -76,7 +76,8 @@ fn build(account: Account, name: &str, script: &str, packages: &str) -> (TestDir
 
 fn inside(test: &TestDir, script: &str) -> String {
     let mut exec = test.command("apptainer");
-    exec.args(["-s", "exec", "out.sif", "/bin/sh", "-c", script]);
+    let script = format!("PATH=/bin; {script}");
+    exec.args(["-s", "exec", "out.sif", "/bin/sh", "-c", &script]);
     exec.run().succeeded().stdout
 }
 

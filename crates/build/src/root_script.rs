@@ -48,7 +48,7 @@ const DIRECTORIES: [(&str, u16); 8] = [
 ];
 /// Directories of temporary files, which are not part of the file system.
 const TEMPORARY: [&str; 2] = ["tmp", "var/tmp"];
-/// PATH of root.
+/// Value of PATH for root in a container.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Configuration by which apt does not try to become another user, of whom there is none.
 const APT_WITHOUT_USERS: &str = "APT::Sandbox::User \"root\";\n";

@@ -140,7 +140,7 @@ impl Tree {
 }
 
 impl Unpacked {
-    /// Returns the directory.
+    /// Returns the directory that the tree was written to.
     pub fn root(&self) -> &Path {
         &self.root
     }

@@ -42,6 +42,7 @@ mod runtime;
 mod tykky;
 mod update_state;
 mod user_hooks;
+mod user_settings;
 mod wrapper;
 
 pub use bind::{Bind, HostView};
@@ -63,10 +64,11 @@ pub use receipt::{
     BaseRecord, FileRecord, FileRole, ImageRecord, InterpreterOrigin, InterpreterRecord, Placement,
     RECEIPT_NAME, Receipt, render_time,
 };
-pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind, remove_user_settings};
+pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use tykky::Tykky;
 pub use update_state::{AliasedFile, FileAlias, UpdateState};
 pub use user_hooks::UserHooks;
+pub use user_settings::remove_user_settings;
 pub use wrapper::{
     Digests, HostInterpreter, HostMpi, Launch, Launcher, MpiSource, Shell, SiteVariable,
     conda_activation, device_of_flag, render_site_settings,

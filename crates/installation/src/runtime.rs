@@ -9,22 +9,10 @@ use std::process::{Command, Output, Stdio};
 use crate::bind::Bind;
 use crate::error::{Error, Result};
 use crate::quote::{escape_evaluated, quote, quote_line};
+use crate::user_settings::remove_user_settings;
 
 /// Names of the runtimes, in the order in which they are searched.
 const NAMES: [&str; 2] = ["apptainer", "singularity"];
-
-/// Ends of the names of variables that say nothing about what a container shows: the runtime's own
-/// directories, and how it may start.
-const OF_RUNTIMES_THEMSELVES: [&str; 8] = [
-    "_TMPDIR",
-    "_CACHEDIR",
-    "_LOCALCACHEDIR",
-    "_CONFIGDIR",
-    "_DROP_CAPS",
-    "_KEEP_PRIVS",
-    "_NO_PRIVS",
-    "_USERNS",
-];
 
 /// A container runtime that was found and has reported its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,16 +221,11 @@ impl Runtime {
         let exec = Exec {
             base: root.to_owned(),
             binds: binds.to_vec(),
-            isolation: Isolation {
-                no_home: true,
-                clean_env: true,
-                ..Isolation::default()
-            },
             argv: argv.to_vec(),
             ..Exec::default()
         };
         let mut flags = self.flags.clone();
-        flags.push("--writable".to_owned());
+        flags.extend(["--writable", "--no-home", "--cleanenv"].map(str::to_owned));
         flags.extend(is_fake_root.then(|| "--fakeroot".to_owned()));
         self.clone().with_flags(flags).exec(&exec)
     }
@@ -341,24 +324,6 @@ impl Runtime {
         let mut path = OsString::from(self.program.parent().unwrap_or(Path::new("/usr/bin")));
         path.push(":/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
         command.env("PATH", path);
-    }
-}
-
-/// Removes the variables by which the user or a loaded module sets what containers show: a bind
-/// mount for jobs may have no place in a base, and would end a build. The runtime's own directories,
-/// and the ways in which it may start a container, stay.
-///
-/// Inside a container, such variables describe this container. A second container would take them
-/// for the user's settings.
-pub fn remove_user_settings(command: &mut Command) {
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let rest = text
-            .strip_prefix("APPTAINER")
-            .or_else(|| text.strip_prefix("SINGULARITY"));
-        if rest.is_some_and(|rest| !OF_RUNTIMES_THEMSELVES.contains(&rest)) {
-            command.env_remove(&name);
-        }
     }
 }
 

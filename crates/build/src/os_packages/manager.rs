@@ -3,7 +3,7 @@
 
 use condense_base::BaseImage;
 
-/// A package manager.
+/// Package manager of a distribution.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manager {
     pub(super) name: &'static str,

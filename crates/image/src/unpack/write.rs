@@ -35,7 +35,7 @@ struct Target<'t> {
 /// Work that requires all files to exist.
 #[derive(Default)]
 struct Later {
-    /// Directories, parents first.
+    /// Directories in the order of the walk, parents first.
     directories: Vec<(PathBuf, EntryId)>,
     /// Further names of files: the first name with each further name.
     links: Vec<(PathBuf, PathBuf)>,

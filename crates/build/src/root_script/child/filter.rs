@@ -1,9 +1,9 @@
 //! Responsible for what a script may do: it keeps only the capabilities that installing packages
 //! takes, and calls that need more users than there are succeed without effect.
 //!
-//! Owners in an image mean nothing to the users of a container, so that a call that changes an owner
-//! has nothing to do. A call that waits until bytes are on disk has nothing to do either, since the
-//! directory is temporary.
+//! Owners in an image mean nothing to the users of a container, so that a call that changes an
+//! owner has nothing to do. A call that waits until bytes are on disk has nothing to do either,
+//! since the directory is temporary.
 
 use std::collections::BTreeMap;
 

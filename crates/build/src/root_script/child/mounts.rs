@@ -21,7 +21,7 @@ use super::{APT_CONFIG, Request};
 
 /// Devices that a script sees.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-/// Links in `/dev`.
+/// Links in `/dev`, each with its target first.
 const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
