@@ -181,12 +181,6 @@ impl<'a> ScriptRoot<'a> {
         self.chosen.explanation()
     }
 
-    /// Returns the directory of the file system on this machine. A caller that writes into it
-    /// between scripts must not follow links.
-    pub(crate) fn path(&self) -> &Path {
-        self.unpacked.root()
-    }
-
     /// Returns the directory on this machine that scripts see as `/tmp`. Their links must not be
     /// followed.
     pub(crate) fn temporary_dir(&self) -> PathBuf {

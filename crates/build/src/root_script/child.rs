@@ -61,9 +61,8 @@ pub fn run_root_script_child(arguments: &[OsString]) -> Option<ExitCode> {
     if name != ARGUMENT {
         return None;
     }
-    let request = match read(Path::new(file)) {
-        Ok(request) => request,
-        Err(_) => return Some(ExitCode::from(NOT_STARTED)),
+    let Ok(request) = read(Path::new(file)) else {
+        return Some(ExitCode::from(NOT_STARTED));
     };
     let ran = match step.to_str() {
         Some("launch") => launch(&request, file),

@@ -78,8 +78,12 @@ impl Target<'_> {
     fn create_names(&self) -> Result<Later, Error> {
         let mut later = Later::default();
         let mut first_names: HashMap<EntryId, PathBuf> = HashMap::new();
-        let placeholders: BTreeSet<&Path> =
-            self.options.placeholders.iter().map(relative).collect();
+        let placeholders: BTreeSet<&Path> = self
+            .options
+            .placeholders
+            .iter()
+            .map(|path| relative(path))
+            .collect();
         for (path, id) in self.tree.walk_ids() {
             let entry = self.tree.entry(id);
             if placeholders.contains(&*path) {
@@ -280,6 +284,6 @@ impl Target<'_> {
 }
 
 /// Returns a path of a tree without its leading `/`.
-fn relative(path: &PathBuf) -> &Path {
+fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
