@@ -447,7 +447,8 @@ mod tests {
         let dialects = DIALECTS.map(|name| (definition_of(name), name));
         for (builder, name) in builders.chain(dialects) {
             visit(&builder, name, &mut |command, words| {
-                for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let shown = command.get_arguments().filter(|it| !it.is_hide_set());
+                for option in shown.filter_map(clap::Arg::get_long) {
                     let known = group(option).is_some() || others.contains(&option);
                     assert!(known, "{words}: --{option} has no group");
                     seen.insert(option.to_owned());
