@@ -18,6 +18,7 @@ test-all:
 	scripts/test-failures
 	scripts/test-failures --kill
 	scripts/test-memory
+	scripts/test-slow-fs
 	scripts/test-fuzz
 	scripts/dist --try target/test-parts/base-other-glibc.sif
 	scripts/dist --test "target/$$(uname -m)-unknown-linux-gnu/dist/condense"

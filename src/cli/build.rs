@@ -15,6 +15,7 @@ use super::{
     dry_run::DryRunArguments,
     mpi::MpiArguments,
     network::NetworkArguments,
+    os_packages::OsPackagesArguments,
     run_settings::{self, run_settings},
     site::{SiteArguments, environment_path, other_names},
     warm::WarmArguments,
@@ -65,6 +66,8 @@ pub(super) struct BuildOptions {
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
+    #[command(flatten)]
+    os: OsPackagesArguments,
     #[command(flatten)]
     dry_run: DryRunArguments,
     /// run pip and uv without a cache, even if PIP_CACHE_DIR or UV_CACHE_DIR is set
@@ -207,6 +210,7 @@ pub(super) fn plan(
         block_size,
         force,
         copy_base,
+        os,
         dry_run,
         nocache,
         post_install,
@@ -240,6 +244,7 @@ pub(super) fn plan(
         no_cache: nocache,
         keep_editable: asked.keep_editable,
         warm: warm.choice(),
+        os_packages: os.names()?,
         work_dir: env_vars.cwd.clone(),
     };
     let (catalogue, site) = site.load(env_vars, console)?;

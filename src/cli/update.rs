@@ -11,6 +11,7 @@ use super::{
     dry_run::DryRunArguments,
     mpi::MpiArguments,
     network::NetworkArguments,
+    os_packages::OsPackagesArguments,
     run_settings::run_settings,
     site::SiteArguments,
     warm::WarmArguments,
@@ -32,6 +33,8 @@ pub(super) struct UpdateOptions {
     /// files are reused
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
+    #[command(flatten)]
+    os: OsPackagesArguments,
     #[command(flatten)]
     dry_run: DryRunArguments,
     /// run pip and uv without a cache, in this and later updates
@@ -113,6 +116,7 @@ pub(super) fn plan(
         no_cache: arguments.nocache,
         keep_editable: false,
         warm: arguments.warm.choice(),
+        os_packages: arguments.os.names()?,
         work_dir: env_vars.cwd.clone(),
     };
     let (_, site) = arguments.site.load(env_vars, console)?;

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     build::Build,
-    container, host_mpi, inputs, launch,
+    container, host_mpi, inputs, launch, os_packages,
     pack::{LAUNCHER, Packed, RUN_SCRIPTS, hot_parts},
     plan::{Generation, InstallationPlan},
     prefix::FinishedPrefix,
@@ -317,6 +317,7 @@ impl NewGeneration<'_> {
             no_user_site: false,
             hot_files: self.made.hot_files.clone(),
             updated: false,
+            os_packages: os_packages::records(&self.build.prepared.base.os_packages),
         }
     }
 
@@ -337,9 +338,10 @@ impl NewGeneration<'_> {
             lock: None,
             base: BaseRecord {
                 reference: self.plan.base.reference().to_owned(),
-                path: base.path().to_owned(),
+                path: base.recorded_path().to_owned(),
                 sha256: self.base_digest.map(str::to_owned),
                 placement: Placement::default(),
+                os_packages: os_packages::records(&base.os_packages),
             },
             image: Some(image_record(image)?),
             mount_point: place.mount_point.clone(),

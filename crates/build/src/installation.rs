@@ -45,6 +45,12 @@ pub fn build(
     let requested = load(plan, session)?;
     requested.check(plan.input.packages.source(), &plan.base, session)?;
     let base = OpenBase::open(session, &plan.base, generation.source_date_epoch)?;
+    let base = base.with_os_packages(
+        session,
+        &plan.input.extra.os_packages,
+        &plan.input.settings,
+        generation.source_date_epoch,
+    )?;
     let digest = base.start_digest()?;
     let target = find_target(&base, &plan.input.settings.overrides, report)?;
     let (environment, inputs, venv) = requested.resolve(target, report)?;

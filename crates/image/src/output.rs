@@ -35,12 +35,8 @@ pub(crate) struct Output {
 impl Output {
     /// Creates the file, which must not exist yet.
     pub(crate) fn create(path: &Path) -> Result<Output, Error> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(Error::io("create", path))?;
+        let file =
+            condense_publish::create_image(path, 0o666).map_err(Error::io("create", path))?;
         Ok(Output {
             path: path.to_owned(),
             file,

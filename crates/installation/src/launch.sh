@@ -304,6 +304,18 @@ for d in $host_files; do
   case $d in *:) list=$part: ;; *) show_file "$d" "$part"; continue ;; esac
   while [ "$list" ]; do show_file "${d%:}" "${list%%:*}"; list=${list#*:}; done
 done
+# Copies of the image and of the base that `condense stage` has made on this node take their places.
+# A copy gets its name when it is whole, in a directory that only the user can write into.
+image_from=$real/$SQFS_IMAGE base_from=$real/$CONTAINER_IMAGE
+case ${CW_STAGE-} in /*)
+  for d in "$CW_STAGE"/condense-stage-*; do
+    { [ -d "$d" ] && [ ! -h "$d" ] && CDPATH='' cd -P -- "$d" 2>/dev/null && [ -O . ]; } || continue
+    case $PWD in *[:,]*) continue ;; esac
+    [ ! -r "${image_digest:-none}/img.sqfs" ] || image_from=$PWD/$image_digest/img.sqfs
+    [ ! -r "${base_digest:-none}/container.sif" ] || base_from=$PWD/$base_digest/container.sif
+  done
+  ;;
+esac
 cd / || die 'cannot enter /'
 if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
 [ -z "$hidden" ] || [ "${CONDENSE_WARNED-}" = "$hidden" ] || {
@@ -311,7 +323,7 @@ if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
   export CONDENSE_WARNED="$hidden"
 }
 own=$real/self:$INSTALLATION_PATH:ro
-[ -z "$SQFS_IMAGE" ] || own=$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
+[ -z "$SQFS_IMAGE" ] || own=$image_from:$INSTALLATION_PATH:image-src=/,ro
 # If the installation has replaced the directory of which the image was made, the image is mounted
 # over the installation itself.
 [ "$masked" ] || own=$real/_bin:$real/bin:ro,$own
@@ -339,7 +351,7 @@ case $name in
   _debug_shell) prog=''; if [ "$launcher" ]; then prog=/bin/sh; else verb=shell; fi ;;
   _debug_exec) prog=''; [ $# -gt 0 ] || die 'no command given' ;;
 esac
-set -- "$real/$CONTAINER_IMAGE" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
+set -- "$base_from" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
 [ -z "$usable" ] || set -- --pwd "$here" "$@"
 binds=${binds#,}
 case $binds in *[\"^]* | *"$nl"*)
@@ -388,7 +400,7 @@ PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 # mention the first one. So a start is tried first, and its error is explained.
 if [ -d /.singularity.d ] && [ -z "$explain" ]; then
   # shellcheck disable=SC2086
-  said=$("$runtime" -s exec $flags -B "$binds" "$real/$CONTAINER_IMAGE" /bin/sh -c : 2>&1 </dev/null) || case $said in
+  said=$("$runtime" -s exec $flags -B "$binds" "$base_from" /bin/sh -c : 2>&1 </dev/null) || case $said in
     *'"/bin/sh": '*) ;; # The base has no /bin/sh.
     *FATAL:*)
       said=${said##*FATAL:} said=${said%%"$nl"*}

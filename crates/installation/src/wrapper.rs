@@ -127,6 +127,15 @@ pub enum Shell {
     Bash,
 }
 
+/// Digests of the files of a generation in hexadecimal, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digests<'a> {
+    /// Digest of the image.
+    pub image: Option<&'a str>,
+    /// Digest of the base.
+    pub base: Option<&'a str>,
+}
+
 impl Launch {
     /// Returns the text of every file in `bin/`.
     pub fn render_wrapper(&self) -> String {
@@ -136,12 +145,13 @@ impl Launch {
         }
     }
 
-    /// Returns the text of common.sh for one generation.
+    /// Returns the text of common.sh for one generation. The digests of the image and of the base
+    /// are the names of their copies on nodes.
     ///
     /// # Errors
     /// Returns [`Error::CannotBind`] or [`Error::Value`] for a setting that cannot be written into
     /// common.sh.
-    pub fn render_common(&self, generation: u32) -> Result<Vec<u8>> {
+    pub fn render_common(&self, generation: u32, digests: Digests<'_>) -> Result<Vec<u8>> {
         check_destination(&self.mount_point)?;
         check_destination(&self.env_prefix)?;
         check_destination(&self.container_marker)?;
@@ -160,6 +170,10 @@ impl Launch {
             ("CONTAINER_IMAGE", "container.sif".as_ref()),
         ]);
         self.render_hot_parts(&mut text);
+        text.values(&[
+            ("image_digest", digests.image.unwrap_or_default().as_ref()),
+            ("base_digest", digests.base.unwrap_or_default().as_ref()),
+        ]);
         text.values(&[
             (
                 "runtime",
@@ -184,15 +198,8 @@ impl Launch {
             ("env_root", self.env_prefix.as_ref()),
             ("inside", self.container_marker.as_ref()),
         ]);
-        text.values(&[(
-            "_CW_IS_ISOLATED",
-            if self.host_view == HostView::Base {
-                "yes"
-            } else {
-                "no"
-            }
-            .as_ref(),
-        )]);
+        let is_isolated = ["no", "yes"][usize::from(self.host_view == HostView::Base)];
+        text.values(&[("_CW_IS_ISOLATED", is_isolated.as_ref())]);
         text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
         let no_user_site = if self.no_user_site { "yes" } else { "" };
         text.values(&[

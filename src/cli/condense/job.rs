@@ -119,6 +119,9 @@ struct Wishes {
     /// Name of the job [default: that of the program]
     #[arg(long, value_name = "NAME", value_parser = parse_job_name)]
     name: Option<String>,
+    /// Copy the image to the nodes first, with `condense stage`
+    #[arg(long)]
+    stage: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -208,6 +211,7 @@ impl Wishes {
                 BindingWord::None => Binding::None,
             }),
             name: self.name.clone(),
+            stage: None,
         }
     }
 }
@@ -231,6 +235,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         ..program
     };
     let mut request = arguments.wishes.request();
+    if arguments.wishes.stage {
+        let condense = std::env::current_exe().context("failed to find the program itself")?;
+        request.stage = Some(condense);
+    }
     let of_site = JobSite {
         name: &site.name,
         rules: &site.job,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use condense_check::MpiUse;
 use condense_image::{Donor, PackOptions, Reader};
-use condense_installation::{Launch, Program};
+use condense_installation::{BaseRecord, Launch, Program};
 use condense_prefix::{
     EnvironmentSpec, ImageKind, Lock, LockContents, PipPackage, Recipe, Solution, Target,
 };
@@ -40,6 +40,8 @@ pub(super) struct PackageFacts {
 
 /// A change before anything is made.
 pub(super) struct Change<'a> {
+    /// Record of the base of the new generation.
+    pub(super) base: BaseRecord,
     pub(super) before: &'a PreviousGeneration,
     pub(super) facts: PackageFacts,
     /// Compression of an image that is packed anew. Without it, unchanged blocks are reused.
@@ -158,11 +160,12 @@ impl Update<'_> {
                 .source_date_epoch
                 .or_else(|| before.and_then(|before| before.time)),
             base: base_name(&receipt.base.reference),
-            base_digest: receipt.base.sha256.clone(),
+            base_digest: self.change.base.sha256.clone(),
             site: None,
             no_user_site: false,
             hot_files: changed.hot_files.clone(),
             updated: true,
+            os_packages: self.change.base.os_packages.clone(),
         }
     }
 

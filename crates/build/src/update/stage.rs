@@ -11,6 +11,7 @@ use super::change::{Changed, Update};
 use crate::{
     generation::{IMAGE, LOCK, PIP_REPORT, file_record, image_record, recorded},
     installation::check_staged,
+    open_base::OpenBase,
     pack::{Packed, hot_parts},
     verify,
 };
@@ -64,13 +65,19 @@ impl Update<'_> {
             lock: Some(file_record(None, Path::new(LOCK), &lock)),
             image: Some(image_record(&changed.packed.image)?),
             update_state: self.update_state(changed, &launch),
+            base: self.change.base.clone(),
             ..old.clone()
         };
         share.push((PathBuf::from(LOCK), lock));
+        let base = &self.build.prepared.base;
+        let base = Some(base).filter(|base| base.is_replaced());
         Ok(claim.stage(&Assembly {
             image: Some(&changed.packed.image.path),
-            base: before.base_path(),
-            base_mode: BaseMode::KeepPlacement,
+            base: base.map_or(before.base_path(), OpenBase::path),
+            base_mode: match base {
+                Some(_) => BaseMode::LinkOrCopy,
+                None => BaseMode::KeepPlacement,
+            },
             launch: &launch,
             programs: &changed.programs,
             landmarks: &changed.landmarks,

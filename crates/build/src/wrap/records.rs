@@ -112,6 +112,7 @@ impl Wrap<'_> {
                 path: base.path().to_owned(),
                 sha256: base_digest,
                 placement: Placement::default(),
+                os_packages: Vec::new(),
             },
             image: image.map(image_record).transpose()?,
             mount_point: self.mount_point.clone(),

@@ -471,7 +471,7 @@ fn links(call: &Call) -> PathBuf {
 
 /// Makes the directory look as if nobody had used it for some days.
 fn make_old(directory: &Path, days: u64) {
-    let time = std::time::SystemTime::now() - std::time::Duration::from_hours(days * 24);
+    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 60 * 60);
     let directory = std::fs::File::open(directory).unwrap();
     directory.set_modified(time).unwrap();
 }

@@ -44,6 +44,9 @@ pub struct Recipe {
     /// order than those of a new image with the same files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub updated: bool,
+    /// Packages of the distribution that builds have added to the base, as `NAME=VERSION`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub os_packages: Vec<String>,
 }
 
 /// Kind of an image that a lock describes.

@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let progress: Arc<dyn Progress> = Arc::<Report>::clone(report);
     options.progress = Some(progress);
 
-    let output = Output::create(&out, New::Refuse).map_err(condense_image::Error::from)?;
+    let output = Output::create_image(&out, New::Refuse).map_err(condense_image::Error::from)?;
     report.begin(Phase::Pack, Some(tree.summary().bytes));
     let image = pack_at(&tree, output.path(), 0, &options)?;
     report.end(Phase::Pack);
