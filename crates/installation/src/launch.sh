@@ -417,7 +417,7 @@ read_ahead() { # FIRST LENGTH [FIRST LENGTH]…
   while [ $# -gt 0 ]; do
     d=$1
     while [ "$d" -lt $(($1 + $2)) ] && kill -0 $$; do
-      dd "if=$real/$SQFS_IMAGE" of=/dev/null bs=1048576 "skip=$d" count=4
+      dd "if=$image_from" of=/dev/null bs=1048576 "skip=$d" count=4
       d=$((d + 4))
     done
     shift 2
@@ -426,7 +426,7 @@ read_ahead() { # FIRST LENGTH [FIRST LENGTH]…
 d=${CONDENSE_PREFETCH-}
 case ${SLURM_LOCALID-}${PALS_LOCAL_RANKID-}${OMPI_COMM_WORLD_LOCAL_RANK-}${MPI_LOCALRANKID-}${PMI_LOCAL_RANK-} in *[!0]*) d=0 ;; esac
 # An image in the memory or on the disk of its node needs no reader.
-case $d$real/ in /tmp/* | /dev/shm/* | "${TMPDIR:-/tmp}"/*) d=0 ;; esac
+case $d$image_from in /tmp/* | /dev/shm/* | "${TMPDIR:-/tmp}"/*) d=0 ;; esac
 [ "$d" ] || {
   [ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] && [ "${PMI_SIZE-}" = "${PMI_LOCAL_SIZE-}" ] &&
     [ "${OMPI_COMM_WORLD_SIZE-}" = "${OMPI_COMM_WORLD_LOCAL_SIZE-}" ]
