@@ -98,6 +98,7 @@ fn lock_on(
             bytes_beside: 0,
         },
         has_wrappers: false,
+        locked_hot_files: None,
         source_date_epoch: None,
     };
     let environment = Environment {

@@ -8,7 +8,8 @@ use condense_check::MpiUse;
 use condense_diagnostics::UserError;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
-    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner, Solution, Target,
+    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner, Solution, Start,
+    Target,
 };
 use indicatif::HumanBytes;
 
@@ -50,6 +51,18 @@ pub(crate) struct FinishedPrefix {
     pub(crate) linked_dirs: Vec<PathBuf>,
     /// Interpreter of a virtual environment.
     pub(crate) interpreter: Option<InterpreterRecord>,
+    /// Files that come first in the image, relative to the environment. `None` if nobody knows.
+    pub(crate) hot_files: Option<Vec<String>>,
+}
+
+impl FinishedPrefix {
+    /// Returns the paths of the files that come first in the image, relative to its root.
+    pub(crate) fn hot_paths(&self) -> Vec<PathBuf> {
+        let files = self.hot_files.iter().flatten();
+        files
+            .map(|file| self.place.environment.join(file))
+            .collect()
+    }
 }
 
 impl Build<'_> {
@@ -63,17 +76,20 @@ impl Build<'_> {
         mount_point: &MountPoint,
     ) -> anyhow::Result<FinishedPrefix> {
         let Environment { spec, target, .. } = environment;
-        let installed = match &self.venv {
-            Some(venv) => self.install_venv(venv, environment, mount_point)?,
-            None => {
-                // Whoever keeps scratch wants to look at the files.
-                let way = if self.inputs.has_scripts() || self.settings().keep_scratch {
-                    Unpacked::AsFiles
-                } else {
-                    Unpacked::AsNeeded
-                };
-                self.install_packages(environment, mount_point, way)?
-            }
+        let installed = if let Some(venv) = &self.venv {
+            self.install_venv(venv, environment, mount_point)?
+        } else {
+            // A start that shows which files come first imports packages, and needs them as files.
+            // Whoever keeps scratch wants to look at the files.
+            let needs_files = self.inputs.has_scripts()
+                || self.known_hot_files().is_none()
+                || self.settings().keep_scratch;
+            let way = if needs_files {
+                Unpacked::AsFiles
+            } else {
+                Unpacked::AsNeeded
+            };
+            self.install_packages(environment, mount_point, way)?
         };
         self.finish_prefix(installed, spec, target)
     }
@@ -104,6 +120,10 @@ impl Build<'_> {
             condense_threads::spawn(move || condense_publish::remove_tree(&packages)).ok();
         let linked_dirs = self.linked_dirs(&mut steps);
         self.inputs.apply(&mut steps);
+        let known_hot = self.known_hot_files();
+        if known_hot.is_none() {
+            steps.record_start(Start::new(spec, &self.inputs.warm().code));
+        }
         let container = self.container_of_steps(&place, &steps)?;
         let conda = if self.inputs.has_scripts() && self.venv.is_none() {
             Some(Conda::open(self, target, &place, spec, solution.clone())?)
@@ -111,6 +131,7 @@ impl Build<'_> {
             None
         };
         let finished = self.run_steps(steps, &place, container.as_ref(), conda.as_ref())?;
+        let hot_files = known_hot.or_else(|| self.hot_files_of(&finished));
         let mut asked = spec.clone();
         if let Some(conda) = conda {
             (solution, asked) = conda.into_result();
@@ -149,7 +170,29 @@ impl Build<'_> {
             base_env_vars,
             linked_dirs,
             interpreter,
+            hot_files,
         })
+    }
+
+    /// Returns the files that come first in the image if no start has to show them: none, or those
+    /// of the lock.
+    fn known_hot_files(&self) -> Option<Vec<String>> {
+        let warm = self.inputs.warm();
+        if warm.is_off {
+            return Some(Vec::new());
+        }
+        let of_lock = self.locked_hot_files.clone();
+        of_lock.filter(|_| warm.code.is_empty())
+    }
+
+    /// Returns the files that the start has read, and tells what of it has failed.
+    fn hot_files_of(&self, finished: &Finished) -> Option<Vec<String>> {
+        let start = finished.start_files.as_ref()?;
+        for failed in &start.failed {
+            let report = self.report();
+            report.info(format!("not in the start that orders the image: {failed}"));
+        }
+        Some(start.files.clone())
     }
 
     /// Returns the directories of this machine that the finished environment refers to.

@@ -45,8 +45,10 @@ mod source;
 mod tables;
 mod threads;
 mod tree;
+mod unpack;
 mod verify;
 mod xattr;
+mod zone;
 
 pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
@@ -62,4 +64,6 @@ pub use scan::{Modes, Mtime, ScanOptions};
 pub use sif::{Arch, Sif};
 pub use source::{DiskFile, FileRange, ImageFile, Source};
 pub use tree::{Child, Entry, EntryReader, Existing, Kind, Summary, Tree};
+pub use unpack::{Changes, UnpackOptions, Unpacked};
 pub use verify::verify;
+pub use zone::HotZone;

@@ -265,10 +265,10 @@ impl Held {
                     let full = env.path(path);
                     let mut file =
                         fs_err::File::create_new(&full).map_err(Error::io("create", &full))?;
-                    let mode = if held.is_executable { 0o755 } else { 0o644 };
+                    let bits = if held.is_executable { 0o755 } else { 0o644 };
                     let copied = std::io::copy(&mut self.spool.reader(held.part), &mut file)
                         .and_then(|_| file.flush())
-                        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(mode)));
+                        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(bits)));
                     copied.map_err(Error::io("write", full))?;
                 }
             }

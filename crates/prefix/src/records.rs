@@ -29,7 +29,7 @@ pub(crate) fn forget_files(
         .and_then(serde_json::Value::as_array_mut)
     {
         files.retain(|file| !lost(file));
-        sort_by_path(files, |file| file.as_str());
+        sort_by_path(files, serde_json::Value::as_str);
     }
     if let Some(paths) = json
         .pointer_mut("/paths_data/paths")

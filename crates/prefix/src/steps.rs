@@ -15,6 +15,7 @@ mod post_link;
 pub(crate) mod report;
 mod runner;
 mod script;
+mod start;
 mod surroundings;
 mod user;
 mod uv;
@@ -48,6 +49,7 @@ pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
 pub use runner::{Runner, StepRunner};
 pub(crate) use script::{RUN_SH, run_script};
+pub use start::{Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
 pub use user::{Scripts, UserScript};
 pub use uv::Uv;
@@ -75,6 +77,8 @@ pub struct Finished {
     pub replaced_by_pip: Vec<String>,
     /// Number of steps that ran in the build container.
     pub steps_in_container: u32,
+    /// Files that a start reads. `None` if no start was made.
+    pub start_files: Option<StartFiles>,
     /// Paths, relative to the environment, that its interpreter searches beside its own `bin`.
     /// Empty for an interpreter with a compiled-in prefix, such as conda-forge's.
     pub landmarks: Vec<PathBuf>,
@@ -98,6 +102,7 @@ pub struct BuildSteps {
     pub(crate) held: Option<Held>,
     /// Paths of the files that the interpreter needs to compile sources.
     pub(crate) interpreter: HashSet<PathBuf>,
+    pub(crate) start: Option<Start>,
 }
 
 /// State of a prefix before its steps run, for comparison with the state after them.
@@ -143,6 +148,7 @@ impl BuildSteps {
             scripts: Scripts::default(),
             held: None,
             interpreter: HashSet::new(),
+            start: None,
         }
     }
 
@@ -213,6 +219,12 @@ impl BuildSteps {
     /// Makes uv install the requirements instead of pip; pip still installs a lock's packages.
     pub fn use_uv(&mut self, uv: Uv) {
         self.pip.uv = Some(uv);
+    }
+
+    /// Makes the interpreter start once after all other steps, to find out which files it reads.
+    /// Environments without Python make no start.
+    pub fn record_start(&mut self, start: Start) {
+        self.start = self.prefix.python.is_some().then_some(start);
     }
 
     /// Returns the user's directories that the environment links to if editable requirements are
@@ -359,6 +371,10 @@ impl BuildSteps {
             write("compile.py", COMPILE_PY.as_bytes())?;
             steps += 1;
         }
+        if let Some(start) = &self.start {
+            start.write_inputs(&build_dir)?;
+            steps += 1;
+        }
         Ok(steps)
     }
 
@@ -406,6 +422,7 @@ impl BuildSteps {
             "pre-install.sh",
             "post-install.sh",
             "compile.list",
+            start::PROGRAM,
         ] {
             build_dir.remove(done)?;
         }
@@ -437,6 +454,9 @@ impl BuildSteps {
             self.held.is_some(),
             progress,
         );
+        if let Some(start) = &self.start {
+            start.run_on_host(&self.prefix, runner, progress);
+        }
         Ok(changes)
     }
 
@@ -472,13 +492,17 @@ impl BuildSteps {
             Some(capture) => capture.read(),
             None => Activation::from_variables(&self.prefix.place.scratch_env()),
         }?;
-        let pip_report = report::read(&self.prefix.place.open_build_dir()?, progress)?;
+        let build_dir = self.prefix.place.open_build_dir()?;
+        let pip_report = report::read(&build_dir, progress)?;
+        let start = self.start.as_ref();
+        let start_files = start.map(|_| StartFiles::read(&build_dir)).transpose()?;
         Ok(Finished {
             activation,
             pip_report,
             pip_packages: changes.installed,
             replaced_by_pip: changes.replaced,
             steps_in_container,
+            start_files,
             landmarks: self.prefix.landmarks(self.held.as_ref())?,
             held: self.held,
         })

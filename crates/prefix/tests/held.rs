@@ -133,7 +133,11 @@ fn build(channel: &str, packages: &str, is_held: bool) -> Built {
     let mut contents = on_disk(&place.scratch_env());
     let is_entry = |what: &&What| **what != What::Directory;
     let on_disk = contents.values().filter(is_entry).count();
-    for (path, held) in finished.held.iter().flat_map(|held| held.entries()) {
+    for (path, held) in finished
+        .held
+        .iter()
+        .flat_map(condense_prefix::Held::entries)
+    {
         let is_known = contents.contains_key(path);
         assert_eq!(is_known, finished.held.as_ref().unwrap().has_copy(path));
         let what = match held {

@@ -31,6 +31,11 @@ impl Drop for Slurm {
 impl Slurm {
     /// Starts the cluster as root.
     pub(crate) fn start(test: &TestDir) -> Self {
+        Self::start_with(test, None)
+    }
+
+    /// Starts the cluster as root. Each node has a directory of its own in the place of `local`.
+    pub(crate) fn start_with(test: &TestDir, local: Option<&Path>) -> Self {
         for program in ["/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/bin/srun"] {
             need(Path::new(program).exists(), &format!("no {program}"));
         }
@@ -49,6 +54,7 @@ impl Slurm {
             .command(program())
             .arg("start")
             .arg(&slurm.dir)
+            .args(local)
             // The daemons keep the streams that they are started with.
             .stdin(Stdio::null())
             .run()

@@ -42,6 +42,8 @@ pub(super) struct Installed {
     pub(super) newest: Option<u32>,
     /// Facts from which the lock of conda's and pip's packages is written.
     pub(super) lock: Option<LockFacts>,
+    /// Files that come first in the image, relative to the environment. `None` if nobody knows.
+    pub(super) hot_files: Option<Vec<String>>,
     /// Files that record how the image was made, each with its path in the image.
     pub(super) kept: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -221,6 +223,7 @@ impl<'a> Opened<'a> {
                 bytes_beside: super::base::size(self.base.path()),
             },
             has_wrappers: false,
+            locked_hot_files: None,
             source_date_epoch: output.source_date_epoch,
             prepared: Prepared {
                 session: self.session,
@@ -255,6 +258,7 @@ fn install_conda<'a>(
     let build = Build {
         source_date_epoch: plan.output.source_date_epoch.or_else(|| recipe?.time),
         conda_settings: environment.conda_settings(&plan.input.settings),
+        locked_hot_files: recipe.and_then(|recipe| recipe.hot_files.clone()),
         ..opened.build(inputs, runtime)
     };
     let installed = build.install_conda(&environment, recipe, &plan.output.mount_point)?;
@@ -293,6 +297,7 @@ impl Build<'_> {
                 packages: made.solution.len() + made.finished.pip_packages.len(),
             },
             newest: made.solution.newest_timestamp(),
+            hot_files: made.hot_files,
             kept,
             held: made.finished.held,
             root: made.place.root,
@@ -320,6 +325,7 @@ impl Build<'_> {
             held: None,
             environment: made.environment,
             newest: None,
+            hot_files: None,
             lock: None,
             kept,
         })

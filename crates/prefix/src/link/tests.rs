@@ -39,6 +39,9 @@ enum FileOrLink {
     },
 }
 
+/// Files that are held back, with their paths in the environment.
+type HeldFiles = Vec<(PathBuf, FileOrLink)>;
+
 #[derive(Default)]
 struct Listener(Mutex<Vec<String>>);
 
@@ -94,15 +97,15 @@ impl Range {
     ///
     /// The packages are linked in both ways, first with files held back in a spool, and the two
     /// results must be the same.
-    fn link(&self, archives: Vec<Archive>) -> Result<Vec<String>, String> {
+    fn link(&self, archives: &[Archive]) -> Result<Vec<String>, String> {
         let before = self.snapshot(&[]);
-        let (held, spooled) = self.link_with_spool(&archives);
+        let (held, spooled) = self.link_with_spool(archives);
         let with_spool = self.snapshot(&held);
         if spooled.is_ok() {
             // The second way starts with the same environment.
             self.restore(&before);
         }
-        let linked = self.link_with(&archives, None);
+        let linked = self.link_with(archives, None);
         let linked = linked.map(|(_, warnings)| warnings);
         assert_eq!(spooled, linked, "with a spool and without");
         if linked.is_ok() {
@@ -111,10 +114,7 @@ impl Range {
         linked
     }
 
-    fn link_with_spool(
-        &self,
-        archives: &[Archive],
-    ) -> (Vec<(PathBuf, FileOrLink)>, Result<Vec<String>, String>) {
+    fn link_with_spool(&self, archives: &[Archive]) -> (HeldFiles, Result<Vec<String>, String>) {
         let dir = self.dir.path().join("scratch");
         let spool = Arc::new(Spool::create(&dir).unwrap());
         match self.link_with(archives, Some(&spool)) {

@@ -196,7 +196,7 @@ impl Contents {
         }
         let target = PathBuf::from(OsStr::from_bytes(target));
         let full = self.make_room(path)?;
-        self.store.link(full, &target, modified(head))?;
+        self.store.link(&full, &target, modified(head))?;
         self.insert(path, Kind::Link(target));
         Ok(())
     }

@@ -102,14 +102,14 @@ impl Store {
     /// Stores a link. Its target is in the list of contents.
     pub(super) fn link(
         &self,
-        full: PathBuf,
+        full: &Path,
         target: &Path,
         modified: SystemTime,
     ) -> Result<(), Fault> {
         let Self::Directory = self else {
             return Ok(());
         };
-        symlink(target, &full).map_err(Fault::io("create", &full))?;
+        symlink(target, full).map_err(Fault::io("create", full))?;
         let seconds = modified
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -122,7 +122,7 @@ impl Store {
             last_modification: time,
         };
         let itself = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        let _ = rustix::fs::utimensat(rustix::fs::CWD, &full, &times, itself);
+        let _ = rustix::fs::utimensat(rustix::fs::CWD, full, &times, itself);
         Ok(())
     }
 
@@ -214,15 +214,14 @@ impl Store {
                 (Kind::Link(target), _) => {
                     symlink(target, &full).map_err(Fault::io("create", full))?;
                 }
-                (Kind::File, Some((number, file))) => match first.get(&number) {
-                    Some(known) => {
+                (Kind::File, Some((number, file))) => {
+                    if let Some(known) = first.get(&number) {
                         fs_err::hard_link(known, &full).map_err(Fault::io("link", full))?;
-                    }
-                    None => {
+                    } else {
                         store.write_out(file, &full, &mut buffer)?;
                         first.insert(number, full);
                     }
-                },
+                }
                 _ => {}
             }
         }

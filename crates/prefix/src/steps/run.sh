@@ -79,4 +79,10 @@ if [ -f "$build/activation.sh" ]; then
   # shellcheck source=/dev/null
   ( . "$build/activation.sh" ) || failed $?
 fi
+if [ -f "$build/record_start.py" ]; then
+  step 'recording the files of a start'
+  # The image is whole without the result.
+  "$environment/bin/python" -S -s "$build/record_start.py" "$environment" "$build" \
+    "$(cat "$build/start.seconds")" "$build/start.py" || :
+fi
 printf '\n::condense-done\n'
