@@ -12,7 +12,7 @@ has_lists=''
 manager=''
 keep() {
     for dir in $volatile; do
-        [ -d "/$dir" ] && [ ! -h "/$dir" ] || continue
+        if [ ! -d "/$dir" ] || [ -h "/$dir" ]; then continue; fi
         mkdir -p "$notes/kept/$dir"
         cp -a "/$dir/." "$notes/kept/$dir/"
     done
@@ -20,7 +20,7 @@ keep() {
 restore() {
     for dir in $volatile; do
         [ -d "$notes/kept/$dir" ] || continue
-        rm -rf "/$dir"
+        rm -rf "/${dir:?}"
         mkdir -p "/$dir"
         cp -a "$notes/kept/$dir/." "/$dir/"
     done
