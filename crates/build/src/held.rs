@@ -1,5 +1,5 @@
-//! Responsible for the tree of an environment in scratch: the files of its prefix, together with the
-//! files of packages that are held back outside of it.
+//! Responsible for the tree of an environment in scratch: the files of its prefix, together with
+//! the files of packages that are held back outside of it.
 
 use std::{collections::HashMap, path::Path};
 

@@ -1,5 +1,5 @@
-//! Responsible for files of packages that are held back: they are part of the environment and of its
-//! image, but are no files in the prefix in scratch. Their contents are in the spool.
+//! Responsible for files of packages that are held back: they are part of the environment and of
+//! its image, but are no files in the prefix in scratch. Their contents are in the spool.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -58,7 +58,7 @@ pub enum HeldContents<'a> {
         number: usize,
         /// Position of the first byte.
         offset: u64,
-        /// Size in bytes.
+        /// Size of the file in bytes.
         bytes: u64,
         /// Whether anyone may execute the file.
         is_executable: bool,
@@ -180,14 +180,15 @@ impl Held {
         self.names.contains_key(path) || self.below(path).next().is_some()
     }
 
-    /// Reads the file at a path, following links among what is held back. Returns `None` if there is
-    /// no such file.
+    /// Reads the file at a path, following links among what is held back. Returns `None` if there
+    /// is no such file.
     pub(crate) fn read_following(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
         let part = self.resolved(path).and_then(|path| self.part(&path));
         part.map(|part| self.read(part)).transpose()
     }
 
-    /// Returns whether a path leads to a file or directory, following links among what is held back.
+    /// Returns whether a path leads to a file or directory, following links among what is held
+    /// back.
     pub(crate) fn leads_somewhere(&self, path: &Path) -> bool {
         let found = self.resolved(path);
         found.is_some_and(|path| self.part(&path).is_some() || self.below(&path).next().is_some())

@@ -74,7 +74,7 @@ impl Spool {
         self.file.file().write_all_at(bytes, part.offset + at)
     }
 
-    /// Adds these bytes.
+    /// Appends bytes to the spool, as a part of their own.
     pub(crate) fn append(&self, bytes: &[u8]) -> std::io::Result<Part> {
         let part = self.reserve(bytes.len() as u64)?;
         self.write(part, 0, bytes)?;

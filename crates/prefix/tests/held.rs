@@ -50,7 +50,7 @@ impl StepRunner for Nobody {
     }
 }
 
-/// What is at a path of an environment.
+/// Entry at a path of an environment.
 #[derive(Debug, PartialEq, Eq)]
 enum What {
     Directory,
@@ -63,7 +63,7 @@ enum What {
     },
 }
 
-/// A finished environment.
+/// Environment whose steps have run.
 struct Built {
     contents: BTreeMap<PathBuf, What>,
     warnings: Vec<String>,
@@ -191,8 +191,8 @@ fn shown(what: Option<&What>) -> String {
     }
 }
 
-/// Builds an environment in both ways, and returns the one whose files are held back. Both must have
-/// the same contents.
+/// Builds an environment in both ways, and returns the one whose files are held back. Both must
+/// have the same contents.
 #[track_caller]
 fn build_both(channel: &str, packages: &str) -> Built {
     let (held, linked) = (
@@ -322,8 +322,8 @@ fn environments_with_scripts_are_linked_as_a_whole() {
     assert!(!built.holds && built.on_disk > 6, "{}", built.on_disk);
 }
 
-/// The interpreters of the real channel compile the same byte code, whether the sources are files or
-/// come to them in one file; and hardly any file of an environment is made in scratch.
+/// The interpreters of the real channel compile the same byte code, whether the sources are files
+/// or come to them in one file; and hardly any file of an environment is made in scratch.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn real_environments_are_the_same_with_a_tenth_of_the_files() {

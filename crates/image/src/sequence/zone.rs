@@ -21,7 +21,7 @@ pub(crate) struct WaitingDonor {
     pub(crate) copying: Sender<(Arc<ReusedBlocks>, ReservedRange)>,
 }
 
-/// Result of sequencing.
+/// Result of sequencing all contents.
 pub(crate) struct Sequenced {
     pub(crate) contents: PackedContents,
     /// Zone of the hot files. It is empty if there are none.

@@ -23,9 +23,8 @@ impl std::fmt::Debug for EntryReader<'_> {
 impl Entry {
     /// Opens the contents of a regular file. Returns `None` for any other entry.
     ///
-    /// # Errors
-    /// Returns [`Error::Io`] if the file cannot be opened, and [`Error::Changed`] if it is no longer
-    /// there.
+    /// # Errors Returns [`Error::Io`] if the file cannot be opened, and [`Error::Changed`] if it is
+    /// no longer there.
     pub fn open(&self) -> Result<Option<EntryReader<'_>>, Error> {
         let Kind::File { size, source } = &self.kind else {
             return Ok(None);

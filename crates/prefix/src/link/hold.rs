@@ -62,8 +62,8 @@ pub(crate) enum HeldKind {
     },
 }
 
-/// Returns whether files may be held back, as far as that is known before the archives are unpacked:
-/// no code of the packages runs during the build, which may look for any file.
+/// Returns whether files may be held back, as far as that is known before the archives are
+/// unpacked: no code of the packages runs during the build, which may look for any file.
 ///
 /// # Errors
 /// Returns [`Error::Install`] if the version of Python is not understood, and

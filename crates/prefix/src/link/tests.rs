@@ -26,7 +26,7 @@ use crate::{
 };
 use archive::Archive;
 
-/// What is at a path of the environment.
+/// Entry at a path of the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FileOrLink {
     Directory,

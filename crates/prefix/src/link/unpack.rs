@@ -25,7 +25,8 @@ pub(super) fn open(
     let root = job.place.packages.join(index.to_string());
     let (contents, sha256) =
         unpack(job, record, archive, &root, progress).inspect_err(|error| {
-            // A damaged archive is removed from the cache, so that the next build downloads it again.
+            // A damaged archive is removed from the cache, so that the next build downloads it
+            // again.
             if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
                 let _ = fs_err::remove_file(archive);
             }

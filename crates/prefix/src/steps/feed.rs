@@ -1,5 +1,5 @@
-//! Responsible for byte-compiling sources that are held back: the interpreter gets their texts in one
-//! file, and its byte code is read from a few files.
+//! Responsible for byte-compiling sources that are held back: the interpreter gets their texts in
+//! one file, and its byte code is read from a few files.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,9 +27,8 @@ const LINE_MAX: u64 = 8 << 10;
 
 /// Writes the texts of the sources, and copies the interpreter's own files into the prefix.
 ///
-/// # Errors
-/// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link leads out of
-/// the environment.
+/// # Errors Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link
+/// leads out of the environment.
 pub(super) fn prepare(
     held: &mut Held,
     env_dir: &Within,

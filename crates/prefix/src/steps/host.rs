@@ -103,8 +103,8 @@ pub(super) fn install_pip(
 }
 
 /// Compiles the listed sources with the prefix's own interpreter, and also those that pip has
-/// installed if `has_pip`. With `is_fed` their texts are in one file. If the interpreter does not start on this machine, there is no byte code
-/// and the user gets a warning.
+/// installed if `has_pip`. With `is_fed` their texts are in one file. If the interpreter does not
+/// start on this machine, there is no byte code and the user gets a warning.
 pub(super) fn compile(
     prefix: &Prefix,
     to_compile: &[PathBuf],
