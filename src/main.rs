@@ -9,7 +9,8 @@ mod console;
 use std::{ffi::OsString, panic::AssertUnwindSafe, process::ExitCode, sync::Arc};
 
 use condense_build::{Interrupt, Report, interrupt};
-use condense_env_vars::EnvVars;
+use condense_env_vars::{self as env_vars, EnvVars};
+use condense_publish::{StripeMode, Striping};
 
 use cli::{Context, Dialect};
 use console::{Console, memory};
@@ -20,9 +21,12 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = condense_build::run_root_script_child(&argv) {
+        return code;
+    }
     interrupt::let_writes_fail();
     memory::install_panic_hook();
-    let argv: Vec<OsString> = std::env::args_os().collect();
     let interrupt = Arc::new(Interrupt::default());
     let env_vars = EnvVars::of_process();
     let console = Arc::new(Console::new(
@@ -36,12 +40,14 @@ fn main() -> ExitCode {
         // Commands that need the network refuse an invalid file; all others, such as `condense
         // help`, go on without it.
         let _ = cli::network::config::set_defaults(&mut env_vars);
+        let report = Arc::new(Report::new(console.clone()));
+        set_striping(&env_vars, &report);
         run(
             &argv,
             &Context {
                 argv: &argv,
                 console: &console,
-                report: &Arc::new(Report::new(console.clone())),
+                report: &report,
                 env_vars: &env_vars,
                 interrupt: &interrupt,
             },
@@ -68,6 +74,21 @@ fn main() -> ExitCode {
         }
     };
     console.conclude(code)
+}
+
+/// Sets when new images get a layout for Lustre.
+fn set_striping(env_vars: &EnvVars, report: &Arc<Report>) {
+    let mode = match env_vars.get(env_vars::CONDENSE_STRIPES) {
+        Some("0") => StripeMode::Never,
+        Some("1") => StripeMode::Always,
+        _ => StripeMode::OnLustre,
+    };
+    let report = Arc::clone(report);
+    condense_publish::set_striping(Striping {
+        mode,
+        search_path: env_vars.get(env_vars::PATH).unwrap_or_default().into(),
+        tell: Box::new(move |text| report.debug(text)),
+    });
 }
 
 fn run(argv: &[OsString], context: &Context) -> anyhow::Result<ExitCode> {

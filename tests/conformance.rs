@@ -241,11 +241,17 @@ fn numbers_of_names_are_read() {
     assert_eq!(numbers("a_base_that_has_a_conda"), [0; 0]);
 }
 
-/// Statements about jobs have a letter and a number. Each occurs once, and has tests that exist or
-/// a reason.
+/// Statements about jobs and definition files have a letter and a number. Each occurs once, and has
+/// tests that exist or a reason.
 #[test]
-fn statements_about_jobs_have_tests_or_reasons() {
-    let text = fs_err::read_to_string(root().join("docs/conformance/jobs.md")).unwrap();
+fn statements_with_letters_have_tests_or_reasons() {
+    check_letters("jobs", &['R', 'J', 'S'], 20);
+    check_letters("definitions", &['D'], 11);
+}
+
+fn check_letters(list: &str, letters: &[char], least: usize) {
+    let path = root().join(format!("docs/conformance/{list}.md"));
+    let text = fs_err::read_to_string(path).unwrap();
     let rows = text.lines().filter(|line| line.starts_with("| ")).skip(1);
     let mut seen = BTreeSet::new();
     for row in rows {
@@ -254,7 +260,7 @@ fn statements_about_jobs_have_tests_or_reasons() {
             panic!("a row without three columns: {row}");
         };
         assert!(seen.insert(number), "{number} occurs twice");
-        assert!(number.starts_with(['R', 'J', 'S']), "{row}");
+        assert!(number.starts_with(letters), "{row}");
         assert!(!statement.is_empty(), "{row}");
         let tests = tests_in(shown_by);
         let is_reasoned = shown_by
@@ -267,5 +273,5 @@ fn statements_about_jobs_have_tests_or_reasons() {
             assert!(functions.contains(&test.function), "{number}: {test:?}");
         }
     }
-    assert!(seen.len() > 20, "{} statements", seen.len());
+    assert!(seen.len() > least, "{} statements", seen.len());
 }

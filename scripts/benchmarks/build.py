@@ -9,28 +9,38 @@ from .common import AT_EXIT, CHAIN, CONDENSE, PARTS, SPECS, WORK, note, run, tab
 
 
 def build(rounds):
-    """Measures three ways to one image, in turn.
+    """Measures three ways to one image, in turn, with the scratch directory of all three in memory,
+    as on a compute node, and then on the disk, as on most other machines.
 
-    The scratch directory of all three is in memory, as on a compute node. Some file systems create
-    files slowly for a minute after other files were deleted, and every round deletes the files of
-    the round before.
+    Some file systems create files slowly for a minute after other files were deleted, and every
+    round deletes the files of the round before. On the disk, deletions are therefore completed
+    before a command is timed.
     """
     python = venv()
     (WORK / "chain.py").write_text(CHAIN)
-    memory = WORK / "memory"
-    memory.mkdir()
+    memory, disk = WORK / "memory", WORK / "disk"
+    memory.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6G", "tmpfs", memory], check=True)
     try:
-        build_in(memory, python, rounds)
+        build_in(memory, "scratch in memory", python, rounds)
     finally:
         subprocess.run(["umount", memory], check=True)
+    disk.mkdir(exist_ok=True)
+    try:
+        build_in(disk, "scratch on disk", python, rounds)
+    finally:
+        shutil.rmtree(disk)
 
 
-def chain(memory, python, cold, env):
-    prefix, cache, image = memory / "chain", memory / "rattler-cache", WORK / "chain.sqfs"
-    shutil.rmtree(prefix, ignore_errors=True)
-    if cold:
-        shutil.rmtree(cache, ignore_errors=True)
+def removed(*paths):
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+    os.sync()
+
+
+def chain(place, python, cold, env):
+    prefix, cache, image = place / "chain", place / "rattler-cache", WORK / "chain.sqfs"
+    removed(prefix, *([cache] if cold else []))
     image.unlink(missing_ok=True)
     return (
         run(
@@ -58,8 +68,8 @@ def chain(memory, python, cold, env):
     )
 
 
-def build_in(memory, python, rounds):
-    env = {**os.environ, "CONDENSE_CACHE_DIR": str(WORK / "cache"), "TMPDIR": str(memory)}
+def build_in(place, kind, python, rounds):
+    env = {**os.environ, "CONDENSE_CACHE_DIR": str(WORK / "cache"), "TMPDIR": str(place)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     figures = {
         name: ([], [], [])
@@ -72,7 +82,7 @@ def build_in(memory, python, rounds):
     steps = {name: [] for name in ("install", "compileall", "mksquashfs")}
     stages = ""
     for turn in range(rounds + 1):
-        shutil.rmtree(WORK / "ours", ignore_errors=True)
+        removed(WORK / "ours")
         words = [
             CONDENSE,
             "conda-containerize",
@@ -85,8 +95,8 @@ def build_in(memory, python, rounds):
         ]
         with (WORK / "ours.log").open("w") as log:
             ours = run(words, env=env, stdout=log)
-        cold = chain(memory, python, True, env)
-        warm = chain(memory, python, False, env)
+        cold = chain(place, python, True, env)
+        warm = chain(place, python, False, env)
         if turn == 0:
             continue  # this round fills the page cache
         for name, parts in zip(figures, ([ours], warm, cold), strict=True):
@@ -106,9 +116,10 @@ def build_in(memory, python, rounds):
         ("peak memory of the largest process", 2, "MB"),
     ):
         table(
-            f"whole build, {title}", {name: values[which] for name, values in figures.items()}, unit
+            f"whole build, {kind}, {title}",
+            {name: values[which] for name, values in figures.items()}, unit
         )
-    table("the chain's steps, from archives", steps)
+    table(f"the chain's steps, from archives, {kind}", steps)
     ours = statistics.median(figures["condense"][0])
     for name in list(figures)[1:]:
         ratio = statistics.median(figures[name][0]) / ours
@@ -117,7 +128,7 @@ def build_in(memory, python, rounds):
             **{f"times as fast as {name}": ratio},
         )
     note(f"condense's last round: {stages.strip()}")
-    prefix = memory / "chain"
+    prefix = place / "chain"
     files = sum(len(names) for _, _, names in os.walk(prefix))
     entries = list((WORK / "ours").rglob("*"))
     inodes = len({(stat.st_dev, stat.st_ino) for stat in (path.lstat() for path in entries)})

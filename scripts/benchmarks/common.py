@@ -12,7 +12,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PARTS = ROOT / "target/test-parts"
 WORK = ROOT / "target/bench"
-CONDENSE = ROOT / "target/release/condense"
+# CONDENSE_BENCH_PROGRAM names a program that is measured instead of building one.
+GIVEN = os.environ.get("CONDENSE_BENCH_PROGRAM")
+CONDENSE = pathlib.Path(GIVEN or ROOT / "target/release/condense")
 EXAMPLES = ROOT / "target/release/examples"
 PACK = EXAMPLES / "pack"
 CACHE = (
@@ -129,7 +131,7 @@ def environment(place, specs=SPECS):
     return place
 
 
-def squash(tree, image, words):
+def squash(tree, image, words, **options):
     """Packs `tree` with mksquashfs and the options that are usual for an environment."""
     image.unlink(missing_ok=True)
     return run(
@@ -143,7 +145,8 @@ def squash(tree, image, words):
             "-no-xattrs",
             "-no-progress",
             "-quiet",
-        ]
+        ],
+        **options,
     )
 
 

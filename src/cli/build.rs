@@ -15,8 +15,10 @@ use super::{
     dry_run::DryRunArguments,
     mpi::MpiArguments,
     network::NetworkArguments,
+    os_packages::OsPackagesArguments,
     run_settings::{self, run_settings},
     site::{SiteArguments, environment_path, other_names},
+    warm::WarmArguments,
     wrap,
 };
 use crate::console::Console;
@@ -65,6 +67,8 @@ pub(super) struct BuildOptions {
     #[arg(long)]
     copy_base: bool,
     #[command(flatten)]
+    os: OsPackagesArguments,
+    #[command(flatten)]
     dry_run: DryRunArguments,
     /// run pip and uv without a cache, even if PIP_CACHE_DIR or UV_CACHE_DIR is set
     #[arg(long)]
@@ -87,6 +91,8 @@ pub(super) struct BuildOptions {
     /// start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    warm: WarmArguments,
     #[command(flatten)]
     mpi: MpiArguments,
     #[command(flatten)]
@@ -204,6 +210,7 @@ pub(super) fn plan(
         block_size,
         force,
         copy_base,
+        os,
         dry_run,
         nocache,
         post_install,
@@ -211,6 +218,7 @@ pub(super) fn plan(
         environ,
         wrapper_paths,
         no_user_site,
+        warm,
         mpi,
         network,
         given,
@@ -235,6 +243,8 @@ pub(super) fn plan(
         uv_program: if asked.uv { uv_on_path(env_vars) } else { None },
         no_cache: nocache,
         keep_editable: asked.keep_editable,
+        warm: warm.choice(),
+        os_packages: os.names()?,
         work_dir: env_vars.cwd.clone(),
     };
     let (catalogue, site) = site.load(env_vars, console)?;

@@ -35,6 +35,7 @@ mod shell;
 mod sif;
 mod size;
 mod spec;
+mod stage;
 mod subject;
 mod table;
 mod tree;
@@ -186,6 +187,8 @@ enum Verb {
     Size(size::Arguments),
     /// Show how an environment file is parsed
     Spec(spec::Arguments),
+    /// Copy the images of an installation, or a .sif, to the disk or the memory of nodes
+    Stage(stage::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
     /// Add packages to an installation and remove packages from it, in a new generation
@@ -312,6 +315,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
+        Verb::Stage(arguments) => stage::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
         Verb::Update(arguments) => update::run(*arguments, words, context),
         Verb::UserSoftware(arguments) => user_software::run(&arguments, context),

@@ -2,7 +2,7 @@
 //! end of the help of every command. Man pages have the same groups and examples.
 
 /// Headings of the help of the builders, each with the long names of its options.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("Job", &["submit", "time"]),
     (
         "Input",
@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "lock-environment",
             "mamba",
             "on-top",
+            "os-packages",
             "packages",
             "pip",
             "pyver",
@@ -49,6 +50,8 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "mount-point",
             "mpi",
             "no-user-site",
+            "no-warm",
+            "warm",
         ],
     ),
     (
@@ -59,6 +62,25 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "post",
             "post-install",
             "pre-install",
+        ],
+    ),
+    (
+        "Definition file",
+        &[
+            "bind",
+            "build-arg",
+            "build-arg-file",
+            "disable-cache",
+            "explain",
+            "fakeroot",
+            "fix-perms",
+            "no-cleanup",
+            "no-root",
+            "notest",
+            "nv",
+            "rocm",
+            "section",
+            "warn-unused-build-args",
         ],
     ),
     ("Network", &["jobs", "nocache", "offline"]),
@@ -138,7 +160,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     (
         "condense build",
         [
-            "image.sif environment.yml",
+            "my.def image.sif --build-arg VERSION=2",
             "image.sif python=3.12 numpy --pip rich --base-image docker://debian:12",
         ],
     ),
@@ -218,6 +240,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["image.sif", "--key public.asc image.sif"],
     ),
     ("condense spec", ["env.yml", "--json env.yml"]),
+    (
+        "condense stage",
+        ["myenv", "--to /local/scratch --dry-run image.sif"],
+    ),
     (
         "condense update",
         ["myenv numpy=2 --pip rich", "myenv --remove scipy"],
@@ -423,7 +449,8 @@ mod tests {
         let dialects = DIALECTS.map(|name| (definition_of(name), name));
         for (builder, name) in builders.chain(dialects) {
             visit(&builder, name, &mut |command, words| {
-                for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                let shown = command.get_arguments().filter(|it| !it.is_hide_set());
+                for option in shown.filter_map(clap::Arg::get_long) {
                     let known = group(option).is_some() || others.contains(&option);
                     assert!(known, "{words}: --{option} has no group");
                     seen.insert(option.to_owned());

@@ -12,12 +12,14 @@ mod completion;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
+mod definition;
 mod dry_run;
 mod help;
 mod made;
 mod mistake;
 mod mpi;
 pub(crate) mod network;
+mod os_packages;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;
@@ -26,6 +28,7 @@ pub(crate) mod site;
 mod submit;
 mod update;
 mod usage;
+mod warm;
 pub(crate) mod wrap;
 
 use std::{
@@ -41,7 +44,7 @@ use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
 
-use condense_build::plan::{InstallationPlan, SifPlan, UpdatePlan, WrapPlan};
+use condense_build::plan::{DefinitionPlan, InstallationPlan, SifPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
@@ -140,6 +143,31 @@ pub(crate) fn build_sif(plan: &SifPlan, context: &Context) -> anyhow::Result<Exi
         Made {
             command: "build",
             path: &plan.output.file,
+            is_dry_run: plan.dry_run,
+            submission: plan.submission.as_ref(),
+        },
+        run,
+        context,
+    )
+}
+
+/// Makes a SIF from a definition file, or shows what a build would do.
+///
+/// # Errors
+/// Returns the error of the build.
+pub(crate) fn build_definition(
+    plan: &DefinitionPlan,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let (preview, build_it) = (
+        condense_build::preview_definition,
+        condense_build::build_definition,
+    );
+    let run = || build(plan, plan.dry_run, preview, build_it, context);
+    made::sif(
+        Made {
+            command: "build",
+            path: &plan.output,
             is_dry_run: plan.dry_run,
             submission: plan.submission.as_ref(),
         },

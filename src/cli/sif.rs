@@ -6,15 +6,15 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::bail;
 use clap::{ArgAction, Args};
 use condense_build::plan::{
-    BaseChoice, Copy, ExtraInputs, Layout, Sif, SifContent, SifInput, SifPlan,
+    BaseChoice, Copy, ExtraInputs, Layout, RunSettings, Sif, SifContent, SifInput, SifPlan,
 };
 use condense_catalogue::Site;
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 use super::{
-    dry_run::DryRunArguments, network::NetworkArguments, run_settings::run_settings,
-    site::SiteArguments,
+    dry_run::DryRunArguments, network::NetworkArguments, os_packages::OsPackagesArguments,
+    run_settings::run_settings, site::SiteArguments, warm::WarmArguments,
 };
 use crate::console::Console;
 
@@ -54,6 +54,8 @@ pub(super) struct SifOptions {
     #[arg(long, value_name = "DIR")]
     mount_point: Option<PathBuf>,
     #[command(flatten)]
+    pub(super) os: OsPackagesArguments,
+    #[command(flatten)]
     pub(super) dry_run: DryRunArguments,
     /// flat: one root file system with everything in it, which reuses the compressed blocks of the
     /// base; overlay: a copy of the base's file with an overlay partition, which some runtimes and
@@ -69,9 +71,46 @@ pub(super) struct SifOptions {
     #[arg(long)]
     no_user_site: bool,
     #[command(flatten)]
+    warm: WarmArguments,
+    #[command(flatten)]
     pub(super) site: SiteArguments,
     #[command(flatten)]
     network: NetworkArguments,
+}
+
+impl SifOptions {
+    /// Returns the first option that is given and is not for a definition file.
+    pub(super) fn first_for_packages(&self) -> Option<&'static str> {
+        let given = [
+            (self.lock.is_some(), "--lock"),
+            (!self.post.is_empty(), "--post"),
+            (self.os.is_given(), "--os-packages"),
+            (!self.copy.is_empty(), "--copy"),
+            (self.mount_point.is_some(), "--mount-point"),
+            (self.layout != "flat", "--layout"),
+            (self.on_top, "--on-top"),
+            (self.no_user_site, "--no-user-site"),
+        ];
+        given
+            .iter()
+            .find(|(is_given, _)| *is_given)
+            .map(|(_, name)| *name)
+    }
+
+    /// Returns the settings of a run that installs no packages.
+    ///
+    /// # Errors
+    /// Returns an error if an option, a variable or a configuration file is invalid.
+    pub(super) fn settings(
+        &self,
+        site: &Site,
+        env_vars: &EnvVars,
+        console: &Console,
+    ) -> anyhow::Result<RunSettings> {
+        let tmpdir = self.tmpdir.clone();
+        let (settings, _) = run_settings(&self.network, tmpdir, env_vars, site, console)?;
+        Ok(settings)
+    }
 }
 
 /// SIF that a command line asks for, besides the options of all commands.
@@ -124,6 +163,8 @@ pub(super) fn plan(
             extra: ExtraInputs {
                 requirements: asked.requirements,
                 pip: asked.pip,
+                warm: options.warm.choice(),
+                os_packages: options.os.names()?,
                 work_dir: env_vars.cwd.clone(),
                 ..ExtraInputs::default()
             },

@@ -11,8 +11,10 @@ use super::{
     dry_run::DryRunArguments,
     mpi::MpiArguments,
     network::NetworkArguments,
+    os_packages::OsPackagesArguments,
     run_settings::run_settings,
     site::SiteArguments,
+    warm::WarmArguments,
     wrap,
 };
 use crate::console::Console;
@@ -31,6 +33,8 @@ pub(super) struct UpdateOptions {
     /// files are reused
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
+    #[command(flatten)]
+    os: OsPackagesArguments,
     #[command(flatten)]
     dry_run: DryRunArguments,
     /// run pip and uv without a cache, in this and later updates
@@ -54,6 +58,8 @@ pub(super) struct UpdateOptions {
     /// generations; CONDENSE_NO_USER_SITE=0 at a start shows them again
     #[arg(long)]
     no_user_site: bool,
+    #[command(flatten)]
+    warm: WarmArguments,
     #[command(flatten)]
     mpi: MpiArguments,
     #[command(flatten)]
@@ -109,6 +115,8 @@ pub(super) fn plan(
         uv_program: uv_on_path(env_vars),
         no_cache: arguments.nocache,
         keep_editable: false,
+        warm: arguments.warm.choice(),
+        os_packages: arguments.os.names()?,
         work_dir: env_vars.cwd.clone(),
     };
     let (_, site) = arguments.site.load(env_vars, console)?;

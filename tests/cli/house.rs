@@ -141,7 +141,7 @@ fn what_new_refuses_says_what_to_do() {
         (
             "new fresh x.def",
             1,
-            &["definition file", "`apptainer build OUT.sif x.def`"],
+            &["definition file", "`condense build x.def OUT.sif`"],
         ),
         (
             "new fresh LOCK numpy",
@@ -453,11 +453,7 @@ fn a_sif_of_a_file_and_packages() {
             1,
             &["`--on-top` installs requirements for pip over the image's own Python"],
         ),
-        (
-            "build new.sif x.def --base-image BASE",
-            1,
-            &["`x.def` does not exist"],
-        ),
+        ("build new.sif x.def", 1, &["`x.def` does not exist"]),
     ] {
         let said = run(&test, line);
         assert_eq!(

@@ -173,3 +173,90 @@ fn impossible_wishes_are_refused() {
     assert!(!test.path("work/o").exists());
     test.left_nothing();
 }
+
+/// The zone is shown from the image alone, and in a SIF with its place in that file.
+#[test]
+fn hot_files_make_a_zone_that_info_shows() {
+    let test = TestEnv::new();
+    write(&test);
+    let hot = "sub4/file-49\n# a comment\nsub1/file-11\n/sub0/file-5\nsub0/none\n";
+    fs_err::write(test.path("work/hot.txt"), hot).unwrap();
+    let told = packed(&test, &["dir", "hot.sqfs", "--hot", "hot.txt"]);
+    let info = |path: &str| {
+        let told = image(&test, &["info", "--json", path]).succeeded().stdout;
+        serde_json::from_str::<serde_json::Value>(&told).unwrap()["hot_zone"].clone()
+    };
+    let zone = info("hot.sqfs");
+    assert_eq!(zone["files"], 3);
+    assert_eq!(
+        (&zone["start"], &zone["bytes"]),
+        (&told["hot_zone"]["start"], &told["hot_zone"]["bytes"])
+    );
+    let shown = image(&test, &["info", "hot.sqfs"]).succeeded().stdout;
+    let [start, bytes] = ["start", "bytes"].map(|key| zone[key].as_u64().unwrap());
+    let line = format!("\nhot zone: 3 files, {bytes} bytes from {start}\n");
+    assert!(shown.ends_with(&line), "{shown}");
+    image(&test, &["verify", "hot.sqfs"]).succeeded();
+
+    let mut piped = test.command(env!("CARGO_BIN_EXE_condense"));
+    piped.args(["image", "pack", "dir", "piped.sqfs", "--hot", "-"]);
+    let said = piped.run_with_input(hot.as_bytes()).succeeded();
+    assert!(said.stderr.contains("the hot zone has"), "{said:?}");
+    let read = |name: &str| fs_err::read(test.path("work").join(name)).unwrap();
+    assert_eq!(read("piped.sqfs"), read("hot.sqfs"));
+
+    let sif = |arguments: &[&str]| {
+        let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+        command.arg("sif").args(arguments).run().succeeded();
+    };
+    sif(&["new", "hot.sif"]);
+    let partition = ["--type", "partition", "--role", "primary"];
+    sif(&[&["add", "hot.sif", "hot.sqfs"][..], &partition].concat());
+    let in_sif = info("hot.sif");
+    assert_eq!(
+        (&in_sif["bytes"], &in_sif["files"]),
+        (&zone["bytes"], &3.into())
+    );
+    assert!(in_sif["start"].as_u64() > zone["start"].as_u64());
+
+    // A new version keeps the zone; a copy of a base has the environment's in front.
+    packed(&test, &["dir", "new.sqfs", "--donor", "hot.sqfs"]);
+    assert_eq!(info("new.sqfs")["files"], 3);
+    fs_err::write(test.path("work/hot.txt"), "opt/env/sub1/file-11\n").unwrap();
+    let base = stored("gzip");
+    let into = [
+        "dir",
+        "onto.sqfs",
+        "--onto",
+        &base,
+        "--at",
+        "/opt/env",
+        "--hot",
+        "hot.txt",
+    ];
+    packed(&test, &into);
+    assert_eq!(info("onto.sqfs")["files"], 1);
+    assert!(info("onto.sqfs")["start"].as_u64().unwrap() < 256);
+    assert!(info(&base).is_null());
+}
+
+#[test]
+fn a_line_that_is_no_path_is_refused_with_its_place() {
+    let test = TestEnv::new();
+    write(&test);
+    fs_err::write(test.path("work/hot.txt"), "sub1/file-11\n../etc/passwd\n").unwrap();
+    let refused = image(&test, &["pack", "dir", "o.sqfs", "--hot", "hot.txt"]);
+    assert_eq!(refused.status, 1, "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("hot.txt:2: `../etc/passwd` has `..`"),
+        "{refused:?}"
+    );
+    let refused = image(&test, &["pack", "dir", "o.sqfs", "--hot", "none.txt"]);
+    assert!(refused.stderr.contains("none.txt"), "{refused:?}");
+    fs_err::write(test.path("work/hot.txt"), "none\n").unwrap();
+    let said = image(&test, &["pack", "dir", "o.sqfs", "--hot", "hot.txt"]).succeeded();
+    assert!(said.stderr.contains("there is no hot zone"), "{said:?}");
+    test.left_nothing();
+}

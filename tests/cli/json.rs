@@ -200,6 +200,7 @@ fn results_about_images_have_their_shape() {
                 "job --json --site lumi-g --account p mine.sif -- ./a.out",
             ),
             ("job-masks", "job masks --json --site lumi-g"),
+            ("stage", "stage --json --to node mine.sif"),
         ],
     );
 }

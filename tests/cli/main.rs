@@ -20,6 +20,7 @@ mod completion;
 mod config;
 mod contents;
 mod cotainr;
+mod definitions;
 mod desktop;
 mod doctor;
 mod dry_runs;
@@ -56,8 +57,10 @@ mod search;
 mod sif;
 mod sif_subjects;
 mod speech;
+mod stage;
 mod standard_streams;
 mod statuses;
+mod stripes;
 mod submit;
 mod suggestions;
 #[path = "../support/mod.rs"]

@@ -16,7 +16,7 @@ use crate::{
 /// empty line is explained in [`WITHOUT`].
 type Row = (&'static str, &'static str, &'static str);
 
-const HOUSE: [Row; 34] = [
+const HOUSE: [Row; 35] = [
     ("base facts", "none.sif", "../base"),
     ("base find", "rocm=99", "python=3.12 --catalogue bases.toml"),
     ("base ls", "--catalogue none.toml", ""),
@@ -63,6 +63,7 @@ const HOUSE: [Row; 34] = [
     ("shell", "-", "bash"),
     ("size", "nothing", "mine"),
     ("spec", "none.yml", "one.yml"),
+    ("stage", "nothing", "--clean"),
 ];
 
 const FILES_AND_DIALECTS: [Row; 32] = [

@@ -64,7 +64,7 @@ const FOREIGN: [&str; 25] = [
     "--only",
 ];
 /// Files that the commands of the pages name.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("env.yml", "dependencies: [python]\n"),
     ("cuda.yml", "dependencies: [python]\n"),
     ("requirements.txt", "rich\n"),
@@ -74,6 +74,7 @@ const FILES: [(&str, &str); 9] = [
     ("post.sh", "true\n"),
     ("conf.yml", "env_file: env.yml\ncontainer_src: base.sif\n"),
     ("software/bin/tool", "#!/bin/sh\n"),
+    ("my.def", "Bootstrap: scratch\n"),
 ];
 
 /// Words of a command without the words in front of it; the first is `condense` or a dialect.

@@ -40,6 +40,10 @@ pub(crate) const WRAPPERS: &[(&[&str], &str)] = &[
         "The user's own Python packages in `~/.local` are not visible when set, except to `0`.",
     ),
     (
+        &["CONDENSE_PREFETCH"],
+        "The part of the image that a start reads is read ahead by the first task of a node: `1` also in jobs on one node, `0` nowhere.",
+    ),
+    (
         &["CONDENSE_MPI"],
         "MPI of programs that need one: `host` or `image`.",
     ),

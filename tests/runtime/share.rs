@@ -122,16 +122,17 @@ impl Step {
             .map(|task| ended(task).succeeded().text())
             .collect()
     }
+}
 
-    #[track_caller]
-    fn left_nothing(&self) {
-        let id = Account::Ordinary.id();
-        let place = PathBuf::from(format!("/dev/shm/condense-{id}"));
-        eventually("the directory in /dev/shm is gone", || !place.exists());
-        eventually("no process is left", || {
-            keepers().is_empty() && image_processes().is_empty()
-        });
-    }
+/// Checks that the ordinary user has no shared container and no process of one.
+#[track_caller]
+fn left_nothing() {
+    let id = Account::Ordinary.id();
+    let place = PathBuf::from(format!("/dev/shm/condense-{id}"));
+    eventually("the directory in /dev/shm is gone", || !place.exists());
+    eventually("no process is left", || {
+        keepers().is_empty() && image_processes().is_empty()
+    });
 }
 
 fn ended(task: Child) -> CommandOutput {
@@ -257,7 +258,7 @@ fn eight_tasks_hold_the_mounts_of_one_and_read_what_one_reads() {
         "{read_by_eight} of {read_by_one}"
     );
     assert_eq!(step.end(tasks).len(), 1, "namespaces");
-    step.left_nothing();
+    left_nothing();
 }
 
 #[test]
@@ -301,7 +302,7 @@ fn a_program_sees_in_the_shared_container_what_it_sees_alone() {
     for name in names {
         assert_eq!(alone[name], together[name], "{name}");
     }
-    step.left_nothing();
+    left_nothing();
 }
 
 #[test]
@@ -345,7 +346,7 @@ time.sleep(60)
         let command = shared().python(Account::Ordinary, text);
         assert_eq!(step.task(0, command).run().status, status, "{text}");
     }
-    step.left_nothing();
+    left_nothing();
 }
 
 #[test]
@@ -397,7 +398,7 @@ fn a_killed_process_harms_nobody_else_and_leaves_nothing() {
                 .run()
                 .succeeded();
         }
-        step.left_nothing();
+        left_nothing();
     }
 }
 
@@ -434,7 +435,7 @@ fn two_installations_and_two_sets_of_options_never_mix() {
             .collect();
         assert_eq!(said, wanted, "round {round}");
     }
-    step.left_nothing();
+    left_nothing();
 }
 
 #[test]
@@ -444,7 +445,7 @@ fn many_starts_at_once_all_succeed() {
     let tasks = step.start_all("1");
     let mounts = image_processes().len();
     assert_eq!((step.end(tasks).len(), mounts), (1, 2));
-    step.left_nothing();
+    left_nothing();
 }
 
 /// Program whose second task reads the memory of the first one, as MPI does between tasks.
@@ -494,7 +495,7 @@ fn tasks_read_the_memory_of_each_other_only_in_the_shared_container() {
             fs_err::remove_file(step.test.path(name)).unwrap();
         }
     }
-    step.left_nothing();
+    left_nothing();
 }
 
 #[test]
@@ -546,14 +547,14 @@ fn whatever_is_in_the_way_gives_a_container_of_its_own_and_is_explained() {
     let output = step.task(0, command).run().succeeded();
     assert!(names(&place).is_empty() && output.text() != std::process::id().to_string());
     fs_err::remove_dir(&place).unwrap();
-    step.left_nothing();
+    left_nothing();
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests) and Slurm"]
 fn tasks_of_slurm_share_one_container_on_each_node() {
     let step = Step::new("share-slurm", 4);
-    let slurm = Slurm::start_as(&step.test, Account::Ordinary);
+    let slurm = Slurm::start_as(&step.test, Account::Ordinary, None);
     let python = shared().bin("python3").display().to_string();
     let text = "import os; print(os.environ['SLURMD_NODENAME'], os.readlink('/proc/self/ns/mnt'))";
     step.test.write("see.py", text);
@@ -566,7 +567,7 @@ fn tasks_of_slurm_share_one_container_on_each_node() {
     let different: BTreeSet<&str> = lines.iter().copied().collect();
     assert_eq!((lines.len(), different.len()), (8, 2), "{said}");
     assert!(said.ends_with("\n3\n"), "{said}");
-    step.left_nothing();
+    left_nothing();
     // The end of a job in the middle of a step leaves nothing, either.
     let wait = format!(
         "srun {python} -c \"{}\" . $SLURM_PROCID\n",
@@ -588,5 +589,5 @@ fn tasks_of_slurm_share_one_container_on_each_node() {
         .arg(&job)
         .run()
         .succeeded();
-    step.left_nothing();
+    left_nothing();
 }

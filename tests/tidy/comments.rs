@@ -28,7 +28,7 @@ struct Comment {
 }
 
 fn sources() -> Vec<std::path::PathBuf> {
-    ["src", "crates", "tests"]
+    ["src", "crates", "scripts", "tests"]
         .into_iter()
         .flat_map(|dir| files(dir, "rs"))
         .collect()

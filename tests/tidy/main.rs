@@ -46,6 +46,7 @@ fn arrows_between_crates_are_those_of_the_design() {
                 "base",
                 "catalogue",
                 "check",
+                "definition",
                 "desktop",
                 "diagnostics",
                 "env-vars",
@@ -77,6 +78,7 @@ fn arrows_between_crates_are_those_of_the_design() {
         ("env-vars", &["diagnostics"]),
         ("base", &["diagnostics", "image", "input"]),
         ("check", &["diagnostics", "image", "input"]),
+        ("definition", &["diagnostics"]),
         ("desktop", &["diagnostics"]),
         ("diagnostics", &[]),
         ("fuzz", &[]),
@@ -157,7 +159,7 @@ fn every_error_type_with_hints_is_asked_for_them() {
 const READERS_OF_VARIABLES: [&str; 5] = [
     "crates/build/src/container.rs",
     "crates/build/src/privacy.rs",
-    "crates/installation/src/runtime.rs",
+    "crates/installation/src/user_settings.rs",
     "crates/prefix/src/steps/host.rs",
     "crates/prefix/src/steps/surroundings.rs",
 ];

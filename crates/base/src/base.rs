@@ -47,6 +47,25 @@ impl BaseImage {
     /// Returns an error if the base does not exist, cannot be read, is of another format, or holds
     /// no root file system.
     pub fn open(path: impl AsRef<Path>) -> Result<BaseImage, Error> {
+        let base = Self::open_any(path)?;
+        let is_system = base
+            .root
+            .locate("usr")?
+            .is_some_and(|found| found.is_directory())
+            || base.root.locate_file("bin/sh")?.is_some();
+        if is_system {
+            Ok(base)
+        } else {
+            Err(Error::NotRootFileSystem { path: base.path })
+        }
+    }
+
+    /// Opens an image or a directory that may hold no more than a few files, as an image that is
+    /// built from nothing.
+    ///
+    /// # Errors
+    /// Returns an error if the base does not exist, cannot be read, or is of another format.
+    pub fn open_any(path: impl AsRef<Path>) -> Result<BaseImage, Error> {
         let given = path.as_ref().to_path_buf();
         let link = fs_err::symlink_metadata(&given).map_err(|error| missing_or(&given, error))?;
         let path = fs_err::canonicalize(&given).map_err(|error| missing_or(&given, error))?;
@@ -61,24 +80,14 @@ impl BaseImage {
                 found: "a device, pipe or socket",
             });
         };
-        let base = BaseImage {
+        Ok(BaseImage {
             reference: std::path::absolute(&given).map_err(Error::io("find", &given))?,
             path,
             kind,
             is_moving_link: link.is_symlink(),
             sif,
             root,
-        };
-        let is_system = base
-            .root
-            .locate("usr")?
-            .is_some_and(|found| found.is_directory())
-            || base.root.locate_file("bin/sh")?.is_some();
-        if is_system {
-            Ok(base)
-        } else {
-            Err(Error::NotRootFileSystem { path: base.path })
-        }
+        })
     }
 
     /// Returns the path of the file or directory, absolute and with its links resolved.

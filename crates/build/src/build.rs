@@ -36,6 +36,8 @@ pub(crate) struct Build<'a> {
     pub(crate) destination: ImageDestination<'a>,
     /// Whether the result gets wrappers.
     pub(crate) has_wrappers: bool,
+    /// Files that come first in the image by the lock, relative to the environment.
+    pub(crate) locked_hot_files: Option<Vec<String>>,
     /// Modification time of everything in the image, in seconds since 1970, if it is given.
     pub(crate) source_date_epoch: Option<u32>,
 }

@@ -15,7 +15,7 @@ use condense_check::{
     CondaPackage, Finding, HostPython, Inventory, Machine, MpiUse, PipPackage, Request,
     RuntimeContext, Severity, Verdict,
 };
-use condense_image::Reader;
+use condense_image::{Reader, Tree};
 use condense_installation::{HostView, InterpreterOrigin, MpiSource, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
@@ -394,6 +394,21 @@ impl CheckContext<'_> {
         shown: &[PathBuf],
     ) -> anyhow::Result<Option<MpiUse>> {
         let inventory = Inventory::from_dir(root, mount_point, Some(BUILD_DIR))?;
+        self.check_inventory(&inventory, shown)?;
+        self.mpi_use(&inventory)
+    }
+
+    /// Checks the tree of a finished environment like [`CheckContext::check_result`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`CheckContext::check_result`].
+    pub(super) fn check_tree(
+        &self,
+        tree: &Tree,
+        mount_point: &Path,
+        shown: &[PathBuf],
+    ) -> anyhow::Result<Option<MpiUse>> {
+        let inventory = Inventory::from_tree(tree, mount_point)?;
         self.check_inventory(&inventory, shown)?;
         self.mpi_use(&inventory)
     }

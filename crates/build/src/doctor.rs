@@ -8,12 +8,17 @@ use std::{
 
 use condense_check::{
     Machine,
-    doctor::{BuildDir, Health, Host, Quota, Runtime as FoundRuntime, examine, parse_quotas},
+    doctor::{
+        BuildDir, Health, Host, Quota, Runtime as FoundRuntime, StartFile, Starts, examine,
+        parse_quotas, parse_stripe_count,
+    },
 };
 use condense_installation::Runtime;
 
+use crate::{contents::Subject, generation::IMAGE, stage::Place};
+
 /// `f_type` of the file systems in memory: tmpfs and ramfs.
-const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+pub(crate) const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Properties of the machine that are examined besides the kernel.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Examined<'a> {
     pub user: Option<String>,
     /// Whether the catalogue knows this machine.
     pub site_is_known: bool,
+    /// Starts of the processes of a job.
+    pub starts: Starts,
 }
 
 /// Examines this machine, and compares it with the description of its site.
@@ -48,6 +55,7 @@ pub fn doctor(examined: &Examined, machine: &Machine) -> Health {
             runtime.version()
         ),
         setuid: runtime.is_setuid(),
+        prefix: prefix(runtime.program()),
     });
     let mut places = Vec::new();
     for (name, dir) in [
@@ -64,8 +72,63 @@ pub fn doctor(examined: &Examined, machine: &Machine) -> Health {
         quotas: quotas(examined),
         build_dirs: places,
         site_is_known: examined.site_is_known,
+        search_path: std::env::split_paths(examined.search_path)
+            .filter(|dir| dir.is_absolute())
+            .collect(),
+        starts: examined.starts.clone(),
     };
     examine(&host, machine)
+}
+
+/// Returns the directory above the `bin` of a program.
+fn prefix(program: &Path) -> Option<PathBuf> {
+    let program = fs_err::canonicalize(program).ok()?;
+    program.ancestors().nth(2).map(Path::to_owned)
+}
+
+/// Returns what happens when a subject starts: an installation mounts its base and its image, and a
+/// SIF itself. Files that are missing are left out.
+pub fn starts(subject: Option<&Subject>, home: Option<&Path>, search_path: &OsStr) -> Starts {
+    let files: Vec<PathBuf> = match subject {
+        None => Vec::new(),
+        Some(subject) => match subject.dir() {
+            Some(dir) => vec![dir.join(IMAGE), dir.join("container.sif")],
+            None => vec![subject.path().to_owned()],
+        },
+    };
+    let home = home.and_then(|home| fs_err::canonicalize(home).ok());
+    let home = home.filter(|home| is_shared(home));
+    let files = files.iter().filter_map(|path| {
+        let path = fs_err::canonicalize(path).ok()?;
+        let found = fs_err::metadata(&path).ok()?;
+        Some(StartFile {
+            bytes: found.len(),
+            stripes: stripes(&path, search_path),
+            in_shared_home: home.as_ref().is_some_and(|home| path.starts_with(home)),
+            path,
+        })
+    });
+    let files: Vec<StartFile> = files.collect();
+    Starts {
+        ranks: None,
+        images: u32::try_from(files.len()).unwrap_or_default(),
+        files,
+        records: None,
+    }
+}
+
+/// Returns whether nodes share the file system of a directory.
+pub fn is_shared(dir: &Path) -> bool {
+    condense_publish::is_on_lustre(dir) || Place::of(dir).shared.is_some()
+}
+
+/// Returns the number of servers over which Lustre spreads a file.
+fn stripes(path: &Path, search_path: &OsStr) -> Option<u32> {
+    if !condense_publish::is_on_lustre(path) {
+        return None;
+    }
+    let words = ["getstripe".as_ref(), "-c".as_ref(), path.as_os_str()];
+    parse_stripe_count(&condense_publish::ask_lfs(search_path, &words)?)
 }
 
 /// Returns the free space of a directory. For a missing directory, it is that of the nearest

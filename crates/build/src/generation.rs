@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     build::Build,
-    container, host_mpi, inputs, launch,
-    pack::{LAUNCHER, Packed, RUN_SCRIPTS},
+    container, host_mpi, inputs, launch, os_packages,
+    pack::{LAUNCHER, Packed, RUN_SCRIPTS, hot_parts},
     plan::{Generation, InstallationPlan},
     prefix::FinishedPrefix,
     programs, recipe,
@@ -167,6 +167,7 @@ impl Build<'_> {
             hand_written: None,
             no_user_site: rules.no_user_site,
             host_mpi: self.host_mpi(made.mpi.as_ref())?,
+            hot_parts: Vec::new(),
             shell: shell_of(extra_text),
         })
     }
@@ -232,7 +233,10 @@ impl NewGeneration<'_> {
         let (build, made) = (self.build, self.made);
         let (output, base) = (&self.plan.output, &build.prepared.base);
         let generation = &output.generation;
-        let launch = build.launch(made, generation.extra_text.as_deref())?;
+        let launch = Launch {
+            hot_parts: hot_parts(&packed.image),
+            ..build.launch(made, generation.extra_text.as_deref())?
+        };
         let programs = build.programs(
             &packed.tree,
             &made.place,
@@ -311,7 +315,9 @@ impl NewGeneration<'_> {
             base_digest: self.base_digest.map(str::to_owned),
             site: None,
             no_user_site: false,
+            hot_files: self.made.hot_files.clone(),
             updated: false,
+            os_packages: os_packages::records(&self.build.prepared.base.os_packages),
         }
     }
 
@@ -332,9 +338,10 @@ impl NewGeneration<'_> {
             lock: None,
             base: BaseRecord {
                 reference: self.plan.base.reference().to_owned(),
-                path: base.path().to_owned(),
+                path: base.recorded_path().to_owned(),
                 sha256: self.base_digest.map(str::to_owned),
                 placement: Placement::default(),
+                os_packages: os_packages::records(&base.os_packages),
             },
             image: Some(image_record(image)?),
             mount_point: place.mount_point.clone(),

@@ -10,10 +10,11 @@ type HintOf = for<'e> fn(&'e (dyn std::error::Error + 'static)) -> Option<&'e dy
 
 /// One function for the error type of each crate. A test in tests/tidy compares the list with
 /// the crates.
-const HINTS: [HintOf; 15] = [
+const HINTS: [HintOf; 17] = [
     hint_of::<condense_activation::Error>,
     hint_of::<condense_base::Error>,
     hint_of::<condense_check::Error>,
+    hint_of::<condense_definition::Error>,
     hint_of::<condense_desktop::Error>,
     hint_of::<condense_image::Error>,
     hint_of::<condense_installation::Error>,
@@ -26,6 +27,7 @@ const HINTS: [HintOf; 15] = [
     hint_of::<condense_within::Error>,
     hint_of::<UserError>,
     hint_of::<crate::open_base::DefaultBaseError>,
+    hint_of::<crate::root_script::Error>,
 ];
 
 /// Returns the hint about what is used up if the error is about that, or else the first hint that

@@ -10,7 +10,7 @@ use condense_prefix::{BuildSteps, EnvironmentSpec, Lock, Scripts, Solution, User
 use sha2::{Digest, Sha256};
 
 use crate::{
-    plan::{ExtraInputs, GivenText, INLINE, PackageSettings},
+    plan::{ExtraInputs, GivenText, INLINE, PackageSettings, WarmStart},
     report::Report,
 };
 
@@ -25,6 +25,7 @@ pub(super) struct LoadedInputs {
     uv: Option<Uv>,
     no_cache: bool,
     keep_editable: bool,
+    warm: WarmStart,
     /// Files that are kept with the result: role, name and text.
     kept: Vec<(FileRole, String, String)>,
 }
@@ -99,6 +100,7 @@ impl LoadedInputs {
                 .then(|| wanted.uv_program.clone().map_or(Uv::OfIndex, Uv::Program)),
             no_cache: wanted.no_cache,
             keep_editable: wanted.keep_editable,
+            warm: wanted.warm.clone(),
             kept,
         })
     }
@@ -139,6 +141,11 @@ impl LoadedInputs {
     /// Returns whether editable requirements stay links to the user's directories.
     pub(super) fn keeps_editable(&self) -> bool {
         self.keep_editable
+    }
+
+    /// Returns the start by which the build finds out what a start reads.
+    pub(super) fn warm(&self) -> &WarmStart {
+        &self.warm
     }
 
     /// Returns the source of uv, if uv installs in place of pip.

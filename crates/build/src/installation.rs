@@ -45,6 +45,12 @@ pub fn build(
     let requested = load(plan, session)?;
     requested.check(plan.input.packages.source(), &plan.base, session)?;
     let base = OpenBase::open(session, &plan.base, generation.source_date_epoch)?;
+    let base = base.with_os_packages(
+        session,
+        &plan.input.extra.os_packages,
+        &plan.input.settings,
+        generation.source_date_epoch,
+    )?;
     let digest = base.start_digest()?;
     let target = find_target(&base, &plan.input.settings.overrides, report)?;
     let (environment, inputs, venv) = requested.resolve(target, report)?;
@@ -65,6 +71,7 @@ pub fn build(
             .source_date_epoch
             .or_else(|| recipe?.time),
         conda_settings: environment.conda_settings(&plan.input.settings),
+        locked_hot_files: recipe.and_then(|recipe| recipe.hot_files.clone()),
         ..new_build(plan, prepared, inputs, venv)
     };
     let made = build.make_prefix(&environment, &mount_point)?;
@@ -124,6 +131,7 @@ fn new_build<'a>(
             bytes_beside: 0,
         },
         has_wrappers: true,
+        locked_hot_files: None,
         source_date_epoch: generation.source_date_epoch,
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     interrupt::Interrupt,
     open_base::OpenBase,
     plan::{BaseChoice, LockPlan, Overrides},
+    prefix::Unpacked,
     prepared::Prepared,
     recipe::OfLock,
     report::Report,
@@ -97,6 +98,7 @@ fn lock_on(
             bytes_beside: 0,
         },
         has_wrappers: false,
+        locked_hot_files: None,
         source_date_epoch: None,
     };
     let environment = Environment {
@@ -111,7 +113,7 @@ fn lock_on(
 impl Build<'_> {
     /// Installs the conda packages, and asks pip for the versions of its own.
     fn lock_with_pip(&self, environment: &Environment, plan: &LockPlan) -> anyhow::Result<String> {
-        let installed = self.install_packages(environment, &plan.mount_point)?;
+        let installed = self.install_packages(environment, &plan.mount_point, Unpacked::AsFiles)?;
         let container = self
             .container(&installed.place, installed.steps.local_paths())
             .context("there is a runtime")?;

@@ -15,8 +15,11 @@ use condense_prefix::{Interpreter, Venv};
 
 use crate::{
     check::CheckContext,
+    definition::is_definition,
+    os_packages::{Installed, NewBase},
     plan::{BaseChoice, BaseFile, RunSettings},
     pull::{self, Located, Pull},
+    scratch::Scratch,
     session::Session,
 };
 
@@ -42,6 +45,10 @@ pub(crate) struct OpenBase {
     is_cached: bool,
     /// Digest of the image's manifest, if the base is from a registry.
     pub(crate) manifest_digest: Option<String>,
+    /// Packages of the distribution that were added to the base, with their versions.
+    pub(crate) os_packages: Installed,
+    /// Path of the base that was found, and the directory of the base that has taken its place.
+    replaced: Option<(PathBuf, Scratch)>,
 }
 
 impl OpenBase {
@@ -91,6 +98,22 @@ impl OpenBase {
         Self::new(image, located, view_of(choice))
     }
 
+    /// Finds or fetches the source of a stage, which may hold no more than a few files.
+    ///
+    /// # Errors
+    /// Returns an error if the source cannot be fetched or read, or is for another architecture.
+    pub(crate) fn open_source(
+        session: Session,
+        reference: &str,
+        epoch: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let choice = BaseChoice::Named(reference.to_owned());
+        let located = locate(session, &choice, epoch)?;
+        let image = BaseImage::open_any(&located.path)?;
+        image.check_architecture()?;
+        Self::new(image, located, HostView::Base)
+    }
+
     /// Opens the base of an installation.
     ///
     /// # Errors
@@ -104,6 +127,8 @@ impl OpenBase {
             view,
             is_cached: false,
             manifest_digest: None,
+            os_packages: Vec::new(),
+            replaced: None,
         })
     }
 
@@ -114,7 +139,39 @@ impl OpenBase {
             view,
             is_cached: located.is_cached,
             manifest_digest: located.digest,
+            os_packages: Vec::new(),
+            replaced: None,
         })
+    }
+
+    /// Returns the base with a new image in the place of its own. The new image is removed with the
+    /// base.
+    ///
+    /// # Errors
+    /// Returns an error if the image cannot be read.
+    pub(crate) fn replaced_by(self, new: NewBase) -> anyhow::Result<Self> {
+        let found = self.recorded_path().to_owned();
+        Ok(Self {
+            facts: new.image.facts()?,
+            image: Arc::new(new.image),
+            is_cached: true,
+            os_packages: new.installed,
+            replaced: Some((found, new.scratch)),
+            ..self
+        })
+    }
+
+    /// Returns whether packages of the distribution were added to the base that was found.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.is_some()
+    }
+
+    /// Returns the path of the base that was found, which stays after the run.
+    pub(crate) fn recorded_path(&self) -> &Path {
+        match &self.replaced {
+            Some((found, _)) => found,
+            None => self.path(),
+        }
     }
 
     /// Refuses an interpreter of a virtual environment that the base does not have.
@@ -237,6 +294,13 @@ impl OpenBase {
 }
 
 fn locate(session: Session, choice: &BaseChoice, epoch: Option<u32>) -> anyhow::Result<Located> {
+    if is_definition(choice.reference()) {
+        let shown = choice.reference();
+        bail!(UserError::new(
+            format!("the base `{shown}` is a definition file"),
+            format!("make an image of it first: `condense build {shown} BASE.sif`"),
+        ));
+    }
     let settings = session.settings;
     let pull = Pull::for_a_base(&settings.registries, &settings.scratch_parent, epoch);
     let located = pull::locate(choice.reference(), &pull, session.report);

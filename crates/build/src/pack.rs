@@ -7,6 +7,7 @@ use condense_prefix::BUILD_DIR;
 
 use crate::{
     build::Build,
+    held,
     prefix::FinishedPrefix,
     report::{Phase, Report},
 };
@@ -15,6 +16,7 @@ use crate::{
 pub(crate) const LAUNCHER: &str = ".condense-launcher";
 /// Path below the image's root of the run scripts.
 pub(crate) const RUN_SCRIPTS: &str = "runscripts";
+const MIB: u64 = 1 << 20;
 /// Tykky's older name of `miniforge`, which scripts still use.
 const OLDER_NAME: (&str, &str) = ("miniconda", "miniforge");
 
@@ -61,8 +63,8 @@ impl Build<'_> {
         path: &Path,
     ) -> anyhow::Result<Packed> {
         let mtime = self.mtime(&made.solution);
-        let mut tree = Tree::scan(&made.place.root, &scan_options(Mtime::Set(mtime)))?;
-        tree.set_mtime_of_additions(mtime);
+        let held = made.finished.held.as_ref();
+        let mut tree = held::scan(&made.place.root, &made.place.environment, held, mtime)?;
         if made.place.environment.starts_with(OLDER_NAME.1) && tree.entry_at(OLDER_NAME.0).is_none()
         {
             tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
@@ -76,10 +78,28 @@ impl Build<'_> {
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
         }
+        let options = PackOptions {
+            hot: made.hot_paths(),
+            ..options
+        };
         tree.keep_unchanged(&options)?;
         let image = pack_tree(&tree, path, options, self.report())?;
         Ok(Packed { image, tree })
     }
+}
+
+/// Returns the parts of an image that a start reads, each by its first MiB and its length in MiB:
+/// the hot zone and the tables.
+pub(crate) fn hot_parts(image: &Image) -> Vec<(u64, u64)> {
+    let Some(zone) = image.hot_zone else {
+        return Vec::new();
+    };
+    let part = |from: u64, end: u64| {
+        let first = from / MIB;
+        (first, end.div_ceil(MIB) - first)
+    };
+    let tables = part(image.tables_start, image.size_bytes);
+    vec![part(zone.start, zone.end()), tables]
 }
 
 /// Packs a tree into a new file, and shows the progress.

@@ -3,6 +3,7 @@
 
 mod base;
 mod build_env;
+mod definition;
 mod input;
 mod installation;
 mod lock;
@@ -16,10 +17,11 @@ use crate::Submission;
 
 pub use base::{BaseChoice, BaseFile};
 pub use build_env::BuildEnv;
+pub use definition::{DefinitionOptions, DefinitionPlan, ScriptBind};
 pub(crate) use input::INLINE;
 pub use input::{
     CondaInput, EnvironmentInput, ExtraInputs, GivenText, Lock, PackageRequest, Packages,
-    PythonChoice, VenvInput,
+    PythonChoice, VenvInput, WarmStart,
 };
 pub use installation::{Generation, Installation};
 pub use lock::LockPlan;

@@ -8,14 +8,24 @@ use condense_check::MpiUse;
 use condense_diagnostics::UserError;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
-    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner, Solution, Target,
+    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner, Solution, Start,
+    Target,
 };
 use indicatif::HumanBytes;
 
 use crate::{
-    build::Build, conda::Conda, container::Container, environment::Environment,
+    build::Build, conda::Conda, container::Container, environment::Environment, held,
     host_runner::HostRunner, plan::MountPoint, report::Report, space,
 };
+
+/// Way in which the files of packages are unpacked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unpacked {
+    /// Every file is in the prefix, where scripts and pip look for it.
+    AsFiles,
+    /// Files that nothing needs as files before they are packed are held back.
+    AsNeeded,
+}
 
 /// A prefix whose steps have not run yet.
 pub(crate) struct Installed {
@@ -41,6 +51,18 @@ pub(crate) struct FinishedPrefix {
     pub(crate) linked_dirs: Vec<PathBuf>,
     /// Interpreter of a virtual environment.
     pub(crate) interpreter: Option<InterpreterRecord>,
+    /// Files that come first in the image, relative to the environment. `None` if nobody knows.
+    pub(crate) hot_files: Option<Vec<String>>,
+}
+
+impl FinishedPrefix {
+    /// Returns the paths of the files that come first in the image, relative to its root.
+    pub(crate) fn hot_paths(&self) -> Vec<PathBuf> {
+        let files = self.hot_files.iter().flatten();
+        files
+            .map(|file| self.place.environment.join(file))
+            .collect()
+    }
 }
 
 impl Build<'_> {
@@ -54,9 +76,20 @@ impl Build<'_> {
         mount_point: &MountPoint,
     ) -> anyhow::Result<FinishedPrefix> {
         let Environment { spec, target, .. } = environment;
-        let installed = match &self.venv {
-            Some(venv) => self.install_venv(venv, environment, mount_point)?,
-            None => self.install_packages(environment, mount_point)?,
+        let installed = if let Some(venv) = &self.venv {
+            self.install_venv(venv, environment, mount_point)?
+        } else {
+            // A start that shows which files come first imports packages, and needs them as files.
+            // Whoever keeps scratch wants to look at the files.
+            let needs_files = self.inputs.has_scripts()
+                || self.known_hot_files().is_none()
+                || self.settings().keep_scratch;
+            let way = if needs_files {
+                Unpacked::AsFiles
+            } else {
+                Unpacked::AsNeeded
+            };
+            self.install_packages(environment, mount_point, way)?
         };
         self.finish_prefix(installed, spec, target)
     }
@@ -87,6 +120,10 @@ impl Build<'_> {
             condense_threads::spawn(move || condense_publish::remove_tree(&packages)).ok();
         let linked_dirs = self.linked_dirs(&mut steps);
         self.inputs.apply(&mut steps);
+        let known_hot = self.known_hot_files();
+        if known_hot.is_none() {
+            steps.record_start(Start::new(spec, &self.inputs.warm().code));
+        }
         let container = self.container_of_steps(&place, &steps)?;
         let conda = if self.inputs.has_scripts() && self.venv.is_none() {
             Some(Conda::open(self, target, &place, spec, solution.clone())?)
@@ -94,6 +131,7 @@ impl Build<'_> {
             None
         };
         let finished = self.run_steps(steps, &place, container.as_ref(), conda.as_ref())?;
+        let hot_files = known_hot.or_else(|| self.hot_files_of(&finished));
         let mut asked = spec.clone();
         if let Some(conda) = conda {
             (solution, asked) = conda.into_result();
@@ -115,9 +153,14 @@ impl Build<'_> {
         // removed together with scratch.
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
-        let mpi =
-            self.check_context()
-                .check_result(&place.root, &place.mount_point, &linked_dirs)?;
+        let (root, checks) = (&place.root, self.check_context());
+        let mpi = if finished.held.is_some() {
+            let mtime = self.mtime(&solution);
+            let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
+            checks.check_tree(&tree, &place.mount_point, &linked_dirs)?
+        } else {
+            checks.check_result(root, &place.mount_point, &linked_dirs)?
+        };
         Ok(FinishedPrefix {
             mpi,
             place,
@@ -127,7 +170,29 @@ impl Build<'_> {
             base_env_vars,
             linked_dirs,
             interpreter,
+            hot_files,
         })
+    }
+
+    /// Returns the files that come first in the image if no start has to show them: none, or those
+    /// of the lock.
+    fn known_hot_files(&self) -> Option<Vec<String>> {
+        let warm = self.inputs.warm();
+        if warm.is_off {
+            return Some(Vec::new());
+        }
+        let of_lock = self.locked_hot_files.clone();
+        of_lock.filter(|_| warm.code.is_empty())
+    }
+
+    /// Returns the files that the start has read, and tells what of it has failed.
+    fn hot_files_of(&self, finished: &Finished) -> Option<Vec<String>> {
+        let start = finished.start_files.as_ref()?;
+        for failed in &start.failed {
+            let report = self.report();
+            report.info(format!("not in the start that orders the image: {failed}"));
+        }
+        Some(start.files.clone())
     }
 
     /// Returns the directories of this machine that the finished environment refers to.
@@ -228,6 +293,7 @@ impl Build<'_> {
         &self,
         environment: &Environment,
         mount_point: &MountPoint,
+        way: Unpacked,
     ) -> anyhow::Result<Installed> {
         let Environment {
             spec,
@@ -294,7 +360,11 @@ impl Build<'_> {
             let mount_point =
                 mount_point.path(|| condense_prefix::mount_point_suffix(spec, &solution));
             let place = self.place(root, mount_point);
-            let steps = condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
+            let install = match way {
+                Unpacked::AsFiles => condense_prefix::install,
+                Unpacked::AsNeeded => condense_prefix::install_held,
+            };
+            let steps = install(spec, &mut solution, &archives, &place, progress)?;
             let base_env_vars = match base_env_vars {
                 Some(found) => found,
                 None => probe.blocking_recv()??,

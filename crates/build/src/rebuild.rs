@@ -142,6 +142,7 @@ fn of_installation(dir: &Path, plan: &RebuildPlan, session: Session) -> anyhow::
     let recipe = environment
         .of_lock
         .recipe(ImageKind::Installation, &env_path);
+    let hot_files = recipe.and_then(|recipe| recipe.hot_files.clone());
     let needs = environment.container_steps(&inputs, None);
     let prepared = Prepared::open(session, base, &needs)?;
     let scratch_parent = prepared.scratch.path().to_owned();
@@ -157,6 +158,8 @@ fn of_installation(dir: &Path, plan: &RebuildPlan, session: Session) -> anyhow::
             bytes_beside: 0,
         },
         has_wrappers: true,
+        // An image whose lock says nothing of hot files has none in front.
+        locked_hot_files: Some(hot_files.unwrap_or_default()),
         source_date_epoch: recipe.and_then(|recipe| recipe.time),
     };
     let mount_point = MountPoint::Fixed(receipt.mount_point.clone());

@@ -20,6 +20,7 @@ use condense_publish::Staging;
 use indicatif::HumanBytes;
 
 use crate::{
+    definition::DefinitionBase,
     interrupt::Interrupt,
     open_base::OpenBase,
     output::check_output,
@@ -29,10 +30,12 @@ use crate::{
     space,
 };
 use base::Beginning;
+pub(crate) use base::{METADATA, size, whole_tree};
 use contents::Contents;
 pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
 pub use preview::preview_sif;
+pub(crate) use write::{add_image, added_bytes};
 
 /// Makes the SIF that `plan` describes; `search_path` is the user's PATH.
 ///
@@ -49,11 +52,19 @@ pub fn build_sif(
     check_destination(file)?;
     let loaded = Loaded::load(plan, report)?;
     loaded.check(plan, session)?;
-    let base = OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?;
+    // The image of a definition file must stay until everything is written.
+    let of_definition = DefinitionBase::build(plan, session)?;
+    let found = match &of_definition {
+        Some(built) => OpenBase::open_located(session, built.located(), &plan.base)?,
+        None => OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?,
+    };
+    let digest = found.start_digest()?;
+    let packages = &plan.input.settings;
+    let epoch = plan.output.source_date_epoch;
+    let base = found.with_os_packages(session, &plan.input.extra.os_packages, packages, epoch)?;
     let mut beginning = Beginning::read(plan, &base, report)?;
     refuse_second_environment(plan, &base)?;
     check_space(file, base::size(base.path()))?;
-    let digest = base.start_digest()?;
     let opened = Opened::new(plan, session, base)?;
     let (build, installed) = loaded.install(opened)?;
     let digest = digest.wait()?.map(|hex| format!("sha256:{hex}"));
@@ -97,7 +108,7 @@ fn report_image(layout: Layout, packed: &Image, report: &Report) {
     });
 }
 
-fn check_destination(file: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_destination(file: &Path) -> anyhow::Result<()> {
     check_output(file, condense_publish::Existing::Replace, None)
 }
 
@@ -116,7 +127,7 @@ fn refuse_second_environment(plan: &SifPlan, base: &OpenBase) -> anyhow::Result<
     Ok(())
 }
 
-fn check_space(file: &Path, base_bytes: u64) -> anyhow::Result<()> {
+pub(crate) fn check_space(file: &Path, base_bytes: u64) -> anyhow::Result<()> {
     space::check(&[space::Need {
         dir: file,
         bytes: base_bytes,

@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use condense_installation::{BaseRecord, Receipt};
 use condense_prefix::{CondaSettings, EnvironmentSpec, Lock};
 use indicatif::{HumanBytes, HumanCount};
 
@@ -27,6 +28,7 @@ use crate::{
     inputs::{LoadedInputs, ScriptTarget},
     interrupt::Interrupt,
     open_base::OpenBase,
+    os_packages,
     pack::Packed,
     plan::{NextGeneration, UpdatePlan},
     prepared::Prepared,
@@ -60,6 +62,7 @@ pub fn update(
     let (anew, unmountable) = compression(&build, plan, &next.generation, &before)?;
     let change = Change {
         before: &before,
+        base: base_record(&before.receipt, &build.prepared.base)?,
         facts,
         anew,
         unmountable,
@@ -89,6 +92,22 @@ pub fn update(
     Ok(())
 }
 
+/// Returns the record of the base, which may have got packages of its distribution.
+fn base_record(before: &Receipt, base: &OpenBase) -> anyhow::Result<BaseRecord> {
+    let mut record = before.base.clone();
+    if base.is_replaced() {
+        record.sha256 = base.image.digest()?;
+        let new = os_packages::records(&base.os_packages);
+        let name = |package: &str| package.split('=').next().map(str::to_owned);
+        record
+            .os_packages
+            .retain(|old| !new.iter().any(|new| name(new) == name(old)));
+        record.os_packages.extend(new);
+        record.os_packages.sort();
+    }
+    Ok(record)
+}
+
 fn nothing_to_do(dir: &Path) -> String {
     let dir = dir.display();
     format!("nothing to do: {dir} has everything already that is asked for")
@@ -115,6 +134,12 @@ fn prepare<'a>(
     check_requirements(plan, &requirements, session)?;
     refuse_index(!requirements.pip().is_empty(), &plan.packages)?;
     let base = OpenBase::open_installed(before.base_path(), before.receipt.host_view)?;
+    let base = base.with_os_packages(
+        session,
+        &plan.extra.os_packages,
+        &plan.packages,
+        plan.source_date_epoch,
+    )?;
     let target = find_target(&base, &plan.packages.overrides, session.report)?;
     let lock = before.lock(&target)?;
     let mut spec = before.spec(lock.as_ref(), &inputs, &plan.packages.spec_context);
@@ -140,7 +165,7 @@ fn prepare<'a>(
     if facts.is_pip_idle(before) {
         facts.requirements = EnvironmentSpec::default();
     }
-    if facts.is_idle(plan, before) && before.is_mountable(session)? {
+    if !base.is_replaced() && facts.is_idle(plan, before) && before.is_mountable(session)? {
         return Ok(None);
     }
     let requirements = &facts.requirements;
@@ -163,6 +188,7 @@ fn prepare<'a>(
             bytes_beside: 0,
         },
         has_wrappers: true,
+        locked_hot_files: None,
         source_date_epoch: plan.source_date_epoch,
     };
     Ok(Some((build, facts)))

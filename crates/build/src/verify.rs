@@ -179,7 +179,9 @@ pub(super) fn start_once(
     python: Option<&Path>,
     targets: &[PathBuf],
 ) -> anyhow::Result<Option<String>> {
-    let output = Command::new(bin.join("_debug_exec"))
+    let mut command = Command::new(bin.join("_debug_exec"));
+    condense_installation::remove_user_settings(&mut command);
+    let output = command
         .args(["/bin/sh", "-c", START, "sh"])
         .arg(python.unwrap_or(Path::new("")))
         .args(targets)

@@ -62,7 +62,8 @@ pub fn render_page() -> String {
     let mut page = String::from(
         "# What condense finds\n\n\
          Written by `condense explain --all` from the table that the checks use; change `crates/check/src/code.rs`, not this page.\n\
-         `condense check` and the builders find the first part, `condense doctor` the second, and `condense check --log` the third. An\n\
+         `condense check` and the builders find the first part, `condense doctor` the second, and `condense check --log` the third;\n\
+         `condense check` also finds `one-stripe` and `home-at-start`. An\n\
          error ends a build, and means exit status 1; `--allow CODE` of `check` and `doctor`, or `CONDENSE_ALLOW=CODE,…` everywhere, lets one pass.\n",
     );
     for (part, codes) in [
@@ -99,7 +100,7 @@ macro_rules! codes {
 /// Index in [`CODES`] of the first code about machines.
 const MACHINE: usize = 24;
 /// Index in [`CODES`] of the first code about logs of jobs.
-const LOG: usize = 41;
+const LOG: usize = 46;
 
 codes! {
     MISSING_LIBRARY "missing-library" Error
@@ -268,6 +269,27 @@ codes! {
         "this machine is no site of the catalogue"
         "binds, GPUs, MPI and drivers are not known, so much is not checked"
         "name the site with `--site`, or describe it in base-images.toml (`detect`, `gpu`, `mpi`, `binds`)";
+
+    LOOP_LIMIT "loop-limit" Warning
+        "the processes of a node need more loop devices than the runtime uses"
+        "a setuid runtime takes a device for each image of each process, and without one a start fails: `no loop devices available`"
+        "ask the site for `shared loop devices = yes`, or start all processes of a node in one container";
+    SINGLE_DECOMPRESSOR "single-decompressor" Warning
+        "the kernel decompresses SquashFS with one processor at a time"
+        "processes that read the same image wait for each other: four readers took 99 s instead of 9 s"
+        "ask the site for a kernel with CONFIG_SQUASHFS_DECOMP_MULTI_PERCPU";
+    ONE_STRIPE "one-stripe" Warning
+        "a large image lies on one server of Lustre"
+        "all nodes read it from this server, whose bandwidth they share"
+        "copy it once with a layout: `lfs setstripe -E 4M -c 1 -E 64M -c 4 -E -1 -c 32 -S 4M NEW && cp OLD NEW`; images that condense makes there get one. Or copy it to the nodes with `condense stage`";
+    HOME_AT_START "home-at-start" Warning
+        "each start goes through the home directory"
+        "home directories are made for few clients: a thousand nodes that start at once wait for it, and so do all users"
+        "move the installation or the image to scratch or project space, or copy it to the nodes with `condense stage`; APPTAINER_CONFIGDIR in /tmp keeps records of containers out of HOME";
+    NO_SQUASHFUSE "no-squashfuse" Warning
+        "squashfuse is missing, with which a runtime without setuid mounts images"
+        "the image of an environment cannot be mounted, and a .sif is unpacked at each start"
+        "ask the site to install squashfuse, or a runtime that brings it (apptainer from 1.1 on)";
 
     JOB_SOCKETS "job-sockets" Warning
         "the job sends its data through sockets instead of the fast network"

@@ -5,6 +5,7 @@
 
 mod gpu;
 mod kernel;
+mod scale;
 mod servers;
 mod space;
 #[cfg(test)]
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use gpu::cuda_of_driver;
+pub use kernel::free_memory;
+pub use scale::{StartFile, Starts, judge_files, parse_stripe_count};
 pub use servers::{Answer, Server, judge_servers};
 pub use space::{BuildDir, Quota, parse_quotas};
 
@@ -31,6 +34,8 @@ pub struct Runtime {
     pub name: String,
     /// Whether the runtime has a setuid program, which mounts images with the rights of root.
     pub setuid: bool,
+    /// Directory above its `bin`, with links resolved.
+    pub prefix: Option<PathBuf>,
 }
 
 /// Machine to examine: its kernel files, and facts that the caller has found out.
@@ -48,6 +53,10 @@ pub struct Host {
     pub quotas: Vec<Quota>,
     /// Whether the catalogue has an entry for this machine.
     pub site_is_known: bool,
+    /// Directories in which programs are searched.
+    pub search_path: Vec<PathBuf>,
+    /// Starts of the processes of a job.
+    pub starts: Starts,
 }
 
 /// State of a machine.
@@ -88,6 +97,7 @@ pub fn examine(host: &Host, machine: &Machine) -> Health {
     space::examine(host, &mut health);
     gpu::examine(host, machine, &mut health);
     fabric(host, machine, &mut health);
+    scale::examine(host, &mut health);
     health
 }
 

@@ -1,6 +1,10 @@
 //! Responsible for parsing the requirements that an ELF file records.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    io::{Read, Seek},
+    path::Path,
+};
 
 use object::{
     Endianness, ReadCache, ReadRef,
@@ -43,8 +47,14 @@ impl Elf {
     /// # Errors
     /// Returns an error if the file cannot be read.
     pub fn load(path: &Path) -> std::io::Result<Option<Self>> {
-        use std::io::{Read, Seek};
-        let mut file = condense_input::open(path)?;
+        Self::load_from(condense_input::open(path)?)
+    }
+
+    /// Reads the needed parts of an open file like [`Elf::load`].
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read.
+    pub fn load_from(mut file: impl Read + Seek) -> std::io::Result<Option<Self>> {
         let mut head = [0; 4];
         match file.read_exact(&mut head) {
             Ok(()) if head == elf::ELFMAG => {}

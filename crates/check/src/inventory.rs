@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    os::unix::fs::PermissionsExt,
+    io::Read,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
-use condense_image::Reader;
+use condense_image::{Kind, Reader, Tree};
 
 use crate::{
     checks::shadows::site_of,
@@ -93,6 +94,47 @@ impl Inventory {
                             found.add_text(text, &inside, &bytes);
                         }
                         None => {}
+                    }
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Scans a tree that is not packed yet, whose mount point will be `at`.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read.
+    pub fn from_tree(tree: &Tree, at: &Path) -> Result<Self, Error> {
+        let mut found = Self {
+            root: at.to_owned(),
+            ..Self::default()
+        };
+        for (path, entry) in tree.walk() {
+            let inside = at.join(&path);
+            match &entry.kind {
+                Kind::Symlink(target) => {
+                    let target = Path::new(OsStr::from_bytes(target));
+                    found.links.insert(inside, target.to_owned());
+                }
+                Kind::Directory(_) if !path.as_os_str().is_empty() => found.add_package(&inside),
+                _ => {
+                    let Some(what) = use_of(&inside, entry.mode.into()) else {
+                        continue;
+                    };
+                    let Some(file) = entry.open()? else {
+                        continue;
+                    };
+                    if what == Use::Elf {
+                        let elf = Elf::load_from(file).map_err(Error::io("read", &path))?;
+                        found.elves.extend(elf.map(|elf| (inside, elf)));
+                    } else {
+                        let most = condense_input::RECORD_MOST;
+                        let mut bytes = Vec::new();
+                        let read = file.take(most).read_to_end(&mut bytes);
+                        read.map_err(Error::io("read", &path))?;
+                        found.add_text(what, &inside, &bytes);
                     }
                 }
             }
@@ -335,6 +377,9 @@ mod tests {
             at.join("bin/program")
         );
         fs_err::remove_dir_all(dir.path().join("excluded")).unwrap();
+        let tree = Tree::scan(dir.path(), &condense_image::ScanOptions::default()).unwrap();
+        let scanned = Inventory::from_tree(&tree, at).unwrap();
+        assert_eq!(format!("{scanned:?}"), format!("{on_disk:?}"));
         let (_out, reader) = packed(dir.path());
         let packages = Inventory::from_packages(&reader).unwrap();
         assert_eq!(

@@ -22,6 +22,8 @@ use crate::{
 pub const MARK: &str = "CONDENSE_DESKTOP";
 /// Time in which a desktop has to end.
 const END: Duration = Duration::from_secs(20);
+/// Number of names that the directory of the user's desktops may have.
+const NAMES: u32 = 8;
 
 /// Description of a running desktop, for `--list` and `--stop`.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -152,16 +154,17 @@ impl Drop for Session {
 /// Directories of those that have ended are removed.
 ///
 /// # Errors
-/// Returns an error if the directory of desktops is not the user's own.
+/// Returns an error if a directory of desktops cannot be locked.
 pub fn running(parent: &Path) -> Result<Vec<Record>> {
-    let home = parent.join(directory_name());
-    if home.symlink_metadata().is_err() {
-        return Ok(Vec::new());
+    let mut found = Vec::new();
+    for home in directory_names().map(|name| parent.join(name)) {
+        if !is_own(&home) {
+            continue;
+        }
+        let _all = lock_all(&home)?;
+        sweep(&home);
+        found.extend(directories(&home).filter_map(|dir| record(&dir)));
     }
-    let home = own_directory(parent)?;
-    let _all = lock_all(&home)?;
-    sweep(&home);
-    let mut found: Vec<Record> = directories(&home).filter_map(|dir| record(&dir)).collect();
     found.sort_by_key(|record| record.display);
     Ok(found)
 }
@@ -192,28 +195,40 @@ pub fn stop(record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn directory_name() -> String {
-    format!("condense-desktop-{}", geteuid().as_raw())
+/// Returns the names that the directory of the user's desktops may have. In /tmp, another user may
+/// have made something of the first names.
+fn directory_names() -> impl Iterator<Item = String> {
+    let first = format!("condense-desktop-{}", geteuid().as_raw());
+    (0..NAMES).map(move |number| match number {
+        0 => first.clone(),
+        number => format!("{first}.{number}"),
+    })
 }
 
-/// Returns the directory of the user's desktops, which nobody else can read.
+/// Returns the directory of the user's desktops, which nobody else can read. It is made if it is
+/// absent.
 fn own_directory(parent: &Path) -> Result<PathBuf> {
-    let home = parent.join(directory_name());
-    match std::fs::DirBuilder::new().mode(0o700).create(&home) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::io("create", &home)(error));
+    for home in directory_names().map(|name| parent.join(name)) {
+        match std::fs::DirBuilder::new().mode(0o700).create(&home) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", &home)(error));
+            }
+            _ if is_own(&home) => return Ok(home),
+            _ => {}
         }
-        _ => {}
     }
-    let metadata = home.symlink_metadata().map_err(Error::io("read", &home))?;
-    let is_own = metadata.is_dir()
-        && metadata.uid() == geteuid().as_raw()
-        && metadata.mode() & 0o777 == 0o700;
-    if is_own {
-        Ok(home)
-    } else {
-        Err(Error::NotPrivate { path: home })
-    }
+    Err(Error::NotPrivate {
+        path: parent.join(directory_names().next().unwrap_or_default()),
+    })
+}
+
+/// Returns whether a directory exists that belongs to the user and that nobody else can read.
+fn is_own(home: &Path) -> bool {
+    home.symlink_metadata().is_ok_and(|metadata| {
+        metadata.is_dir()
+            && metadata.uid() == geteuid().as_raw()
+            && metadata.mode() & 0o777 == 0o700
+    })
 }
 
 /// Waits until no other process makes or removes directories of desktops.
@@ -344,14 +359,20 @@ mod tests {
     #[test]
     fn a_directory_that_others_can_read_gets_no_password() {
         let parent = tempfile::tempdir().unwrap();
-        let home = parent.path().join(directory_name());
-        fs_err::create_dir(&home).unwrap();
-        fs_err::set_permissions(&home, Permissions::from_mode(0o755)).unwrap();
+        let names: Vec<_> = directory_names().map(|it| parent.path().join(it)).collect();
+        fs_err::create_dir(&names[0]).unwrap();
+        fs_err::set_permissions(&names[0], Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink(parent.path(), &names[1]).unwrap();
+        let session = Session::create(parent.path()).unwrap();
+        assert_eq!(session.home(), names[2]);
+        assert_eq!(fs_err::read_dir(&names[0]).unwrap().count(), 0);
+        drop(session);
+        fs_err::remove_dir_all(&names[2]).unwrap();
+        for name in &names[2..] {
+            fs_err::write(name, "").unwrap();
+        }
         let error = Session::create(parent.path()).unwrap_err();
         assert!(matches!(error, Error::NotPrivate { .. }), "{error:?}");
-        fs_err::remove_dir(&home).unwrap();
-        std::os::unix::fs::symlink(parent.path(), &home).unwrap();
-        let error = Session::create(parent.path()).unwrap_err();
-        assert!(matches!(error, Error::NotPrivate { .. }), "{error:?}");
+        assert!(running(parent.path()).unwrap().is_empty());
     }
 }

@@ -31,7 +31,12 @@ impl UserError {
         message: impl std::fmt::Display,
         hint: Option<String>,
     ) -> Self {
-        let location = Location::new(file, line, 0);
+        Self::at(Location::new(file, line, 0), message, hint)
+    }
+
+    /// Creates a refusal of something at a place in a file of the user. The message begins with the
+    /// place.
+    pub fn at(location: Location, message: impl std::fmt::Display, hint: Option<String>) -> Self {
         Self {
             message: format!("{location}: {message}"),
             hint,

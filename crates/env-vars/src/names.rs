@@ -10,8 +10,19 @@ pub const CONDENSE_MPI: &str = "CONDENSE_MPI";
 /// Number of the job, in which `condense doctor --mpi` starts ranks with srun, and `condense
 /// desktop` prints how to reach a node (Slurm).
 pub const SLURM_JOB_ID: &str = "SLURM_JOB_ID";
-/// Number of the job's nodes, on two of which `condense doctor --mpi` starts ranks (Slurm).
+/// Number of the job's nodes, on two of which `condense doctor --mpi` starts ranks, and to all of
+/// which `condense stage` copies images (Slurm).
 pub const SLURM_JOB_NUM_NODES: &str = "SLURM_JOB_NUM_NODES";
+/// Number of the job step. In a step, `condense stage` copies to its own node only (Slurm).
+pub const SLURM_STEP_ID: &str = "SLURM_STEP_ID";
+/// Name of the node, which `condense stage` tells (Slurm).
+pub const SLURMD_NODENAME: &str = "SLURMD_NODENAME";
+/// Directory of the job on its node, in which `condense stage` puts copies when neither `--to` nor
+/// `CW_STAGE` is given (Slurm).
+pub const SLURM_TMPDIR: &str = "SLURM_TMPDIR";
+/// Directory in which `condense stage` puts copies of images on a node, and in which wrappers look
+/// for them: they take a copy that is whole instead of the image.
+pub const CW_STAGE: &str = "CW_STAGE";
 /// Directory of the user's own Python packages, which `condense check` compares with those of an
 /// environment (Python).
 pub const PYTHONUSERBASE: &str = "PYTHONUSERBASE";
@@ -41,6 +52,11 @@ pub const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
 /// The variables `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`, `…_DOCKER_USERNAME` and
 /// `…_DOCKER_PASSWORD` of apptainer and singularity are read as well.
 pub const APPTAINER_TMPDIR: &str = "APPTAINER_TMPDIR";
+/// When set, apptainer makes a record in `APPTAINER_CONFIGDIR` for each start. `condense doctor`
+/// warns if this is in a home directory that nodes share (apptainer).
+pub const APPTAINER_SHARENS: &str = "APPTAINER_SHARENS";
+/// Directory of apptainer's records and credentials; default: `~/.apptainer` (apptainer).
+pub const APPTAINER_CONFIGDIR: &str = "APPTAINER_CONFIGDIR";
 /// Same as `APPTAINER_TMPDIR`, which takes precedence.
 pub const SINGULARITY_TMPDIR: &str = "SINGULARITY_TMPDIR";
 /// Directory of docker's `config.json`, which has credentials of registries (docker).
@@ -59,6 +75,9 @@ pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Codes of findings that do not make a build or a check fail, separated by commas; `condense
 /// explain` lists all codes.
 pub const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
+/// Whether new images get a layout by size from `lfs`, which spreads them over the servers of
+/// Lustre: `0` for never, `1` whatever the file system says; default: where it is Lustre.
+pub const CONDENSE_STRIPES: &str = "CONDENSE_STRIPES";
 /// Set in jobs that run a build for `--submit`, which then builds there instead of submitting
 /// another job.
 pub const CONDENSE_SUBMITTED: &str = "CONDENSE_SUBMITTED";

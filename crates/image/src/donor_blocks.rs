@@ -1,6 +1,7 @@
 //! Responsible for copying blocks of the donor into a new image without decompressing them: which
 //! blocks are still used, and their new positions.
 //!
+//! Blocks of the donor's hot zone and of hot files come first, the others follow in their order.
 //! Blocks that no file uses any more are left out. Unused parts of a block that several files share
 //! are copied with it.
 
@@ -13,6 +14,8 @@ use crate::output::ReservedRange;
 use crate::placement::{PackedContents, Placement};
 use crate::plan::KeptFile;
 use crate::reader::Layout;
+use crate::tree::EntryId;
+use crate::zone::HotZone;
 use crate::{Error, Reader, Tree};
 
 /// Fill level in sixteenths from which a shared block counts as full: writers begin a new block
@@ -28,16 +31,45 @@ pub(crate) struct Extent {
     pub(crate) length: u64,
 }
 
-/// All runs of blocks that are copied into a new image.
+/// Blocks of the donor that are reused, before they have positions in the new image. Until
+/// [`PlannedReuse::place`] the positions of the kept files are those in the donor.
 #[derive(Debug)]
-pub(crate) struct ReusedBlocks {
+pub(crate) struct PlannedReuse {
     donor: Arc<Reader>,
-    /// Runs, sorted by both positions.
-    extents: Vec<Extent>,
+    zone: Option<HotZone>,
+    /// Runs of blocks from start to end, sorted. Runs that overlap are merged, so that each keeps
+    /// its order.
+    runs: Vec<(u64, u64)>,
+    /// Number of shared blocks of the donor, which are the first of the new image.
+    fragments: usize,
     /// Size of all runs in bytes.
     pub(crate) bytes: u64,
     /// Estimated part of `bytes` that no file uses, in bytes.
     pub(crate) garbage: u64,
+}
+
+/// All runs of blocks that are copied into a new image.
+#[derive(Debug)]
+pub(crate) struct ReusedBlocks {
+    donor: Arc<Reader>,
+    /// Runs, sorted by their position in the donor.
+    extents: Vec<Extent>,
+    /// Size of all runs in bytes.
+    pub(crate) bytes: u64,
+    /// Size of the first runs in bytes, which are hot.
+    pub(crate) hot_bytes: u64,
+    /// Estimated part of `bytes` that no file uses, in bytes.
+    pub(crate) garbage: u64,
+}
+
+/// Place of a run among the donor's blocks in the new image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Run in the zone of the donor. These runs keep their order.
+    Zone,
+    /// Run of a hot file with this place in the order of hot files.
+    Hot(usize),
+    Cold,
 }
 
 /// Part of a shared block that belongs to a file.
@@ -48,19 +80,17 @@ struct FragmentShare {
     length: u32,
 }
 
-impl ReusedBlocks {
-    /// Finds the blocks of the kept files, and assigns positions from `position` on. Nothing is
-    /// copied yet.
+impl PlannedReuse {
+    /// Finds the blocks of the kept files. Nothing is copied yet.
     ///
     /// A shared block must be decompressed to find out whether its end is used. This is left out if
     /// the unused bytes cannot exceed `garbage_percent_max` percent.
-    pub(crate) fn plan(
+    pub(crate) fn new(
         donor: &Arc<Reader>,
         tree: &Tree,
         kept: &[KeptFile<'_>],
-        position: u64,
         garbage_percent_max: Option<u8>,
-    ) -> Result<(ReusedBlocks, PackedContents), Error> {
+    ) -> Result<(PlannedReuse, PackedContents), Error> {
         let mut contents = PackedContents::new(tree);
         let mut runs = Vec::new();
         let mut shares = Vec::new();
@@ -83,12 +113,6 @@ impl ReusedBlocks {
         }
         shares.sort_unstable();
         let block_size = u64::from(donor.superblock().block_size.bytes());
-        let mut reused = ReusedBlocks {
-            donor: donor.clone(),
-            extents: Vec::new(),
-            bytes: 0,
-            garbage: 0,
-        };
         let mut numbers = HashMap::new();
         let mut used = Vec::new();
         for shares in shares.chunk_by(|one, other| one.fragment == other.fragment) {
@@ -104,17 +128,109 @@ impl ReusedBlocks {
             numbers.insert(fragment, contents.fragments.len() as u32);
             contents.fragments.push((at, size));
         }
-        reused.place(runs, position);
-        let garbage_max =
-            garbage_percent_max.map(|percent| u64::from(percent) * reused.bytes / 100);
+        for file in kept {
+            let placement = &mut contents.placements[file.id.index()];
+            if let Some((fragment, _)) = &mut placement.fragment {
+                *fragment = numbers[fragment];
+            }
+        }
+        let runs = merged(runs);
+        let bytes = runs.iter().map(|(from, end)| end - from).sum();
+        let garbage_max = garbage_percent_max.map(|percent| u64::from(percent) * bytes / 100);
         let possible: u64 = used.iter().map(|used| used.garbage(block_size)).sum();
         if garbage_max.is_none_or(|max| possible > max) {
             for used in &mut used {
                 used.load_end(donor)?;
             }
         }
-        reused.garbage = used.iter().map(|used| used.garbage(used.end)).sum();
-        for (at, _) in &mut contents.fragments {
+        let reuse = PlannedReuse {
+            donor: donor.clone(),
+            zone: donor.hot_zone()?,
+            runs,
+            fragments: contents.fragments.len(),
+            bytes,
+            garbage: used.iter().map(|used| used.garbage(used.end)).sum(),
+        };
+        Ok((reuse, contents))
+    }
+
+    /// Returns the kept files in the zone of the donor, in their order there.
+    pub(crate) fn zone_files(
+        &self,
+        kept: &[KeptFile<'_>],
+        contents: &PackedContents,
+    ) -> Vec<EntryId> {
+        let Some(zone) = self.zone else {
+            return Vec::new();
+        };
+        let mut found: Vec<(u64, EntryId)> = Vec::new();
+        for KeptFile { id, .. } in kept {
+            let positions: Vec<u64> = contents.positions(*id).collect();
+            let is_in = positions.iter().all(|at| zone.contains(*at, at + 1));
+            found.extend(
+                positions
+                    .first()
+                    .filter(|_| is_in)
+                    .map(|first| (*first, *id)),
+            );
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Returns whether a kept file can move into the zone alone: it shares no block, or one in the
+    /// zone of the donor.
+    pub(crate) fn can_be_hot(&self, contents: &PackedContents, id: EntryId) -> bool {
+        let shared = contents.placements[id.index()].fragment;
+        shared.is_none_or(|(index, _)| {
+            let (at, _) = contents.fragments[index as usize];
+            self.zone.is_some_and(|zone| zone.contains(at, at + 1))
+        })
+    }
+
+    /// Gives the blocks positions from `position` on: first those in the zone of the donor, then
+    /// those of the `hot` files, then all others. The positions in `contents` change with them.
+    pub(crate) fn place(
+        self,
+        kept: &[KeptFile<'_>],
+        hot: &[EntryId],
+        position: u64,
+        contents: &mut PackedContents,
+    ) -> ReusedBlocks {
+        let in_zone = |&(from, end): &(u64, u64)| {
+            self.zone
+                .is_some_and(|zone| zone.contains(from, end))
+                .then_some(Rank::Zone)
+        };
+        let mut ranks: Vec<Rank> = self
+            .runs
+            .iter()
+            .map(|run| in_zone(run).unwrap_or(Rank::Cold))
+            .collect();
+        for (place, id) in hot.iter().enumerate() {
+            for at in contents.positions(*id) {
+                let after = self.runs.partition_point(|(from, _)| *from <= at);
+                ranks[after - 1] = ranks[after - 1].min(Rank::Hot(place));
+            }
+        }
+        let mut order: Vec<usize> = (0..self.runs.len()).collect();
+        order.sort_by_key(|at| (ranks[*at], *at));
+        let mut reused = ReusedBlocks {
+            donor: self.donor,
+            extents: Vec::new(),
+            bytes: 0,
+            hot_bytes: 0,
+            garbage: self.garbage,
+        };
+        for at in order {
+            let (from, end) = self.runs[at];
+            reused.append(from, end - from, position);
+            if ranks[at] != Rank::Cold {
+                reused.hot_bytes = reused.bytes;
+            }
+        }
+        reused.extents.sort_unstable_by_key(|extent| extent.from);
+        for (at, _) in &mut contents.fragments[..self.fragments] {
             *at = reused.relocated(*at);
         }
         for file in kept {
@@ -122,30 +238,38 @@ impl ReusedBlocks {
             if placement.start > 0 {
                 placement.start = reused.relocated(placement.start);
             }
-            if let Some((fragment, _)) = &mut placement.fragment {
-                *fragment = numbers[fragment];
-            }
         }
-        Ok((reused, contents))
+        reused
     }
+}
 
-    /// Assigns consecutive positions to the runs. Runs that touch or overlap are merged.
-    fn place(&mut self, mut runs: Vec<(u64, u64)>, position: u64) {
-        runs.sort_unstable();
-        for (from, end) in runs {
-            match self.extents.last_mut() {
-                Some(last) if from <= last.from + last.length => {
-                    let length = last.length.max(end - last.from);
-                    self.bytes += length - last.length;
-                    last.length = length;
-                }
-                _ => {
-                    let (to, length) = (position + self.bytes, end - from);
-                    self.extents.push(Extent { from, to, length });
-                    self.bytes += length;
-                }
-            }
+/// Returns the runs sorted, with those merged that overlap. Blocks of a file follow each other, so
+/// overlapping runs must stay together.
+fn merged(mut runs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    runs.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    for (from, end) in runs {
+        match merged.last_mut() {
+            Some(last) if from < last.1 => last.1 = last.1.max(end),
+            _ => merged.push((from, end)),
         }
+    }
+    merged
+}
+
+impl ReusedBlocks {
+    /// Adds a run behind all others. A run that follows the last one in the donor as well extends
+    /// it.
+    fn append(&mut self, from: u64, length: u64, position: u64) {
+        match self.extents.last_mut() {
+            Some(last) if from == last.from + last.length => last.length += length,
+            _ => self.extents.push(Extent {
+                from,
+                to: position + self.bytes,
+                length,
+            }),
+        }
+        self.bytes += length;
     }
 
     /// Returns the new position of a block of the donor.
@@ -179,7 +303,9 @@ impl ReusedBlocks {
         mut copied: impl FnMut(u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (file, offset) = self.donor.window().file();
-        for extent in &self.extents {
+        let mut extents = self.extents.clone();
+        extents.sort_unstable_by_key(|extent| extent.to);
+        for extent in extents {
             reserved.copy_from(file, offset + extent.from, extent.length, &mut copied)?;
         }
         Ok(())

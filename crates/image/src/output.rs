@@ -35,12 +35,8 @@ pub(crate) struct Output {
 impl Output {
     /// Creates the file, which must not exist yet.
     pub(crate) fn create(path: &Path) -> Result<Output, Error> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(Error::io("create", path))?;
+        let file =
+            condense_publish::create_image(path, 0o666).map_err(Error::io("create", path))?;
         Ok(Output {
             path: path.to_owned(),
             file,
@@ -107,6 +103,14 @@ impl Output {
             at,
             left: length,
         })
+    }
+
+    /// Writes bytes at a position that was written before, relative to the start of the image.
+    pub(crate) fn replace(&mut self, position: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.flush()?;
+        self.file
+            .write_all_at(bytes, self.offset + position)
+            .map_err(Error::io("write", &self.path))
     }
 
     fn flush(&mut self) -> Result<(), Error> {

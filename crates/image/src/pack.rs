@@ -1,6 +1,7 @@
 //! Responsible for the steps from a tree to an image: plan, workers, order of blocks, tables.
 
 use std::{
+    collections::HashSet,
     fs::File,
     num::NonZeroUsize,
     os::unix::fs::FileExt,
@@ -14,14 +15,17 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::digest::{BlockDigest, ContentFingerprint};
-use crate::donor_blocks::ReusedBlocks;
+use crate::donor_blocks::{PlannedReuse, ReusedBlocks};
 use crate::format::Format;
 use crate::output::{Output, ReservedRange};
 use crate::placement::PackedContents;
-use crate::plan::Plan;
+use crate::plan::{HotFiles, Plan};
 use crate::pool::{Buffers, Hash, WorkerContext};
-use crate::sequence::{RunControl, sequence};
-use crate::{BlockSize, Compression, Donor, Error, Progress, Summary, Tree, tables, threads};
+use crate::sequence::{RunControl, Sequenced, WaitingDonor, sequence};
+use crate::tree::EntryId;
+use crate::{
+    BlockSize, Compression, Donor, Error, HotZone, Progress, Summary, Tree, tables, threads,
+};
 
 /// Options of packing a tree.
 #[derive(Clone, Default)]
@@ -36,6 +40,11 @@ pub struct PackOptions {
     /// codec and block size must be those above. Without a donor, such files are read and
     /// compressed like all others.
     pub donor: Option<Donor>,
+    /// Paths of the files that are read first, in their order, relative to the root. Their contents
+    /// come first in the image, in the hot zone: small ones in blocks that they share with no
+    /// others, large ones' blocks beside them. Symlinks are followed, and paths that lead to no
+    /// file with content are ignored. The hot zone of a donor becomes a part of the zone.
+    pub hot: Vec<PathBuf>,
     /// Maximum share of the blocks taken from the donor that no file uses, in percent. Above that,
     /// everything is packed again without a donor. `None` means no limit.
     pub garbage_percent_max: Option<u8>,
@@ -109,6 +118,7 @@ impl std::fmt::Debug for PackOptions {
             .field("compression", &self.compression)
             .field("block_size", &self.block_size)
             .field("donor", &self.donor)
+            .field("hot", &self.hot.len())
             .field("garbage_percent_max", &self.garbage_percent_max)
             .field("trust_times", &self.trust_times)
             .field("threads", &self.threads)
@@ -142,6 +152,10 @@ pub struct Image {
     pub taken_bytes: u64,
     /// Estimated part of `taken_bytes` that no file uses, in bytes.
     pub garbage_bytes: u64,
+    /// Part of the image with the files that are read first.
+    pub hot_zone: Option<HotZone>,
+    /// Start of the tables, which are behind all contents, in bytes.
+    pub tables_start: u64,
     /// Evidence of each file's content, by entry of the tree, for reading the image back.
     pub(crate) fingerprints: Fingerprints,
     pub(crate) reused: Option<Arc<ReusedBlocks>>,
@@ -229,41 +243,52 @@ pub fn pack_at(
 struct PackPlan<'t> {
     format: Format,
     plan: Plan<'t>,
-    /// Positions of the contents that are taken from the donor.
+    /// Positions in the donor of the contents that are taken from it.
     contents: PackedContents,
-    reused: Option<Arc<ReusedBlocks>>,
+    reuse: Option<PlannedReuse>,
+    /// Whether the image gets a hot zone.
+    has_zone: bool,
 }
 
 impl<'t> PackPlan<'t> {
     /// Decides whether the blocks of the donor are worth reusing, and plans the rest.
     fn new(tree: &'t Tree, options: &PackOptions) -> Result<PackPlan<'t>, Error> {
         let format = options.format(tree)?;
-        let Some(donor) = options.donor.as_ref().map(Donor::reader) else {
-            return Ok(Self::without_donor(tree, format));
+        let donor = options.donor.as_ref().map(Donor::reader);
+        let mut hot = HotFiles::find(tree, &options.hot, donor)?;
+        let Some(donor) = donor else {
+            return Ok(Self::without_donor(tree, format, &hot));
         };
-        let plan = Plan::new(tree, format.block_size, Some(donor));
-        let head = tables::head_bytes(&format);
+        let mut plan = Plan::new(tree, format.block_size, Some(donor), &hot);
         let percent_max = options.garbage_percent_max;
-        let (reused, contents) = ReusedBlocks::plan(donor, tree, &plan.kept, head, percent_max)?;
-        let garbage_max = percent_max.map(|percent| u64::from(percent) * reused.bytes / 100);
-        if garbage_max.is_some_and(|garbage_max| reused.garbage > garbage_max) {
+        let (reuse, contents) = PlannedReuse::new(donor, tree, &plan.kept, percent_max)?;
+        let in_zone = reuse.zone_files(&plan.kept, &contents);
+        let garbage_max = percent_max.map(|percent| u64::from(percent) * reuse.bytes / 100);
+        if garbage_max.is_some_and(|garbage_max| reuse.garbage > garbage_max) {
+            let known: HashSet<EntryId> = hot.files.iter().copied().collect();
+            hot.files
+                .extend(in_zone.iter().filter(|id| !known.contains(id)));
             let format = Format::new(format.compression, format.block_size);
-            return Ok(Self::without_donor(tree, format));
+            return Ok(Self::without_donor(tree, format, &hot));
         }
+        plan.keep_apart(|id| reuse.can_be_hot(&contents, id));
         Ok(PackPlan {
+            has_zone: plan.has_hot() || !in_zone.is_empty(),
             format,
             plan,
             contents,
-            reused: Some(Arc::new(reused)),
+            reuse: Some(reuse),
         })
     }
 
-    fn without_donor(tree: &'t Tree, format: Format) -> PackPlan<'t> {
+    fn without_donor(tree: &'t Tree, format: Format, hot: &HotFiles) -> PackPlan<'t> {
+        let plan = Plan::new(tree, format.block_size, None, hot);
         PackPlan {
-            plan: Plan::new(tree, format.block_size, None),
+            has_zone: plan.has_hot(),
+            plan,
             format,
             contents: PackedContents::new(tree),
-            reused: None,
+            reuse: None,
         }
     }
 }
@@ -280,13 +305,10 @@ fn pack_hashed(
         format,
         plan,
         contents,
-        reused,
+        reuse,
+        has_zone,
     } = PackPlan::new(tree, options)?;
-    tables::write_head(&mut output, &format)?;
-    let reserved = reused
-        .as_ref()
-        .map(|reused| output.reserve(reused.bytes))
-        .transpose()?;
+    tables::write_head(&mut output, &format, has_zone)?;
     let stopped = AtomicBool::new(false);
     let (runs, blocks) = (Buffers::default(), Buffers::default());
     let context = WorkerContext {
@@ -303,17 +325,35 @@ fn pack_hashed(
         cancel: options.cancel.as_deref(),
     };
     let stop_copying = AtomicBool::new(false);
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let has_donor = reuse.is_some();
+    let donor = reuse.map(|reuse| WaitingDonor {
+        reuse,
+        copying: sender,
+    });
     let write = || {
-        let contents = sequence(&plan, context, &mut output, control, contents)?;
-        let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
-        Ok((superblock, contents))
+        let sequenced = sequence(&plan, context, &mut output, control, contents, donor)?;
+        let contents = &sequenced.contents;
+        let tables_start = output.position();
+        let superblock = tables::write_tables(tree, &plan, contents, &mut output, &format)?;
+        Ok((superblock, sequenced, tables_start))
     };
-    let copying = reused
-        .as_deref()
-        .zip(reserved)
-        .map(|(reused, reserved)| || copy(reused, &plan, reserved, options, &stop_copying));
-    let (superblock, contents) = side_by_side(copying, &stopped, write, &stop_copying)?;
+    let copying = has_donor.then_some(|| match receiver.recv() {
+        Ok((reused, range)) => copy(&reused, &plan, range, options, &stop_copying),
+        // Writing has failed before the blocks of the donor had a place.
+        Err(crossbeam_channel::RecvError) => Ok(()),
+    });
+    let (superblock, sequenced, tables_start) =
+        side_by_side(copying, &stopped, write, &stop_copying)?;
     drop((runs, blocks));
+    let Sequenced {
+        contents,
+        zone,
+        reused,
+    } = sequenced;
+    if has_zone {
+        output.replace(tables::head_bytes(&format), &zone.record())?;
+    }
     let size_bytes = output.finish(&superblock)?;
     let count = |count: fn(&ReusedBlocks) -> u64| reused.as_deref().map_or(0, count);
     Ok(Image {
@@ -328,6 +368,8 @@ fn pack_hashed(
         block_size: format.block_size,
         taken_bytes: count(|reused| reused.bytes),
         garbage_bytes: count(|reused| reused.garbage),
+        hot_zone: (zone.bytes > 0).then_some(zone),
+        tables_start,
         fingerprints: Fingerprints(contents.fingerprints),
         reused,
     })

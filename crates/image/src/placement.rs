@@ -3,6 +3,7 @@
 
 use crate::Tree;
 use crate::digest::ContentFingerprint;
+use crate::tree::EntryId;
 
 /// Positions of a file's content in the image.
 #[derive(Debug, Clone, Default)]
@@ -39,5 +40,14 @@ impl PackedContents {
             fragments: Vec::new(),
             duplicates: 0,
         }
+    }
+
+    /// Returns the positions of a file's blocks and of its shared block, as far as it has them.
+    pub(crate) fn positions(&self, id: EntryId) -> impl Iterator<Item = u64> {
+        let placement = &self.placements[id.index()];
+        let shared = placement.fragment;
+        let shared = shared.map(|(index, _)| self.fragments[index as usize].0);
+        let first = (placement.start > 0).then_some(placement.start);
+        first.into_iter().chain(shared)
     }
 }

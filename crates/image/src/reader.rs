@@ -14,6 +14,7 @@ mod superblock;
 mod walk;
 mod window;
 mod xattrs;
+mod zone;
 
 #[cfg(test)]
 pub(crate) mod test_image;

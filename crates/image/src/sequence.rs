@@ -20,8 +20,14 @@
 //! Output: blocks of large files, with shared blocks between two files
 //! ```
 //!
+//! Hot files take this way first. Where they end (`zone`), everything is written that still waits,
+//! so that they share no block with others, and the blocks of a donor get their place.
+//!
 //! Memory is bounded: a job is submitted only while `in_flight` is below the budget. The bytes of a
 //! job count from its submission to its commit, those of a candidate until it is compared.
+
+mod tail;
+mod zone;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -29,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::digest::{BlockDigest, ContentDigest, ContentFingerprint};
+use crate::donor_blocks::ReusedBlocks;
 use crate::output::Output;
 use crate::placement::{PackedContents, Placement};
 use crate::plan::Plan;
@@ -37,7 +44,9 @@ use crate::pool::{
     EqualFiles, Job, JobQueue, LargeFile, ReadFiles, WorkerContext,
 };
 use crate::tree::EntryId;
-use crate::{Error, Progress};
+use crate::{Error, HotZone, Progress};
+use tail::tail_at;
+pub(crate) use zone::{Sequenced, WaitingDonor};
 
 /// Approximate number of bytes that a job reads: few enough to divide the work evenly, and enough
 /// that the cost of passing a job to a worker is negligible.
@@ -67,15 +76,16 @@ pub(crate) struct RunControl<'a> {
     pub(crate) cancel: Option<&'a AtomicBool>,
 }
 
-/// Writes the contents of all files except the kept ones, whose positions are already in
-/// `contents`. Returns the positions of all files.
-pub(crate) fn sequence(
-    plan: &Plan<'_>,
-    context: WorkerContext<'_>,
-    output: &mut Output,
-    control: RunControl<'_>,
+/// Writes the contents of all files: the hot ones first. The positions in `contents` are those of
+/// kept files in the donor, whose blocks get their place through `donor` where the hot ones end.
+pub(crate) fn sequence<'a>(
+    plan: &'a Plan<'a>,
+    context: WorkerContext<'a>,
+    output: &'a mut Output,
+    control: RunControl<'a>,
     contents: PackedContents,
-) -> Result<PackedContents, Error> {
+    donor: Option<WaitingDonor>,
+) -> Result<Sequenced, Error> {
     let (jobs, job_receiver) = crossbeam_channel::unbounded();
     let (failure_sender, failures) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
@@ -85,11 +95,11 @@ pub(crate) fn sequence(
             pool::work(context, &job_receiver, &failure_sender);
         })?;
         let queue = JobQueue::new(jobs, failures, control.cancel);
-        let contents = Sequencer::new(plan, context, output, queue, control, contents).run();
+        let result = Sequencer::new(plan, context, output, queue, control, contents, donor).run();
         // Whether this succeeded or failed, no more results are needed. The sequencer has dropped
         // its end of the job queue, so the workers end.
         context.stop.store(true, Ordering::Relaxed);
-        contents
+        result
     })
 }
 
@@ -109,12 +119,15 @@ enum PlannedJob<'a> {
         last: bool,
         result: Awaited<CompressedBlocks>,
     },
+    /// End of the hot files.
+    EndOfZone,
 }
 
 impl PlannedJob<'_> {
     fn bytes(&self) -> u64 {
         match self {
             PlannedJob::Small { bytes, .. } | PlannedJob::Large { bytes, .. } => *bytes,
+            PlannedJob::EndOfZone => 0,
         }
     }
 
@@ -149,13 +162,16 @@ struct Sequencer<'a> {
     /// Files of the donor that are still to be read, so that small files that equal them are
     /// recognised.
     kept_small: &'a [EntryId],
-    /// Small files that are still to be read.
+    /// Whether the hot files are still to be read.
+    is_hot: bool,
+    /// Small files that are still to be read, hot ones or others.
     small: &'a [EntryId],
-    /// Large files that are still to be read, without those that equal an earlier file. `None`
-    /// until the searches are finished.
-    large: Option<std::vec::IntoIter<EntryId>>,
+    /// Large files that are still to be read, hot ones or others.
+    large: &'a [EntryId],
     /// Searches for equal large files.
     searches: Vec<Awaited<Vec<EqualFiles>>>,
+    /// Large files that equal an earlier file. `None` until the searches are finished.
+    equal_large: Option<HashSet<EntryId>>,
     /// Files that equal an earlier file.
     equal: Vec<EqualFiles>,
     /// Large file that is being read, and the offset of its next part.
@@ -186,6 +202,10 @@ struct Sequencer<'a> {
     /// Possible duplicates that turned out to differ from the earlier file.
     hash_collisions: Vec<DuplicateCandidate>,
     contents: PackedContents,
+    /// Donor whose blocks have no place yet.
+    donor: Option<WaitingDonor>,
+    zone: HotZone,
+    reused: Option<Arc<ReusedBlocks>>,
 }
 
 impl<'a> Sequencer<'a> {
@@ -196,10 +216,12 @@ impl<'a> Sequencer<'a> {
         queue: JobQueue<'a>,
         control: RunControl<'a>,
         contents: PackedContents,
+        donor: Option<WaitingDonor>,
     ) -> Sequencer<'a> {
         let block_size = u64::from(context.format.block_size.bytes());
         // Four jobs for each worker keep all of them busy while the sequencer waits for one.
         let jobs = control.threads as u64 * 4 * JOB_BYTES.max(block_size);
+        let start = output.position();
         Sequencer {
             plan,
             context,
@@ -207,9 +229,11 @@ impl<'a> Sequencer<'a> {
             queue,
             progress: control.progress,
             kept_small: &plan.kept_small,
-            small: &plan.small,
-            large: None,
+            is_hot: true,
+            small: &plan.hot_small,
+            large: &plan.hot_large,
             searches: Vec::new(),
+            equal_large: None,
             equal: Vec::new(),
             opened: None,
             submitted: VecDeque::new(),
@@ -226,13 +250,20 @@ impl<'a> Sequencer<'a> {
             comparisons: VecDeque::new(),
             hash_collisions: Vec::new(),
             contents,
+            donor,
+            zone: HotZone { start, bytes: 0 },
+            reused: None,
         }
     }
 
-    fn run(mut self) -> Result<PackedContents, Error> {
+    fn run(mut self) -> Result<Sequenced, Error> {
         for group in &self.plan.same_size_groups {
             let search = self.queue.submit(|reply| Job::FindEqual { group, reply });
             self.searches.push(search);
+        }
+        if self.small.is_empty() && self.large.is_empty() {
+            self.leave_zone();
+            self.end_zone()?;
         }
         loop {
             while (self.in_flight < self.budget || self.submitted.is_empty())
@@ -268,6 +299,7 @@ impl<'a> Sequencer<'a> {
             Some(job) => Some(job),
             None => self.submit_large()?,
         };
+        let next = next.or_else(|| self.leave_zone());
         let Some(job) = next else {
             return Ok(false);
         };
@@ -344,7 +376,10 @@ impl<'a> Sequencer<'a> {
 
     /// Returns the next large file that does not equal an earlier one.
     fn next_distinct(&mut self) -> Result<Option<EntryId>, Error> {
-        if self.large.is_none() {
+        if self.large.is_empty() {
+            return Ok(None);
+        }
+        if self.equal_large.is_none() {
             for search in std::mem::take(&mut self.searches) {
                 let equal = self.queue.wait(&search)?;
                 for file in &equal {
@@ -352,12 +387,18 @@ impl<'a> Sequencer<'a> {
                 }
                 self.equal.extend(equal);
             }
-            let equal: HashSet<EntryId> = self.equal.iter().map(|file| file.id).collect();
-            let large = self.plan.large.iter().copied();
-            let large: Vec<EntryId> = large.filter(|id| !equal.contains(id)).collect();
-            self.large = Some(large.into_iter());
+            self.equal_large = Some(self.equal.iter().map(|file| file.id).collect());
         }
-        Ok(self.large.as_mut().and_then(Iterator::next))
+        let equal = self.equal_large.as_ref();
+        let is_equal = |id| equal.is_some_and(|equal| equal.contains(id));
+        let next = self.large.iter().position(|id| !is_equal(id));
+        let (_, rest) = self.large.split_at(next.unwrap_or(self.large.len()));
+        let Some((id, rest)) = rest.split_first() else {
+            self.large = &[];
+            return Ok(None);
+        };
+        self.large = rest;
+        Ok(Some(*id))
     }
 
     /// Waits for a result and adds it to the image. Returns whether the next block may belong to
@@ -402,6 +443,7 @@ impl<'a> Sequencer<'a> {
                 self.place_blocks(blocks, last.then_some(file.id))?;
                 Ok(last)
             }
+            PlannedJob::EndOfZone => self.end_zone().map(|()| true),
         }
     }
 
@@ -410,6 +452,13 @@ impl<'a> Sequencer<'a> {
         digest.push(hash);
         self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(digest);
         match self.known.entry((content.len() as u64, hash)) {
+            Entry::Occupied(mut known)
+                if Self::is_apart(self.donor.as_ref(), &self.contents, *known.get()) =>
+            {
+                known.insert(id);
+                let place = self.append_to_fragment(content);
+                self.contents.placements[id.index()].fragment = Some(place);
+            }
             Entry::Occupied(known) => {
                 let earlier = *known.get();
                 self.in_flight += content.len() as u64;
@@ -525,42 +574,18 @@ impl<'a> Sequencer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<PackedContents, Error> {
-        if !self.candidates.is_empty() {
-            self.submit_candidates();
-        }
-        self.collect_comparisons(0)?;
-        // These files equal an earlier one in hash but not in content. Each gets its own position,
-        // in the order of the plan.
-        for candidate in std::mem::take(&mut self.hash_collisions) {
-            let place = self.append_to_fragment(&candidate.bytes);
-            self.contents.placements[candidate.id.index()].fragment = Some(place);
-        }
-        if !self.fragment.is_empty() {
-            self.submit_fragment();
-        }
-        self.write_fragments(Some(u64::MAX))?;
+    fn finish(mut self) -> Result<Sequenced, Error> {
+        self.write_pending()?;
         for EqualFiles { id, earlier } in &self.equal {
             let (id, earlier) = (id.index(), earlier.index());
             self.contents.placements[id] = self.contents.placements[earlier].clone();
             self.contents.fingerprints[id] = self.contents.fingerprints[earlier];
         }
         self.contents.duplicates = self.equal.len() as u64;
-        Ok(self.contents)
-    }
-}
-
-/// Returns the offset of the last part of a file that shares a block with other files, or the size
-/// of the file if it has its own last block.
-///
-/// A short last part compresses better together with other files. For a long last part, the number
-/// of bytes to read would double. Half a block gives most of the gain: without it LZ4 images are
-/// larger than those of `mksquashfs`.
-fn tail_at(size: u64, block_size: u64) -> u64 {
-    let tail = size % block_size;
-    if tail * 2 < block_size {
-        size - tail
-    } else {
-        size
+        Ok(Sequenced {
+            contents: self.contents,
+            zone: self.zone,
+            reused: self.reused,
+        })
     }
 }

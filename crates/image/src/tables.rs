@@ -15,6 +15,7 @@ use crate::output::Output;
 use crate::placement::PackedContents;
 use crate::plan::Plan;
 use crate::tree::EntryId;
+use crate::zone::RECORD_BYTES;
 use crate::{Compression, Error, Tree};
 use inodes::Inodes;
 use table_writer::TableWriter;
@@ -35,16 +36,22 @@ mod flags {
     pub(super) const STORED_OWNERS: u16 = 0x0800;
 }
 
-/// Returns the number of bytes before the contents.
+/// Returns the number of bytes before the record of the hot zone, or before the contents if there
+/// is none.
 pub(crate) fn head_bytes(format: &Format) -> u64 {
     (SUPERBLOCK_BYTES + format.options.as_ref().map_or(0, Vec::len)) as u64
 }
 
 /// Writes the bytes before the contents: room for the superblock, and the options block if the
-/// codec needs one.
-pub(crate) fn write_head(output: &mut Output, format: &Format) -> Result<(), Error> {
+/// codec needs one. Only then comes room for the record of the hot zone, if there will be one.
+pub(crate) fn write_head(
+    output: &mut Output,
+    format: &Format,
+    has_zone: bool,
+) -> Result<(), Error> {
     output.write(&[0; SUPERBLOCK_BYTES])?;
-    output.write(format.options.as_deref().unwrap_or_default())
+    output.write(format.options.as_deref().unwrap_or_default())?;
+    output.write(&[0; RECORD_BYTES][..if has_zone { RECORD_BYTES } else { 0 }])
 }
 
 /// Writes the tables behind the contents. Returns the superblock.

@@ -11,11 +11,15 @@ use crate::Error;
 use crate::source::Source;
 use crate::xattr::{Xattr, check_xattrs};
 
+mod files;
 mod from_image;
 mod graft;
+mod hot;
 mod omit;
+mod open;
 
 pub use graft::Existing;
+pub use open::EntryReader;
 
 /// Maximum length of a name on Linux file systems, in bytes.
 const NAME_MAX: usize = 255;
@@ -375,6 +379,19 @@ impl Tree {
         })
     }
 
+    pub(crate) fn entry_mut(&mut self, id: EntryId) -> &mut Entry {
+        &mut self.entries[id.index()]
+    }
+
+    /// Sets sorted extended attributes of an entry that another tree or a scan has checked.
+    pub(crate) fn set_xattrs_of(&mut self, id: EntryId, xattrs: Vec<Xattr>) {
+        if xattrs.is_empty() {
+            self.xattrs.remove(&id);
+        } else {
+            self.xattrs.insert(id, xattrs.into());
+        }
+    }
+
     pub(crate) fn entry(&self, id: EntryId) -> &Entry {
         &self.entries[id.index()]
     }
@@ -392,7 +409,7 @@ impl Tree {
         self.entries.len()
     }
 
-    fn find(&self, path: &Path) -> Result<EntryId, Error> {
+    pub(crate) fn find(&self, path: &Path) -> Result<EntryId, Error> {
         self.find_names(path, &normal_names(path)?)
     }
 

@@ -115,6 +115,22 @@ pub enum Error {
         /// Description of the expected value, with its article.
         expected: &'static str,
     },
+    /// The directory for copies on this node is not the user's own.
+    #[error("`{}` is no directory that only this user can write into", path.display())]
+    NodeDir {
+        /// Path of the directory.
+        path: PathBuf,
+    },
+    /// An image, or its copy on this node, has other bytes than it should have.
+    #[error("`{}` is not what {}: its sha256 is {found}", path.display(), match expected { Some(digest) => format!("was recorded, sha256 {digest}"), None => "it was a moment ago".to_owned() })]
+    NodeCopyDiffers {
+        /// Path of the file.
+        path: PathBuf,
+        /// Digest of the file.
+        found: String,
+        /// Digest that was recorded when the image was made, if one was.
+        expected: Option<String>,
+    },
     /// PATH has no container runtime.
     #[error("neither apptainer nor singularity is on PATH")]
     NoRuntime,
@@ -191,6 +207,14 @@ impl Hint for Error {
             }
             Self::CannotBind { .. } => {
                 "choose an absolute path without these characters".to_owned()
+            }
+            Self::NodeDir { path } => format!(
+                "remove `{}` or have it removed, or name another place with --to",
+                path.display()
+            ),
+            Self::NodeCopyDiffers { .. } => {
+                "`condense verify` says what has changed; an update or a new build makes it right"
+                    .to_owned()
             }
             Self::NoRuntime => {
                 "load or install apptainer or singularity, or name it in the site's configuration"

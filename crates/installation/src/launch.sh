@@ -304,6 +304,18 @@ for d in $host_files; do
   case $d in *:) list=$part: ;; *) show_file "$d" "$part"; continue ;; esac
   while [ "$list" ]; do show_file "${d%:}" "${list%%:*}"; list=${list#*:}; done
 done
+# Copies of the image and of the base that `condense stage` has made on this node take their places.
+# A copy gets its name when it is whole, in a directory that only the user can write into.
+image_from=$real/$SQFS_IMAGE base_from=$real/$CONTAINER_IMAGE
+case ${CW_STAGE-} in /*)
+  for d in "$CW_STAGE"/condense-stage-*; do
+    { [ -d "$d" ] && [ ! -h "$d" ] && CDPATH='' cd -P -- "$d" 2>/dev/null && [ -O . ]; } || continue
+    case $PWD in *[:,]*) continue ;; esac
+    [ ! -r "${image_digest:-none}/img.sqfs" ] || image_from=$PWD/$image_digest/img.sqfs
+    [ ! -r "${base_digest:-none}/container.sif" ] || base_from=$PWD/$base_digest/container.sif
+  done
+  ;;
+esac
 cd / || die 'cannot enter /'
 if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
 [ -z "$hidden" ] || [ "${CONDENSE_WARNED-}" = "$hidden" ] || {
@@ -311,7 +323,7 @@ if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
   export CONDENSE_WARNED="$hidden"
 }
 own=$real/self:$INSTALLATION_PATH:ro
-[ -z "$SQFS_IMAGE" ] || own=$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
+[ -z "$SQFS_IMAGE" ] || own=$image_from:$INSTALLATION_PATH:image-src=/,ro
 # If the installation has replaced the directory of which the image was made, the image is mounted
 # over the installation itself.
 [ "$masked" ] || own=$real/_bin:$real/bin:ro,$own
@@ -339,7 +351,7 @@ case $name in
   _debug_shell) prog=''; if [ "$launcher" ]; then prog=/bin/sh; else verb=shell; fi ;;
   _debug_exec) prog=''; [ $# -gt 0 ] || die 'no command given' ;;
 esac
-set -- "$real/$CONTAINER_IMAGE" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
+set -- "$base_from" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
 [ -z "$usable" ] || set -- --pwd "$here" "$@"
 binds=${binds#,}
 case $binds in *[\"^]* | *"$nl"*)
@@ -388,7 +400,7 @@ PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 # mention the first one. So a start is tried first, and its error is explained.
 if [ -d /.singularity.d ] && [ -z "$explain" ]; then
   # shellcheck disable=SC2086
-  said=$("$runtime" -s exec $flags -B "$binds" "$real/$CONTAINER_IMAGE" /bin/sh -c : 2>&1 </dev/null) || case $said in
+  said=$("$runtime" -s exec $flags -B "$binds" "$base_from" /bin/sh -c : 2>&1 </dev/null) || case $said in
     *'"/bin/sh": '*) ;; # The base has no /bin/sh.
     *FATAL:*)
       said=${said##*FATAL:} said=${said%%"$nl"*}
@@ -397,6 +409,30 @@ if [ -d /.singularity.d ] && [ -z "$explain" ]; then
       ;;
   esac
 fi
+
+# The first task of each node of a job reads what a start needs of the image in large pieces, while
+# the container starts: the parts that common.sh names, each by its first MiB and its length. The
+# reader is no child of the program, has none of its streams, and ends with it.
+read_ahead() { # FIRST LENGTH [FIRST LENGTH]…
+  while [ $# -gt 0 ]; do
+    d=$1
+    while [ "$d" -lt $(($1 + $2)) ] && kill -0 $$; do
+      dd "if=$image_from" of=/dev/null bs=1048576 "skip=$d" count=4
+      d=$((d + 4))
+    done
+    shift 2
+  done
+}
+d=${CONDENSE_PREFETCH-}
+case ${SLURM_LOCALID-}${PALS_LOCAL_RANKID-}${OMPI_COMM_WORLD_LOCAL_RANK-}${MPI_LOCALRANKID-}${PMI_LOCAL_RANK-} in *[!0]*) d=0 ;; esac
+# An image in the memory or on the disk of its node needs no reader.
+case $d$image_from in /tmp/* | /dev/shm/* | "${TMPDIR:-/tmp}"/*) d=0 ;; esac
+[ "$d" ] || {
+  [ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] && [ "${PMI_SIZE-}" = "${PMI_LOCAL_SIZE-}" ] &&
+    [ "${OMPI_COMM_WORLD_SIZE-}" = "${OMPI_COMM_WORLD_LOCAL_SIZE-}" ]
+} || d=1
+# shellcheck disable=SC2086 # The numbers are words without blanks.
+case $d$explain in '' | 0* | *yes) ;; *) [ -z "${hot_parts-}" ] || (read_ahead $hot_parts &) </dev/null >/dev/null 2>&1 ;; esac
 
 # 8. The tasks of a job step share one container on each node, if nothing is in the way.
 share_said=''

@@ -35,12 +35,14 @@ mod error;
 mod host_files;
 mod layout;
 mod mode;
+mod node_copy;
 mod quote;
 mod receipt;
 mod runtime;
 mod tykky;
 mod update_state;
 mod user_hooks;
+mod user_settings;
 mod wrapper;
 
 pub use bind::{Bind, HostView};
@@ -54,6 +56,9 @@ pub use layout::{
     Staged, State, is_reserved_name, remove,
 };
 pub use mode::InstallationMode;
+pub use node_copy::{
+    CopyProgress, NodeCopy, NodeDir, NodeFile, NodeSource, OldCopy, digest_of_source,
+};
 pub use quote::{quote, quote_line};
 pub use receipt::{
     BaseRecord, FileRecord, FileRole, ImageRecord, InterpreterOrigin, InterpreterRecord, Placement,
@@ -63,7 +68,8 @@ pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use tykky::Tykky;
 pub use update_state::{AliasedFile, FileAlias, UpdateState};
 pub use user_hooks::UserHooks;
+pub use user_settings::remove_user_settings;
 pub use wrapper::{
-    HostInterpreter, HostMpi, Launch, Launcher, MpiSource, SHARED_CONTAINER, Shell, SiteVariable,
-    conda_activation, device_of_flag, render_site_settings,
+    Digests, HostInterpreter, HostMpi, Launch, Launcher, MpiSource, SHARED_CONTAINER, Shell,
+    SiteVariable, conda_activation, device_of_flag, render_site_settings,
 };

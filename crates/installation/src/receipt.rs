@@ -138,6 +138,9 @@ pub struct BaseRecord {
     /// Placement of `container.sif`; set when the generation is staged.
     #[serde(default)]
     pub placement: Placement,
+    /// Packages of the distribution that builds have added to the base, as `NAME=VERSION`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub os_packages: Vec<String>,
 }
 
 /// Way in which the base was placed as `container.sif`.
@@ -338,6 +341,7 @@ pub(crate) mod tests {
                 path: "/data/base.sif".into(),
                 sha256: None,
                 placement: Placement::Reflink,
+                os_packages: Vec::new(),
             },
             image: Some(ImageRecord {
                 size_bytes: 4096,

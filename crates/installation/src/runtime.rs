@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use crate::bind::Bind;
 use crate::error::{Error, Result};
 use crate::quote::{escape_evaluated, quote, quote_line};
+use crate::user_settings::remove_user_settings;
 
 /// Names of the runtimes, in the order in which they are searched.
 const NAMES: [&str; 2] = ["apptainer", "singularity"];
@@ -57,8 +58,7 @@ pub struct Isolation {
     pub contain: bool,
     /// Does not mount HOME.
     pub no_home: bool,
-    /// Passes only [`Exec::env_vars`] and the base's own variables, and ignores the user's bind
-    /// mounts.
+    /// Passes only [`Exec::env_vars`] and the base's own variables.
     pub clean_env: bool,
     /// Makes everything that is not bound writable. The changes are held in memory and are lost at
     /// the end.
@@ -168,7 +168,8 @@ impl Runtime {
         self.kind == RuntimeKind::Apptainer && version >= (1, 4)
     }
 
-    /// Builds the command that runs `exec`. The caller chooses its streams.
+    /// Builds the command that runs `exec`. The caller chooses its streams. Variables by which the
+    /// user sets what containers show are not passed on.
     ///
     /// The runtime starts in `/`, because it mounts its working directory last, which could hide
     /// one of the bind mounts.
@@ -205,6 +206,28 @@ impl Runtime {
             .current_dir("/");
         self.set_env_vars(&mut command, exec);
         command
+    }
+
+    /// Builds the command that runs a program in a directory whose files it may change, with no
+    /// variable, bind mount or home directory of the user. With `is_fake_root`, the program counts
+    /// as root.
+    pub fn exec_writable(
+        &self,
+        root: &Path,
+        binds: &[Bind],
+        is_fake_root: bool,
+        argv: &[OsString],
+    ) -> Command {
+        let exec = Exec {
+            base: root.to_owned(),
+            binds: binds.to_vec(),
+            argv: argv.to_vec(),
+            ..Exec::default()
+        };
+        let mut flags = self.flags.clone();
+        flags.extend(["--writable", "--no-home", "--cleanenv"].map(str::to_owned));
+        flags.extend(is_fake_root.then(|| "--fakeroot".to_owned()));
+        self.clone().with_flags(flags).exec(&exec)
     }
 
     /// Runs `exec` to its end with an empty stdin.
@@ -289,23 +312,7 @@ impl Runtime {
     }
 
     fn set_env_vars(&self, command: &mut Command, exec: &Exec) {
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            let Some(rest) = text
-                .strip_prefix("APPTAINER")
-                .or_else(|| text.strip_prefix("SINGULARITY"))
-            else {
-                continue;
-            };
-            // Inside a container, these variables describe this container. A second container would
-            // take them for the user's settings.
-            let stale = matches!(rest, "_CONTAINER" | "_NAME" | "_COMMAND" | "_ENVIRONMENT");
-            let settings =
-                matches!(rest, "_BIND" | "_BINDPATH" | "_MOUNT") || rest.starts_with("ENV_");
-            if stale || (settings && exec.isolation.clean_env) {
-                command.env_remove(&name);
-            }
-        }
+        remove_user_settings(command);
         for (name, value) in &exec.env_vars {
             // Both runtimes read `SINGULARITYENV_*`. Apptainer prefers `APPTAINERENV_*`, so that
             // variable is removed.

@@ -136,6 +136,7 @@ mod tests {
             shell: Shell::Bash,
             no_user_site: true,
             host_mpi: None,
+            hot_parts: Vec::new(),
         }
     }
 

@@ -101,6 +101,9 @@ pub struct Launch {
     /// Settings of the host's MPI, if the image has programs that need an MPI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_mpi: Option<HostMpi>,
+    /// Parts of the image that a start reads, each by its first MiB and its length in MiB.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hot_parts: Vec<(u64, u64)>,
 }
 
 /// Interpreter of the host that an environment needs. A receipt stores it as a pair of path and
@@ -138,6 +141,15 @@ pub enum Shell {
     Bash,
 }
 
+/// Digests of the files of a generation in hexadecimal, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digests<'a> {
+    /// Digest of the image.
+    pub image: Option<&'a str>,
+    /// Digest of the base.
+    pub base: Option<&'a str>,
+}
+
 impl Launch {
     /// Returns the text of every file in `bin/`.
     pub fn render_wrapper(&self) -> String {
@@ -147,12 +159,13 @@ impl Launch {
         }
     }
 
-    /// Returns the text of common.sh for one generation.
+    /// Returns the text of common.sh for one generation. The digests of the image and of the base
+    /// are the names of their copies on nodes.
     ///
     /// # Errors
     /// Returns [`Error::CannotBind`] or [`Error::Value`] for a setting that cannot be written into
     /// common.sh.
-    pub fn render_common(&self, generation: u32) -> Result<Vec<u8>> {
+    pub fn render_common(&self, generation: u32, digests: Digests<'_>) -> Result<Vec<u8>> {
         check_destination(&self.mount_point)?;
         check_destination(&self.env_prefix)?;
         check_destination(&self.container_marker)?;
@@ -169,6 +182,11 @@ impl Launch {
                 if self.has_image { "img.sqfs" } else { "" }.as_ref(),
             ),
             ("CONTAINER_IMAGE", "container.sif".as_ref()),
+        ]);
+        self.render_hot_parts(&mut text);
+        text.values(&[
+            ("image_digest", digests.image.unwrap_or_default().as_ref()),
+            ("base_digest", digests.base.unwrap_or_default().as_ref()),
         ]);
         text.values(&[
             (
@@ -194,26 +212,17 @@ impl Launch {
             ("env_root", self.env_prefix.as_ref()),
             ("inside", self.container_marker.as_ref()),
         ]);
-        text.values(&[(
-            "_CW_IS_ISOLATED",
-            if self.host_view == HostView::Base {
-                "yes"
-            } else {
-                "no"
-            }
-            .as_ref(),
-        )]);
+        let is_isolated = ["no", "yes"][usize::from(self.host_view == HostView::Base)];
+        text.values(&[("_CW_IS_ISOLATED", is_isolated.as_ref())]);
         text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
         let no_user_site = if self.no_user_site { "yes" } else { "" };
         text.values(&[
             ("no_user_site", no_user_site.as_ref()),
             ("host_files", host_files::words().as_ref()),
         ]);
-        for line in site::split_flags(&self.flags).1 {
-            text.line(&line);
-        }
-        for line in site::render_variables(&self.variables)? {
-            text.line(&line);
+        let variables = site::render_variables(&self.variables)?;
+        for line in site::split_flags(&self.flags).1.iter().chain(&variables) {
+            text.line(line);
         }
         // Hooks of users in the text below read this variable, as they do in Tykky's common.sh.
         text.line("if [ -e \"$inside\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
@@ -259,6 +268,17 @@ impl Launch {
             text.line(own.trim_end_matches('\n'));
         }
         Ok(text.bytes)
+    }
+
+    /// Writes the parts of the image that are read ahead, if there are any.
+    fn render_hot_parts(&self, text: &mut Text) {
+        if !self.hot_parts.is_empty() {
+            let parts = self.hot_parts.iter();
+            let parts: Vec<String> = parts
+                .map(|(first, length)| format!("{first} {length}"))
+                .collect();
+            text.values(&[("hot_parts", parts.join(" ").as_ref())]);
+        }
     }
 
     fn render_flags(&self) -> Result<OsString> {

@@ -15,6 +15,12 @@ pub enum Error {
         /// Name of the site.
         site: String,
     },
+    /// Image that the script cannot copy to the nodes.
+    #[error("the image cannot be copied to the nodes: {reason}")]
+    NoStage {
+        /// Reason in words for users.
+        reason: &'static str,
+    },
     /// Partition that the site does not have.
     #[error("`{name}` is no {word} of {site}")]
     UnknownPartition {
@@ -148,6 +154,10 @@ impl Hint for Error {
             ),
             Self::MasksOnSharedNodes { .. } => {
                 "`--exclusive` asks for whole nodes; without `--binding` the job has no masks"
+                    .to_owned()
+            }
+            Self::NoStage { .. } => {
+                "leave out `--stage`; `condense stage` in the script copies on the node that runs it"
                     .to_owned()
             }
             Self::NoMasks { .. } => "leave out `--binding`".to_owned(),

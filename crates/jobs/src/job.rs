@@ -2,7 +2,10 @@
 
 mod directives;
 mod launch;
+mod stage;
 mod surroundings;
+
+use std::path::Path;
 
 use crate::{
     batch::{BatchScript, Scheduler, quote},
@@ -41,11 +44,13 @@ impl Job {
             scheduler,
             resources: &resources,
             program,
+            stage: request.stage.as_deref(),
             settings,
             script,
         };
         let command = plan.command()?;
         plan.surroundings();
+        plan.stage()?;
         plan.start(&command);
         let Plan {
             settings, script, ..
@@ -64,6 +69,7 @@ struct Plan<'a> {
     scheduler: Scheduler,
     resources: &'a Resources,
     program: &'a Program,
+    stage: Option<&'a Path>,
     settings: Settings,
     script: BatchScript,
 }

@@ -31,6 +31,8 @@ pub struct Request {
     pub binding: Option<Binding>,
     /// Name of the job.
     pub name: Option<String>,
+    /// Path of the program `condense`, if it is to copy the image to the nodes first.
+    pub stage: Option<PathBuf>,
 }
 
 /// Project that pays for a job, and the place where it was found.

@@ -217,7 +217,7 @@ fn link_commands(bin: &Path, commands: &[String]) -> Result<()> {
 
 /// Copies an image beside its final name and renames the copy.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut output = condense_publish::Output::create(to, Existing::Replace)?;
+    let mut output = condense_publish::Output::create_image(to, Existing::Replace)?;
     let mut source = fs_err::File::open(from)?;
     std::io::copy(&mut source, &mut output)?;
     Ok(output.publish()?)
@@ -251,6 +251,7 @@ fn settings(files: &RootFiles) -> Result<String> {
         ("suffix", word(&files.module.suffix())),
         ("file", word(&image.file)),
         ("image", word(&image.path)),
+        ("digest", word(&image.sha256)),
         ("marker", word(&format!("/runscripts/{}", marker(files)))),
         ("inside_path", word(&container.path.join(":"))),
         ("shell", shell.to_owned()),

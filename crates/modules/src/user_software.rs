@@ -69,7 +69,7 @@ pub fn pack(software: &UserSoftware, options: &PackOptions, removes: bool) -> Re
         ..ScanOptions::default()
     };
     let tree = Tree::scan(dir, &scan)?;
-    let output = Output::create(packed, Existing::Refuse)?;
+    let output = Output::create_image(packed, Existing::Refuse)?;
     let mut image = pack_at(&tree, output.path(), 0, options)?;
     verify(&image, &tree, options.threads)?;
     output.publish()?;

@@ -42,4 +42,5 @@ pub use progress::{Phase, Progress};
 pub use pull::{Found, PullOptions, Pulled, fetch, pull, resolve};
 pub use reference::{Reference, suggest_scheme};
 pub use registry::{Access, Retry, TrustDirs};
+pub use runtime_files::{RuntimeEntry, runtime_entries};
 pub use source::Source;

@@ -527,7 +527,7 @@ impl<'a> Work<'a> {
     fn copy(&self, wanted: &Wanted, out: &Path) -> Result<(), Error> {
         let path = self.cache.blob_path(&wanted.digest);
         let mut blob = condense_input::open(&path).map_err(Error::io("open", &path))?;
-        let mut copy = Output::create(out, Existing::Refuse)?;
+        let mut copy = Output::create_image(out, Existing::Refuse)?;
         let mode = std::fs::Permissions::from_mode(MODE);
         let permitted = copy.file().set_permissions(mode);
         permitted.map_err(Error::io("create", out))?;

@@ -10,23 +10,44 @@ use super::rootfs::RootFs;
 
 /// Scripts that are the same in every image.
 const SCRIPTS: [(&str, &str); 11] = [
-    ("actions/exec", include_str!("runtime_files/exec.sh")),
-    ("actions/run", include_str!("runtime_files/run.sh")),
-    ("actions/shell", include_str!("runtime_files/shell.sh")),
-    ("actions/start", include_str!("runtime_files/start.sh")),
-    ("actions/test", include_str!("runtime_files/test.sh")),
-    ("env/01-base.sh", "#!/bin/sh\n"),
-    ("env/94-appsbase.sh", ""),
-    ("env/95-apps.sh", include_str!("runtime_files/apps.sh")),
-    ("env/99-base.sh", include_str!("runtime_files/base.sh")),
     (
-        "env/99-runtimevars.sh",
+        ".singularity.d/actions/exec",
+        include_str!("runtime_files/exec.sh"),
+    ),
+    (
+        ".singularity.d/actions/run",
+        include_str!("runtime_files/run.sh"),
+    ),
+    (
+        ".singularity.d/actions/shell",
+        include_str!("runtime_files/shell.sh"),
+    ),
+    (
+        ".singularity.d/actions/start",
+        include_str!("runtime_files/start.sh"),
+    ),
+    (
+        ".singularity.d/actions/test",
+        include_str!("runtime_files/test.sh"),
+    ),
+    (".singularity.d/env/01-base.sh", "#!/bin/sh\n"),
+    (".singularity.d/env/94-appsbase.sh", ""),
+    (
+        ".singularity.d/env/95-apps.sh",
+        include_str!("runtime_files/apps.sh"),
+    ),
+    (
+        ".singularity.d/env/99-base.sh",
+        include_str!("runtime_files/base.sh"),
+    ),
+    (
+        ".singularity.d/env/99-runtimevars.sh",
         include_str!("runtime_files/runtime-variables.sh"),
     ),
-    ("startscript", "#!/bin/sh\n"),
+    (".singularity.d/startscript", "#!/bin/sh\n"),
 ];
-const ENVIRONMENT: &str = "env/10-docker2singularity.sh";
-const OWN_ENVIRONMENT: &str = "env/90-environment.sh";
+const ENVIRONMENT: &str = ".singularity.d/env/10-docker2singularity.sh";
+const OWN_ENVIRONMENT: &str = ".singularity.d/env/90-environment.sh";
 const OWN_ENVIRONMENT_TEXT: &str = "#!/bin/sh\n# Custom environment shell code should follow\n\n";
 /// Links in the root directory through which older runtimes find these files.
 const LINKS: [(&str, &str); 6] = [
@@ -49,7 +70,42 @@ const DIRECTORIES: [(&str, u16); 9] = [
     ("var", 0o755),
     ("var/tmp", 0o755),
 ];
+const OWN_DIRECTORIES: [(&str, u16); 4] = [
+    (".singularity.d", 0o755),
+    (".singularity.d/actions", 0o755),
+    (".singularity.d/env", 0o755),
+    (".singularity.d/libs", 0o755),
+];
 const FILES: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
+
+/// Entry of a root file system that runtimes expect in every image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeEntry {
+    /// Directory with its permissions.
+    Directory(&'static str, u16),
+    /// File with its text and its permissions.
+    File(&'static str, &'static str, u16),
+    /// Symlink with its target.
+    Link(&'static str, &'static str),
+}
+
+/// Returns the entries that runtimes expect in every image, relative to the root directory: those
+/// of an image without a configuration. Parents come first. The runscript is not among them.
+pub fn runtime_entries() -> Vec<RuntimeEntry> {
+    let directories = DIRECTORIES.into_iter().chain(OWN_DIRECTORIES);
+    let mut entries: Vec<RuntimeEntry> = directories
+        .map(|(path, mode)| RuntimeEntry::Directory(path, mode))
+        .collect();
+    entries.extend(FILES.map(|path| RuntimeEntry::File(path, "", 0o644)));
+    entries.extend(SCRIPTS.map(|(path, text)| RuntimeEntry::File(path, text, 0o755)));
+    entries.push(RuntimeEntry::File(
+        OWN_ENVIRONMENT,
+        OWN_ENVIRONMENT_TEXT,
+        0o755,
+    ));
+    entries.extend(LINKS.map(|(path, target)| RuntimeEntry::Link(path, target)));
+    entries
+}
 
 /// Files that describe an image in the format of the runtimes.
 #[derive(Debug)]
@@ -106,21 +162,19 @@ impl RuntimeFiles {
         }
         // An image that was made from a SIF has this directory already, and it describes that SIF.
         root.remove(".singularity.d");
-        for path in ["", "/actions", "/env", "/libs"] {
-            root.ensure_directory(&format!(".singularity.d{path}"), 0o755)?;
+        for (path, mode) in OWN_DIRECTORIES {
+            root.ensure_directory(path, mode)?;
         }
-        let mut put = |path: &str, text: &str, mode| {
-            root.put_file(&format!(".singularity.d/{path}"), text.into(), mode)
-        };
+        let mut put = |path: &str, text: &str, mode| root.put_file(path, text.into(), mode);
         for (path, text) in SCRIPTS {
             put(path, text, 0o755)?;
         }
-        put("runscript", &self.runscript, 0o755)?;
+        put(".singularity.d/runscript", &self.runscript, 0o755)?;
         put(ENVIRONMENT, &self.environment, 0o755)?;
         put(OWN_ENVIRONMENT, OWN_ENVIRONMENT_TEXT, 0o755)?;
-        put("Singularity", &self.definition, 0o644)?;
+        put(".singularity.d/Singularity", &self.definition, 0o644)?;
         let labels = json_with_tabs(&self.labels);
-        put("labels.json", &labels, 0o644)?;
+        put(".singularity.d/labels.json", &labels, 0o644)?;
         for (path, target) in LINKS {
             root.put_symlink(path, target)?;
         }
@@ -140,7 +194,7 @@ impl RuntimeFiles {
             (ENVIRONMENT, self.environment.as_str()),
             (OWN_ENVIRONMENT, OWN_ENVIRONMENT_TEXT),
         ] {
-            let path = format!("/.singularity.d/{path}");
+            let path = format!("/{path}");
             environment.insert(path, text.trim_end().into());
         }
         json!({

@@ -6,6 +6,7 @@
 //! nothing and changes no code. Sources whose byte code is stale or missing are listed for the
 //! interpreter itself to compile, see [`crate::steps`].
 
+mod held;
 mod timed;
 
 use std::{
@@ -24,7 +25,7 @@ use rustix::fs::FileType;
 use siphasher::sip::{SipHasher13, SipHasher24};
 pub use timed::stamp_bytecode;
 
-use crate::{error::Error, python::Python};
+use crate::{error::Error, held::Held, python::Python};
 use condense_within::{Access, Within};
 
 /// Length of the header in bytes: magic, flags, and eight bytes that are either time and size of
@@ -35,9 +36,11 @@ const UNCHECKED_HASH: u32 = 0b01;
 const CHECKED_HASH: u32 = 0b11;
 
 /// Gives fitting byte code its header and returns the sources, relative to the prefix and sorted,
-/// that must be compiled. The byte code of the `patched` sources is stale.
+/// that must be compiled. The byte code of the `patched` sources is stale. Files that are held back
+/// are treated like those in the prefix.
 pub(crate) fn convert(
     env_dir: &Within,
+    held: Option<&mut Held>,
     python: &Python,
     patched: &HashSet<PathBuf>,
 ) -> Result<Vec<PathBuf>, Error> {
@@ -45,10 +48,26 @@ pub(crate) fn convert(
     let mut sources = Vec::new();
     find_sources(env_dir, library, &mut sources)?;
     sources.sort_unstable();
-    let Some(writer) = Writer::find(env_dir, library, python)? else {
-        return Ok(sources);
+    let writer = Writer::find(env_dir, held.as_deref(), library, python)?;
+    let mut missing = match &writer {
+        None => sources,
+        Some(writer) => {
+            let convert = |source: &PathBuf| writer.convert(source, !patched.contains(source));
+            missing_of(&sources, &convert)?
+        }
     };
+    if let Some(held) = held {
+        missing.extend(held::convert(held, writer.as_ref(), python, patched)?);
+    }
+    missing.sort_unstable();
+    Ok(missing)
+}
 
+/// Calls `convert` for all sources, and returns those for which it returns false.
+fn missing_of(
+    sources: &[PathBuf],
+    convert: &(dyn Fn(&PathBuf) -> Result<bool, Error> + Sync),
+) -> Result<Vec<PathBuf>, Error> {
     let (next, missing, failure) = (
         AtomicUsize::new(0),
         Mutex::new(Vec::new()),
@@ -57,8 +76,7 @@ pub(crate) fn convert(
     let work = || {
         let mut mine = Vec::new();
         while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let fresh = !patched.contains(source);
-            match writer.convert(source, fresh) {
+            match convert(source) {
                 Ok(true) => {}
                 Ok(false) => mine.push(source.clone()),
                 Err(error) => {
@@ -82,9 +100,14 @@ pub(crate) fn convert(
     if let Some(error) = failure.into_inner().expect("workers have ended") {
         return Err(error);
     }
-    let mut missing = missing.into_inner().expect("workers have ended");
-    missing.sort_unstable();
-    Ok(missing)
+    Ok(missing.into_inner().expect("workers have ended"))
+}
+
+/// Lists all paths at which an interpreter may look for the byte code of a source.
+pub(crate) fn paths_of(source: &Path, python: &Python) -> Vec<PathBuf> {
+    let tags = tags_of(python).into_iter();
+    tags.flat_map(|tag| compiled(source, tag.as_deref()))
+        .collect()
 }
 
 fn find_sources(env_dir: &Within, dir: &Path, sources: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -106,6 +129,16 @@ fn find_sources(env_dir: &Within, dir: &Path, sources: &mut Vec<PathBuf>) -> Res
 /// Returns the tag of byte code, such as `cpython-311` in `x.cpython-311.pyc`. Python 2 has no tag.
 fn tag_of(python: &Python) -> Option<String> {
     (python.major > 2).then(|| format!("cpython-{}{}", python.major, python.minor))
+}
+
+/// Returns the tags that the byte code of an interpreter may have, the likeliest first. That of a
+/// free-threaded interpreter (without a GIL) may have a `t`, or may not.
+fn tags_of(python: &Python) -> Vec<Option<String>> {
+    let free_threaded = tag_of(python)
+        .filter(|_| python.library_name().ends_with('t'))
+        .map(|tag| tag + "t");
+    let tags = free_threaded.into_iter().map(Some);
+    tags.chain([tag_of(python)]).collect()
 }
 
 /// Lists the paths of a source's byte code, plain and optimised. Byte code without a tag is kept
@@ -138,26 +171,22 @@ impl<'a> Writer<'a> {
     /// Reads the magic number of this interpreter from byte code that came with it.
     fn find(
         env_dir: &'a Within,
+        held: Option<&Held>,
         library: &Path,
         python: &'a Python,
     ) -> Result<Option<Self>, Error> {
-        // A free-threaded interpreter (without a GIL) may have the `t` in the tag of its byte code,
-        // or may not.
-        let free_threaded = tag_of(python)
-            .filter(|_| python.library_name().ends_with('t'))
-            .map(|tag| tag + "t");
-        let tags = free_threaded.into_iter().map(Some);
-        for tag in tags.chain([tag_of(python)]) {
+        for tag in tags_of(python) {
             let path = match &tag {
                 Some(tag) => library.join(format!("__pycache__/os.{tag}.pyc")),
                 None => library.join("os.pyc"),
             };
-            let Some(mut file) = env_dir.open_file(&path, Access::Read)? else {
-                continue;
-            };
             let mut magic = [0; 4];
-            file.read_exact(&mut magic)
-                .map_err(Error::io("read", env_dir.path(&path)))?;
+            if let Some(mut file) = env_dir.open_file(&path, Access::Read)? {
+                file.read_exact(&mut magic)
+                    .map_err(Error::io("read", env_dir.path(&path)))?;
+            } else if !held::read_magic(held, &path, &mut magic)? {
+                continue;
+            }
             return Ok(Some(Self {
                 env_dir,
                 python,
@@ -225,15 +254,50 @@ fn convert_file(
     if file.read_exact(&mut header).is_err() || header[..4] != magic {
         return Ok(false);
     }
+    let source_file = Source {
+        times: || {
+            let found = env_dir.stat(source)?;
+            Ok((found.st_mtime, found.st_size))
+        },
+        text: || Ok(env_dir.read_required(source)?),
+    };
+    if !convert_header(&mut header, &source_file, python, magic, hash)? {
+        return Ok(false);
+    }
+    file.rewind()
+        .and_then(|()| file.write_all(&header))
+        .map_err(Error::io("write", env_dir.path(path)))?;
+    Ok(true)
+}
+
+/// Source of byte code.
+struct Source<T, R> {
+    /// Returns modification time and size.
+    times: T,
+    text: R,
+}
+
+/// Makes the header of fitting byte code unchecked and hash-based. Returns false if the byte code
+/// does not fit its source.
+fn convert_header<T, R>(
+    header: &mut [u8; HEADER_BYTES],
+    source: &Source<T, R>,
+    python: &Python,
+    magic: [u8; 4],
+    hash: &mut Option<[u8; 8]>,
+) -> Result<bool, Error>
+where
+    T: Fn() -> Result<(i64, i64), Error>,
+    R: Fn() -> Result<Vec<u8>, Error>,
+{
     let word = |at: usize| {
         u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
     let flags = word(4);
     if flags == 0 {
-        let found = env_dir.stat(source)?;
+        let (modified, size) = (source.times)()?;
         // Time and size are kept modulo 2^32 in the file.
-        if i64::from(word(8)) != found.st_mtime & 0xffff_ffff
-            || i64::from(word(12)) != found.st_size & 0xffff_ffff
+        if i64::from(word(8)) != modified & 0xffff_ffff || i64::from(word(12)) != size & 0xffff_ffff
         {
             return Ok(false);
         }
@@ -241,7 +305,7 @@ fn convert_file(
     let hash = if let Some(hash) = hash {
         *hash
     } else {
-        *hash.insert(source_hash(python, magic, &env_dir.read_required(source)?))
+        *hash.insert(source_hash(python, magic, &(source.text)()?))
     };
     match flags {
         0 => {}
@@ -250,9 +314,6 @@ fn convert_file(
     }
     header[4..8].copy_from_slice(&UNCHECKED_HASH.to_le_bytes());
     header[8..].copy_from_slice(&hash);
-    file.rewind()
-        .and_then(|()| file.write_all(&header))
-        .map_err(Error::io("write", env_dir.path(path)))?;
     Ok(true)
 }
 

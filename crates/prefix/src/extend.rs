@@ -230,6 +230,7 @@ fn link_more(
         target: &target,
         options: &options,
         installed: &installed,
+        spool: None,
     };
     link::link_all(&job, progress)
 }

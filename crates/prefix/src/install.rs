@@ -6,20 +6,23 @@
 //! and history and state are written. It does not run post-link scripts: they need the prefix at
 //! its mount point, see [`crate::steps`].
 
-use std::{collections::HashSet, path::PathBuf, time::Instant};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Instant};
 
 use rattler_conda_types::PrefixRecord;
 
 use crate::{
     error::Error,
     fetch::Archives,
-    link::{LinkJob, link_all, link_options, open_prefix},
+    held::Held,
+    interpreter,
+    link::{LinkJob, can_hold, link_all, link_options, open_prefix},
     prefix::Prefix,
     progress::{Phase, Progress, Warning},
     python::Python,
     secrets::without_secrets,
     solution::Solution,
     spec::EnvironmentSpec,
+    spool::Spool,
     steps::{BuildSteps, PipStep, post_link_scripts},
     target::Place,
 };
@@ -36,6 +39,44 @@ pub fn install(
     solution: &mut Solution,
     archives: &Archives,
     place: &Place,
+    progress: &dyn Progress,
+) -> Result<BuildSteps, Error> {
+    install_with(spec, solution, archives, place, None, progress)
+}
+
+/// Unpacks and links all packages like [`install`], but holds back the files that nothing needs as
+/// files during the build: their contents are in one file without a name. The result is part of
+/// [`crate::Finished`].
+///
+/// Everything becomes a file, as with [`install`], if the environment has lines for pip, post-link
+/// scripts or activation scripts. The caller adds no scripts to the steps.
+///
+/// # Errors
+/// Returns the errors of [`install`].
+pub fn install_held(
+    spec: &EnvironmentSpec,
+    solution: &mut Solution,
+    archives: &Archives,
+    place: &Place,
+    progress: &dyn Progress,
+) -> Result<BuildSteps, Error> {
+    let is_idle = PipStep::new(spec, solution.locked_pip.as_deref()).is_idle();
+    let spool = if is_idle && can_hold(solution, archives, place, progress)? {
+        let dir = &place.packages;
+        fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        Some(Arc::new(Spool::create(dir)?))
+    } else {
+        None
+    };
+    install_with(spec, solution, archives, place, spool, progress)
+}
+
+fn install_with(
+    spec: &EnvironmentSpec,
+    solution: &mut Solution,
+    archives: &Archives,
+    place: &Place,
+    spool: Option<Arc<Spool>>,
     progress: &dyn Progress,
 ) -> Result<BuildSteps, Error> {
     Place::check(&place.mount_point, &place.environment)?;
@@ -60,14 +101,18 @@ pub fn install(
         target: &target,
         options: &options,
         installed: &[],
+        spool: spool.as_ref(),
     };
-    let linked = link_all(&job, progress)?;
+    let mut linked = link_all(&job, progress)?;
     for linked in &linked {
         let record = &mut solution.records[linked.index].package_record;
         if record.sha256.is_none() {
             record.sha256 = Some(linked.sha256.into());
         }
     }
+    let held = spool
+        .map(|spool| Held::of(spool, &mut linked))
+        .filter(|held| !held.is_empty());
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
     let python = python_info.as_ref().map(Python::from_info);
     let env = place.open_env()?;
@@ -94,6 +139,11 @@ pub fn install(
     let steps = BuildSteps {
         patched: patched_sources(&records),
         post_link: post_link_scripts(&records, &env),
+        interpreter: match &prefix.python {
+            Some(python) if held.is_some() => interpreter::files(&records, python),
+            _ => HashSet::new(),
+        },
+        held,
         ..BuildSteps::new(prefix, pip)
     };
     progress.end(Phase::Link, started.elapsed());

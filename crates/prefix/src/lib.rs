@@ -39,9 +39,11 @@ mod error;
 mod explicit;
 mod extend;
 mod fetch;
+mod held;
 mod index;
 mod index_repair;
 mod install;
+mod interpreter;
 mod landmarks;
 mod link;
 mod lock;
@@ -60,6 +62,7 @@ mod shell;
 mod solution;
 mod solve;
 mod spec;
+mod spool;
 mod steps;
 mod suffix;
 mod sys_executable;
@@ -79,7 +82,8 @@ pub use extend::{
     Change, Extended, InstallContext, Planned, Removal, StillNeeded, extend, plan_change, remove,
 };
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
-pub use install::install;
+pub use held::{Held, HeldContents};
+pub use install::{install, install_held};
 pub use landmarks::{Files, landmarks};
 pub use lock::{
     ImageKind, Lock, LockContents, LockedPackage, Recipe, render_lock, render_updated_lock,
@@ -97,8 +101,8 @@ pub use solution::{NamedPackage, Solution};
 pub use solve::solve;
 pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
-    ASK_SH, BuildSteps, Finished, PipContext, PipFailure, Runner, Scripts, StepRunner, UserScript,
-    Uv, explain_pip_failure, pip_packages, pip_to_build,
+    ASK_SH, BuildSteps, Finished, PipContext, PipFailure, Runner, Scripts, Start, StartFiles,
+    StepRunner, UserScript, Uv, explain_pip_failure, pip_packages, pip_to_build,
 };
 pub use suffix::mount_point_suffix;
 pub use target::{Architecture, BUILD_DIR, Place, Target};

@@ -1,8 +1,10 @@
 //! Responsible for linking packages into a prefix. First, all packages are unpacked and checked.
 //! Then conflicts between their files and links are resolved. Finally rattler links them, and files
-//! that several packages have are settled.
+//! that several packages have are settled. If there is a spool, files that nothing needs during the
+//! build stay in it.
 
 mod clobbered;
+mod hold;
 mod layout;
 #[cfg(test)]
 mod tests;
@@ -36,10 +38,12 @@ use crate::{
     progress::{Phase, Progress, Warning},
     records::{prefix_record, requested_specs},
     solution::{Solution, refuse_unsafe_names},
+    spool::Spool,
     target::Place,
 };
 use clobbered::{settle_clobbered, unclobber};
 use condense_within::Within;
+pub(crate) use hold::{HeldEntry, HeldKind, is_possible as can_hold};
 use workers::for_each;
 
 /// A package that passed the checks, with everything that linking needs.
@@ -148,6 +152,8 @@ pub(crate) struct LinkJob<'a> {
     pub(crate) options: &'a InstallOptions,
     /// Packages that were installed before.
     pub(crate) installed: &'a [PrefixRecord],
+    /// Spool for files that need not be files in the environment.
+    pub(crate) spool: Option<&'a Arc<Spool>>,
 }
 
 /// A package that was linked.
@@ -156,6 +162,8 @@ pub(crate) struct Linked {
     pub(crate) index: usize,
     pub(crate) record: PrefixRecord,
     pub(crate) sha256: [u8; 32],
+    /// Files and links that are held back in the spool.
+    pub(crate) held: Vec<HeldEntry>,
 }
 
 /// Links every package, then settles files that several packages have.
@@ -171,6 +179,7 @@ pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec
         progress.warn(Warning::Notice(text));
     }
     layout::resolve_conflicts(&mut ready, records, job.target.path())?;
+    hold::choose(&mut ready, job);
     // The driver's registry contains the files of installed packages.
     let driver = InstallDriver::builder()
         .with_prefix_records(job.installed)
@@ -220,10 +229,17 @@ fn link_unpacked(
     let linked = for_each(order, progress, &|index| {
         let record = &job.solution.records[index];
         let package = &ready[index].package;
+        let files = package.entries.iter().filter(|entry| !entry.is_held);
+        package
+            .contents
+            .write_out(files.map(|entry| (entry.path.as_path(), &entry.kind)))
+            .map_err(|fault| fault.into_error(record))?;
+        let (held, held_paths) = hold::take(package, record, job)?;
         let options = options_of(package, record, job.options);
         let root = package.contents.root();
         let (paths, _) = link_package_sync(root, job.target, Arc::clone(&registry), options)
             .map_err(|error| install_error(record, error))?;
+        let paths = [paths, held_paths].concat();
         let paths = complete_paths(paths, package, job.target.path())?;
         let sha256 = ready[index].sha256;
         let mut record = record.clone();
@@ -236,6 +252,7 @@ fn link_unpacked(
             index,
             record: prefix_record(&record, paths, &requested),
             sha256,
+            held,
         })
     })?;
     let mut shared = registry.lock().map_err(|_| Error::Interrupted)?;
@@ -305,8 +322,13 @@ fn options_of(
     let files = package
         .entries
         .iter()
-        .filter(|entry| entry.kind != Kind::Directory);
-    let paths = files.map(paths_entry).collect();
+        .filter(|entry| entry.kind != Kind::Directory && !entry.is_held);
+    let paths: Vec<_> = files.map(paths_entry).collect();
+    // Without files, rattler need not try how the file system links.
+    let allow_hard_links = paths
+        .is_empty()
+        .then_some(true)
+        .or(options.allow_hard_links);
     let said = &record.package_record;
     let noarch = if package.is_noarch_python {
         rattler_conda_types::NoArchType::python()
@@ -314,6 +336,7 @@ fn options_of(
         rattler_conda_types::NoArchType::none()
     };
     InstallOptions {
+        allow_hard_links,
         paths_json: Some(PathsJson {
             paths,
             paths_version: 1,

@@ -1,6 +1,6 @@
-//! Responsible for opening packages. An archive is unpacked into its own directory, the metadata in
-//! it are checked, and the files that may be linked are returned. No file of a package is linked,
-//! followed or written elsewhere before that.
+//! Responsible for opening packages. An archive is unpacked into its own directory or into a spool,
+//! the metadata in it are checked, and the files that may be linked are returned. No file of a
+//! package is linked, followed or written elsewhere before that.
 //!
 //! rattler's linker uses `_path` unchecked, removes the file at that path, and follows links on the
 //! way. It therefore gets only files that the archive contains, at paths that stay inside the
@@ -10,10 +10,12 @@ mod archive;
 mod contents;
 mod listing;
 mod path;
+mod store;
 
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rattler::install::{PythonInfo, python_entry_point_template};
@@ -23,11 +25,12 @@ use rattler_conda_types::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::error::Error;
+use crate::{error::Error, spool::Spool};
 pub(crate) use archive::Digests;
 pub(crate) use contents::{Contents, Kind};
 use listing::{Index, Link, Listed, Problem};
 pub(crate) use path::{judged_path, lossy, shown_path};
+pub(crate) use store::Spooled;
 
 /// Directory in an archive with the commands of noarch packages. It is linked as `bin`.
 const SCRIPTS: &str = "python-scripts";
@@ -124,6 +127,8 @@ pub(crate) struct Entry {
     pub(crate) bytes: Option<u64>,
     /// True for the script of an entry point, which condense generates.
     pub(crate) is_command: bool,
+    /// True for a file or link that is held back in the spool instead of being linked.
+    pub(crate) is_held: bool,
 }
 
 /// An unpacked package that passed the checks.
@@ -136,17 +141,18 @@ pub(crate) struct Package {
     pub(crate) own_name: Option<String>,
 }
 
-/// Unpacks an archive into the new directory `root`.
+/// Unpacks an archive into the new directory `root`, or into the spool if there is one.
 ///
 /// # Errors
 /// Returns a [`Fault`] if the archive is damaged or not allowed, or if a file operation fails.
 pub(crate) fn unpack(
     archive: &Path,
     root: &Path,
+    spool: Option<&Arc<Spool>>,
     with_md5: bool,
     stopped: &dyn Fn() -> bool,
 ) -> Result<(Contents, Digests), Fault> {
-    Contents::unpack(archive, root, with_md5, stopped)
+    Contents::unpack(archive, root, spool, with_md5, stopped)
 }
 
 /// Reads the `info/index.json` of an archive without unpacking it.
@@ -156,6 +162,18 @@ pub(crate) fn unpack(
 pub(crate) fn index_of(archive: &Path) -> Result<IndexJson, Fault> {
     let bytes = archive::info_file(archive, "info/index.json")?;
     IndexJson::from_slice(&bytes).map_err(Fault::archive)
+}
+
+/// Returns whether an archive lists scripts that run during a build: activation and post-link
+/// scripts. An archive that cannot be read is refused when it is unpacked.
+pub(crate) fn lists_scripts(archive: &Path) -> bool {
+    let list = archive::info_file(archive, "info/paths.json")
+        .or_else(|_| archive::info_file(archive, "info/files"));
+    list.is_ok_and(|bytes| {
+        let text = String::from_utf8_lossy(&bytes);
+        let words = ["etc/conda/activate.d/", "-post-link.sh"];
+        words.iter().any(|word| text.contains(word))
+    })
 }
 
 impl Package {
@@ -256,6 +274,7 @@ impl Package {
             sha256: listed.sha256,
             bytes: listed.bytes,
             is_command: false,
+            is_held: false,
             path,
             target,
             kind,
@@ -281,6 +300,7 @@ impl Package {
             sha256: Some(Sha256::digest(&text).into()),
             bytes: Some(text.len() as u64),
             is_command: true,
+            is_held: false,
             path,
         });
         Ok(())

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::Error,
+    held::Held,
     landmarks::{Files, landmarks},
     python::Python,
     pyvenv::CreatedVenv,
@@ -30,7 +31,7 @@ impl Prefix {
 
     /// Lists the paths, relative to the environment, that its interpreter searches beside its own
     /// `bin`.
-    pub(crate) fn landmarks(&self) -> Result<Vec<PathBuf>, Error> {
+    pub(crate) fn landmarks(&self, held: Option<&Held>) -> Result<Vec<PathBuf>, Error> {
         let Some(python) = &self.python else {
             return Ok(Vec::new());
         };
@@ -41,21 +42,25 @@ impl Prefix {
             let found = libraries.into_iter().filter(|path| env_dir.is_dir(path));
             return Ok(std::iter::once("pyvenv.cfg".into()).chain(found).collect());
         }
-        landmarks(&version, &self.place.mounted_env(), &Below(&env_dir))
+        landmarks(&version, &self.place.mounted_env(), &Below(&env_dir, held))
     }
 }
 
-/// Files of an environment, as landmarks are searched in it.
-struct Below<'a>(&'a Within);
+/// Files of an environment, in the prefix and held back, as landmarks are searched in it.
+struct Below<'a>(&'a Within, Option<&'a Held>);
 
 impl Files for Below<'_> {
     type Error = Error;
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.read(path)?)
+        if let Some(bytes) = self.0.read(path)? {
+            return Ok(Some(bytes));
+        }
+        self.1.map_or(Ok(None), |held| held.read_following(path))
     }
 
     fn exists(&self, path: &Path) -> Result<bool, Error> {
-        Ok(self.0.is_file(path) || self.0.is_dir(path))
+        let is_there = self.0.is_file(path) || self.0.is_dir(path);
+        Ok(is_there || self.1.is_some_and(|held| held.leads_somewhere(path)))
     }
 }

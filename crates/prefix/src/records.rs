@@ -14,7 +14,8 @@ use crate::{
     secrets::{url_without_secrets, without_secrets},
 };
 
-/// Removes files from a package's record that belong to another package now.
+/// Removes files from a package's record that belong to another package now. The rest is sorted:
+/// which of several packages rattler linked first decides where it lists a file that all have.
 pub(crate) fn forget_files(
     env_dir: &Within,
     path: &Path,
@@ -28,16 +29,25 @@ pub(crate) fn forget_files(
         .and_then(serde_json::Value::as_array_mut)
     {
         files.retain(|file| !lost(file));
+        sort_by_path(files, serde_json::Value::as_str);
     }
     if let Some(paths) = json
         .pointer_mut("/paths_data/paths")
         .and_then(serde_json::Value::as_array_mut)
     {
         paths.retain(|entry| !entry.get("_path").is_some_and(lost));
+        sort_by_path(paths, |entry| entry.get("_path")?.as_str());
     }
     let text = serde_json::to_vec_pretty(&json)
         .map_err(|error| Error::io("write", env_dir.path(path))(error.into()))?;
     Ok(env_dir.write(path, text)?)
+}
+
+fn sort_by_path(
+    values: &mut [serde_json::Value],
+    path: impl Fn(&serde_json::Value) -> Option<&str>,
+) {
+    values.sort_by(|a, b| path(a).map(Path::new).cmp(&path(b).map(Path::new)));
 }
 
 /// Reads the record of a package.

@@ -7,6 +7,7 @@
 mod diagnosis;
 mod distributions;
 mod failure;
+mod feed;
 mod host;
 mod pip;
 mod pip_progress;
@@ -14,6 +15,7 @@ mod post_link;
 pub(crate) mod report;
 mod runner;
 mod script;
+mod start;
 mod surroundings;
 mod user;
 mod uv;
@@ -30,6 +32,7 @@ use crate::{
     bytecode,
     error::Error,
     extend::Extended,
+    held::Held,
     pip_package::PipPackage,
     prefix::Prefix,
     progress::{Phase, Progress},
@@ -46,6 +49,7 @@ pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
 pub use runner::{Runner, StepRunner};
 pub(crate) use script::{RUN_SH, run_script};
+pub use start::{Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
 pub use user::{Scripts, UserScript};
 pub use uv::Uv;
@@ -73,9 +77,13 @@ pub struct Finished {
     pub replaced_by_pip: Vec<String>,
     /// Number of steps that ran in the build container.
     pub steps_in_container: u32,
+    /// Files that a start reads. `None` if no start was made.
+    pub start_files: Option<StartFiles>,
     /// Paths, relative to the environment, that its interpreter searches beside its own `bin`.
     /// Empty for an interpreter with a compiled-in prefix, such as conda-forge's.
     pub landmarks: Vec<PathBuf>,
+    /// Files of the environment that are not in the prefix, see [`crate::install_held`].
+    pub held: Option<Held>,
 }
 
 const POST_LINK_SH: &str = include_str!("steps/post-link.sh");
@@ -90,6 +98,11 @@ pub struct BuildSteps {
     pub(crate) post_link: Vec<PostLink>,
     pub(crate) pip: PipStep,
     pub(crate) scripts: Scripts,
+    /// Files of packages that are not in the prefix. Then nothing but byte-compiling runs.
+    pub(crate) held: Option<Held>,
+    /// Paths of the files that the interpreter needs to compile sources.
+    pub(crate) interpreter: HashSet<PathBuf>,
+    pub(crate) start: Option<Start>,
 }
 
 /// State of a prefix before its steps run, for comparison with the state after them.
@@ -133,6 +146,9 @@ impl BuildSteps {
             post_link: Vec::new(),
             pip,
             scripts: Scripts::default(),
+            held: None,
+            interpreter: HashSet::new(),
+            start: None,
         }
     }
 
@@ -205,6 +221,12 @@ impl BuildSteps {
         self.pip.uv = Some(uv);
     }
 
+    /// Makes the interpreter start once after all other steps, to find out which files it reads.
+    /// Environments without Python make no start.
+    pub fn record_start(&mut self, start: Start) {
+        self.start = self.prefix.python.is_some().then_some(start);
+    }
+
     /// Returns the user's directories that the environment links to if editable requirements are
     /// kept.
     pub fn editable_dirs(&self) -> Vec<PathBuf> {
@@ -254,13 +276,18 @@ impl BuildSteps {
     ///
     /// # Streams
     /// The output of the steps goes to `progress`, line by line.
-    pub fn finish(self, runner: Runner<'_>, progress: &dyn Progress) -> Result<Finished, Error> {
+    pub fn finish(
+        mut self,
+        runner: Runner<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Finished, Error> {
         let started = Instant::now();
         let env_dir = self.prefix.place.open_env()?;
         let to_compile = match &self.prefix.python {
-            Some(python) => bytecode::convert(&env_dir, python, &self.patched)?,
+            Some(python) => bytecode::convert(&env_dir, self.held.as_mut(), python, &self.patched)?,
             None => Vec::new(),
         };
+        self.feed(&env_dir, &to_compile)?;
         let mut steps = self.write_inputs(&to_compile, matches!(runner, Runner::Container(_)))?;
         let capture = self.write_capture("activation")?;
         steps += u64::from(capture.is_some());
@@ -280,8 +307,31 @@ impl BuildSteps {
                 (None, changes, 0)
             }
         };
+        self.collect(&env_dir, &to_compile)?;
         progress.end(Phase::Run, started.elapsed());
         self.finished(capture, changes, steps, progress)
+    }
+
+    /// Prepares compiling sources that are held back.
+    fn feed(&mut self, env_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
+        match &mut self.held {
+            Some(held) if !to_compile.is_empty() => {
+                let build_dir = self.prefix.place.open_build_dir()?;
+                feed::prepare(held, env_dir, &build_dir, &self.interpreter, to_compile)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the byte code of sources that are held back.
+    fn collect(&mut self, env_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
+        match (&mut self.held, &self.prefix.python) {
+            (Some(held), Some(python)) if !to_compile.is_empty() => {
+                let build_dir = self.prefix.place.open_build_dir()?;
+                feed::collect(held, env_dir, &build_dir, python, to_compile)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes the files that run.sh reads, except those that capture the activation. Returns the
@@ -319,6 +369,10 @@ impl BuildSteps {
         if self.prefix.python.is_some() && (!to_compile.is_empty() || may_add_sources) {
             write("compile.list", &list(to_compile))?;
             write("compile.py", COMPILE_PY.as_bytes())?;
+            steps += 1;
+        }
+        if let Some(start) = &self.start {
+            start.write_inputs(&build_dir)?;
             steps += 1;
         }
         Ok(steps)
@@ -368,6 +422,7 @@ impl BuildSteps {
             "pre-install.sh",
             "post-install.sh",
             "compile.list",
+            start::PROGRAM,
         ] {
             build_dir.remove(done)?;
         }
@@ -392,7 +447,16 @@ impl BuildSteps {
             host::install_pip(&self.prefix, &self.pip, runner, progress)?;
             changes = before.changes_by_pip(&self.prefix, progress)?;
         }
-        host::compile(&self.prefix, to_compile, has_pip, progress);
+        host::compile(
+            &self.prefix,
+            to_compile,
+            has_pip,
+            self.held.is_some(),
+            progress,
+        );
+        if let Some(start) = &self.start {
+            start.run_on_host(&self.prefix, runner, progress);
+        }
         Ok(changes)
     }
 
@@ -428,14 +492,19 @@ impl BuildSteps {
             Some(capture) => capture.read(),
             None => Activation::from_variables(&self.prefix.place.scratch_env()),
         }?;
-        let pip_report = report::read(&self.prefix.place.open_build_dir()?, progress)?;
+        let build_dir = self.prefix.place.open_build_dir()?;
+        let pip_report = report::read(&build_dir, progress)?;
+        let start = self.start.as_ref();
+        let start_files = start.map(|_| StartFiles::read(&build_dir)).transpose()?;
         Ok(Finished {
             activation,
             pip_report,
             pip_packages: changes.installed,
             replaced_by_pip: changes.replaced,
             steps_in_container,
-            landmarks: self.prefix.landmarks()?,
+            start_files,
+            landmarks: self.prefix.landmarks(self.held.as_ref())?,
+            held: self.held,
         })
     }
 }
@@ -463,14 +532,16 @@ fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
 fn list(paths: &[PathBuf]) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let mut text = Vec::new();
-    // A name with a line break cannot be listed; the interpreter compiles that file at every
-    // import.
-    for path in paths
-        .iter()
-        .filter(|path| !path.as_os_str().as_bytes().contains(&b'\n'))
-    {
+    for path in paths.iter().filter(|path| is_listed(path)) {
         text.extend_from_slice(path.as_os_str().as_bytes());
         text.push(b'\n');
     }
     text
+}
+
+/// Returns whether a list with one path a line can hold the path. The interpreter compiles other
+/// files at every import.
+fn is_listed(path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    !path.as_os_str().as_bytes().contains(&b'\n')
 }

@@ -25,6 +25,7 @@ mod output;
 mod owner;
 mod paths;
 mod staging;
+mod stripes;
 mod sync;
 
 pub use error::Error;
@@ -34,4 +35,7 @@ pub use naming::{Existing, give_name};
 pub use output::{Output, write};
 pub use paths::{LOCK, STATE_DIR};
 pub use staging::Staging;
+pub use stripes::{
+    StripeMode, Striping, ask_lfs, copy_image, create_image, is_on_lustre, set_striping,
+};
 pub use sync::{sync_directory, sync_tree};

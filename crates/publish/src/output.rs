@@ -54,6 +54,29 @@ impl Output {
     /// Returns [`Error::Io`] if the file cannot be created. The error's kind is `AlreadyExists` if
     /// the path exists and must not be replaced.
     pub fn create(target: &Path, existing: Existing) -> Result<Output, Error> {
+        Self::create_with(target, existing, |path| {
+            File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)
+        })
+    }
+
+    /// Does the same as [`Output::create`] for a large file, whose layout on Lustre grows with it;
+    /// see [`create_image`](crate::create_image).
+    ///
+    /// # Errors
+    /// Returns any error of [`Output::create`].
+    pub fn create_image(target: &Path, existing: Existing) -> Result<Output, Error> {
+        Self::create_with(target, existing, |path| crate::create_image(path, 0o666))
+    }
+
+    fn create_with(
+        target: &Path,
+        existing: Existing,
+        open: impl FnOnce(&Path) -> std::io::Result<File>,
+    ) -> Result<Output, Error> {
         let failed = || Error::io::<std::io::Error>("create", target);
         let (target, old) = match existing {
             Existing::Refuse if target.symlink_metadata().is_ok() => {
@@ -83,12 +106,7 @@ impl Output {
         let made = staging
             .path()
             .join(target.file_name().unwrap_or("output".as_ref()));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&made)
-            .map_err(failed())?;
+        let file = open(&made).map_err(failed())?;
         if let Some(old) = old {
             // A user who may not change the owner becomes the owner: the contents matter more.
             let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));

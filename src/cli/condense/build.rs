@@ -1,7 +1,11 @@
 //! Responsible for the verb `condense build`, which makes a SIF of a base image and of a file of
-//! packages, of packages that are named, or of both.
+//! packages, of packages that are named, or of both; or of a definition file.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::bail;
 use clap::Args;
@@ -23,7 +27,8 @@ use crate::{
     cli::{
         base::choose_base,
         build::{clean, existing},
-        build_sif,
+        build_definition, build_sif,
+        definition::{AskedDefinition, DefinitionArguments, is_definition},
         run_settings::default_channels,
         sif::{self, AskedSif, SifOptions},
     },
@@ -37,7 +42,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "OUT.sif")]
     out: PathBuf,
     /// Environment file, list of packages, lock or requirements file; and packages, such as numpy=2
-    /// or bioconda::samtools
+    /// or bioconda::samtools; or a definition file (.def) alone, which may also come first
     #[arg(value_name = "FILE|SPEC")]
     inputs: Vec<OsString>,
     #[command(flatten)]
@@ -52,8 +57,10 @@ pub(super) struct Arguments {
     base_image: Option<String>,
     #[command(flatten)]
     options: SifOptions,
-    /// Replace an existing file
-    #[arg(long)]
+    #[command(flatten)]
+    definition: DefinitionArguments,
+    /// Replace an existing file; with a definition file, also labels and help of the source
+    #[arg(short = 'F', long)]
     force: bool,
 }
 
@@ -63,10 +70,163 @@ pub(super) fn run(
     words: &[OsString],
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
+    let (arguments, file) = match find_definition(arguments, &context.env_vars.cwd) {
+        Ok(found) => found,
+        Err(refusal) => return Ok(misuse(refusal, context)),
+    };
+    arguments.definition.check()?;
+    if let Some(file) = file {
+        return match of_definition(arguments, file, context)? {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(refusal) => Ok(misuse(refusal, context)),
+        };
+    }
+    if let Some(option) = arguments.definition.first() {
+        return Ok(misuse(
+            UserError::new(
+                format!("`{option}` is for definition files, and none is named"),
+                format!("leave out `{option}`, or name a file that ends in .def"),
+            ),
+            context,
+        ));
+    }
     match plan(arguments, words, context.env_vars, context.console)? {
         Ok(plan) => build_sif(&plan, context),
         Err(refusal) => Ok(misuse(refusal, context)),
     }
+}
+
+/// Finds the definition file among the words. It may come before or behind the image. The image
+/// becomes `out`.
+fn find_definition(
+    mut arguments: Arguments,
+    cwd: &Path,
+) -> Result<(Arguments, Option<PathBuf>), UserError> {
+    let out = arguments.out.clone();
+    if is_definition(&out) {
+        let [image] = arguments.inputs.as_slice() else {
+            return Err(UserError::new(
+                format!(
+                    "`{}` is a definition file, and one image is made of it",
+                    out.display()
+                ),
+                format!(
+                    "`condense build {0} {1}`",
+                    out.display(),
+                    out.with_extension("sif").display()
+                ),
+            ));
+        };
+        let image = PathBuf::from(image);
+        if is_definition(&image) {
+            return Err(UserError::new(
+                format!(
+                    "`{}` and `{}` are two definition files",
+                    out.display(),
+                    image.display()
+                ),
+                "name the image that is made with an end such as .sif",
+            ));
+        }
+        arguments.out = image;
+        arguments.inputs.clear();
+        return Ok((arguments, Some(out)));
+    }
+    let mut files = arguments.inputs.iter().map(Path::new);
+    let found = files.find(|file| is_definition(file) || begins_with_bootstrap(file, cwd));
+    let Some(file) = found.map(Path::to_owned) else {
+        return Ok((arguments, None));
+    };
+    if arguments.inputs.len() > 1 {
+        return Err(UserError::new(
+            format!(
+                "`{}` is a definition file, which is built alone",
+                file.display()
+            ),
+            format!(
+                "build it first; then name the image as base: `--base-image {}`",
+                file.with_extension("sif").display()
+            ),
+        ));
+    }
+    arguments.inputs.clear();
+    Ok((arguments, Some(file)))
+}
+
+/// Returns whether a file whose path is named has a definition, whatever its name ends with.
+fn begins_with_bootstrap(file: &Path, cwd: &Path) -> bool {
+    /// Number of bytes in which the first header is looked for.
+    const HEAD: usize = 4096;
+    let text = file.to_string_lossy();
+    let place = cwd.join(file);
+    if !(text.contains('/') && place.is_file()) {
+        return false;
+    }
+    let bytes = condense_input::read(&place, condense_input::TEXT_MOST).unwrap_or_default();
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(HEAD)]);
+    let mut lines = head.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    first.is_some_and(|line| line.to_ascii_lowercase().starts_with("bootstrap:"))
+}
+
+/// Builds from a definition file, or shows what a build would do. The inner error is about the
+/// command line itself.
+fn of_definition(
+    arguments: Arguments,
+    file: PathBuf,
+    context: &Context,
+) -> anyhow::Result<Result<(), UserError>> {
+    let (env_vars, console) = (context.env_vars, context.console);
+    let Arguments {
+        out,
+        more,
+        requirement,
+        base_image,
+        options,
+        definition,
+        force,
+        ..
+    } = arguments;
+    let given = [
+        (!more.channel.is_empty(), "--channel"),
+        (!more.pip.is_empty(), "--pip"),
+        (requirement.is_some(), "--requirement"),
+        (base_image.is_some(), "--base-image"),
+    ];
+    let given = given.iter().find(|(is_given, _)| *is_given);
+    let given = given.map(|(_, name)| *name);
+    if let Some(option) = given.or_else(|| options.first_for_packages()) {
+        return Ok(Err(UserError::new(
+            format!(
+                "`{option}` is for environments, and `{}` is a definition file",
+                file.display()
+            ),
+            format!(
+                "leave out `{option}`; packages can be added to the image afterwards: `condense build NEW.sif FILE --base-image {}`",
+                out.display()
+            ),
+        )));
+    }
+    let out = clean(&env_vars.cwd.join(&out));
+    let policy = if force {
+        Existing::Replace
+    } else {
+        Existing::Refuse
+    };
+    let dry_run = options.dry_run.apply(console);
+    check_output(&out, policy, Some("--force"))?;
+    let (_, site) = options.site.load(env_vars, console)?;
+    let asked = AskedDefinition {
+        file,
+        out,
+        is_forced: force,
+        dry_run,
+        submission: options.dry_run.submit.submission(&site, env_vars)?,
+        settings: options.settings(&site, env_vars, console)?,
+    };
+    let plan = definition.plan(asked, env_vars, console)?;
+    build_definition(&plan, context)?;
+    Ok(Ok(()))
 }
 
 /// Makes the plan. The inner error is about the command line itself.
@@ -84,6 +244,7 @@ fn plan(
         base_image,
         options,
         force,
+        ..
     } = arguments;
     let beside = Beside {
         channels: more.channel,

@@ -137,7 +137,7 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
             env_vars.cwd.join(base).display().to_string()
         }
     });
-    let (subject, findings) = condense_build::check(
+    let (subject, mut findings) = condense_build::check(
         &path,
         base.as_deref(),
         CheckTarget {
@@ -147,6 +147,16 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
             host_python: &host_python(env_vars),
         },
     )?;
+    if matches!(
+        subject,
+        condense_build::Subject::Installation | condense_build::Subject::Image
+    ) && let Ok(started) = super::subject::open(subject_path, env_vars)
+    {
+        let (home, search_path) = (env_vars.home(), env_vars.get(env_vars::PATH));
+        let search_path = search_path.unwrap_or_default().as_ref();
+        let starts = condense_build::starts(Some(&started), home.as_deref(), search_path);
+        findings.extend(condense_check::doctor::judge_files(&starts));
+    }
     let about = json!({
         "subject": subject_path,
         "kind": subject.as_str(),

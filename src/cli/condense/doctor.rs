@@ -8,8 +8,8 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Args;
-use condense_check::doctor::{Health, judge_servers};
+use clap::{Args, value_parser};
+use condense_check::doctor::{Health, Starts, judge_servers};
 use serde_json::json;
 
 use super::{
@@ -46,6 +46,12 @@ pub(super) struct Arguments {
         conflicts_with = "offline"
     )]
     mpi: Option<Vec<PathBuf>>,
+    /// Installation or .sif whose files each start reads: a name in TYKKY_PATH or a path
+    #[arg(value_name = "NAME|DIR|SIF", conflicts_with = "mpi")]
+    subject: Option<PathBuf>,
+    /// Number of processes that start at once on a node [default: one for each processor]
+    #[arg(long, value_name = "N", conflicts_with = "mpi", value_parser = value_parser!(u32).range(1..))]
+    ranks: Option<u32>,
     #[command(flatten)]
     site: SiteArguments,
     #[command(flatten)]
@@ -74,6 +80,7 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
         home: env_vars.home(),
         user: env_vars.get(env_vars::USER).map(str::to_owned),
         site_is_known: site.name != LOCAL,
+        starts: starts(arguments, context)?,
     };
     let mut health = condense_build::doctor(&examined, &site.machine());
     health
@@ -104,6 +111,34 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
     arguments
         .output
         .show("doctor", health.findings, about, context)
+}
+
+/// Returns the starts of the processes of a job.
+fn starts(arguments: &Arguments, context: &Context) -> anyhow::Result<Starts> {
+    let env_vars = context.env_vars;
+    let subject = arguments.subject.as_ref();
+    let subject = subject.map(|name| super::subject::open(name, env_vars));
+    let subject = subject.transpose()?;
+    let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
+    let home = env_vars.home();
+    let starts = condense_build::starts(subject.as_ref(), home.as_deref(), search_path.as_ref());
+    Ok(Starts {
+        ranks: arguments.ranks,
+        records: records(env_vars),
+        ..starts
+    })
+}
+
+/// Returns the directory in which apptainer makes a record for each start, if containers are shared
+/// by its own option and the directory is in a home directory that nodes share.
+fn records(env_vars: &EnvVars) -> Option<PathBuf> {
+    env_vars
+        .get(env_vars::APPTAINER_SHARENS)
+        .filter(|value| !["0", "false"].contains(value))?;
+    let home = env_vars.home()?;
+    let dir = env_vars.get(env_vars::APPTAINER_CONFIGDIR);
+    let dir = dir.map_or_else(|| home.join(".apptainer"), PathBuf::from);
+    (dir.starts_with(&home) && condense_build::is_shared(&home)).then_some(dir)
 }
 
 /// Returns the variables with bind mounts that are in force: in each pair, the first one hides the

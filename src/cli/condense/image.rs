@@ -2,6 +2,7 @@
 
 pub(super) mod diff;
 mod extract;
+mod hot;
 mod info;
 mod ls;
 mod pack;

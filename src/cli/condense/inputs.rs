@@ -262,8 +262,8 @@ fn classify(path: &Path, env_vars: &EnvVars) -> anyhow::Result<InputFile> {
     }
     if has_end(path, "def") {
         bail!(UserError::new(
-            format!("`{shown}` is a definition file, which this version does not build"),
-            format!("`apptainer build OUT.sif {shown}` builds it"),
+            format!("`{shown}` is a definition file, not a file of packages"),
+            format!("`condense build {shown} OUT.sif` makes an image of it"),
         ));
     }
     if has_end(path, "sif") || has_end(path, "sqfs") {

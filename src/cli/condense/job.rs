@@ -86,7 +86,7 @@ struct Wishes {
     #[arg(long, value_name = "N", default_value = "1", value_parser = number(1))]
     nodes: u32,
     /// Partition of Slurm or queue of PBS [default: the first of the usual ones that is right]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_partition)]
     partition: Option<String>,
     /// Time limit: 30 (minutes), 1:30:00 or 1-12:00:00 [default: one hour]
     #[arg(long, value_name = "TIME")]
@@ -117,8 +117,11 @@ struct Wishes {
     #[arg(long, value_enum)]
     binding: Option<BindingWord>,
     /// Name of the job [default: that of the program]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_job_name)]
     name: Option<String>,
+    /// Copy the image to the nodes first, with `condense stage`
+    #[arg(long)]
+    stage: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -153,6 +156,23 @@ impl From<Order> for TaskOrder {
 /// Returns a parser of numbers that are not smaller than `least`.
 fn number(least: i64) -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=MOST)
+}
+
+/// Parses the name of a partition, or of several that are separated by commas.
+fn parse_partition(text: &str) -> Result<String, String> {
+    let is_part_of_name = |it: char| it.is_alphanumeric() || "_.-,@".contains(it);
+    if text.is_empty() || !text.chars().all(is_part_of_name) {
+        return Err("a partition has a name of letters, digits, `_`, `.`, `-` and `@`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses the name of a job, which is a part of one line of the script.
+fn parse_job_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("the name of a job is one line of text".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Parses a size of memory in whole GiB.
@@ -191,6 +211,7 @@ impl Wishes {
                 BindingWord::None => Binding::None,
             }),
             name: self.name.clone(),
+            stage: None,
         }
     }
 }
@@ -214,6 +235,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         ..program
     };
     let mut request = arguments.wishes.request();
+    if arguments.wishes.stage {
+        let condense = std::env::current_exe().context("failed to find the program itself")?;
+        request.stage = Some(condense);
+    }
     let of_site = JobSite {
         name: &site.name,
         rules: &site.job,

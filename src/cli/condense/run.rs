@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use condense_base::BaseImage;
-use condense_build::contents::{Subject, SubjectKind};
+use condense_build::{
+    contents::{Subject, SubjectKind},
+    staged_sif,
+};
 use condense_catalogue::{BaseView, Site};
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
@@ -229,7 +232,12 @@ fn through_runtime(
     if no_user_site.is_some_and(|value| value != "0") {
         command.env(env_vars::PYTHONNOUSERSITE, "1");
     }
-    command.arg(subject.path()).args(words);
+    // A copy that `condense stage` has made on this node takes the place of the image.
+    let stage = env_vars.get(env_vars::CW_STAGE).map(Path::new);
+    let stage = stage.filter(|dir| dir.is_absolute());
+    let copy = stage.and_then(|dir| staged_sif(subject.path(), dir));
+    let image = copy.as_deref().unwrap_or(subject.path());
+    command.arg(image).args(words);
     Ok(command)
 }
 

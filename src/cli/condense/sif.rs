@@ -17,7 +17,6 @@ use condense_image::Sif;
 use condense_image::sif::{DataKind, Header, Link};
 
 use super::Context;
-use condense_env_vars as env_vars;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -70,17 +69,9 @@ fn now(context: &Context) -> anyhow::Result<u32> {
     u32::try_from(seconds).with_context(|| format!("a signature cannot have the time {seconds}"))
 }
 
-/// Returns the possible paths of the runtimes' key file `name`. The files need not exist.
+/// Returns the files of a runtime's keys.
 fn key_files(name: &str, context: &Context) -> Vec<PathBuf> {
-    let look = |name| context.env_vars.get(name).map(PathBuf::from);
-    if let Some(directory) = look(env_vars::APPTAINER_KEYSDIR) {
-        return vec![directory.join(name)];
-    }
-    let Some(home) = look(env_vars::HOME) else {
-        return Vec::new();
-    };
-    let directories = [".apptainer/keys", ".singularity/keys"];
-    directories.map(|it| home.join(it).join(name)).into()
+    crate::cli::definition::key_files(name, context.env_vars)
 }
 
 /// Formats a time for users. Returns `None` for [`Header::NO_TIME`].

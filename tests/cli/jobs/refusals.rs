@@ -1,7 +1,7 @@
 //! Refusals of `condense job`: jobs beyond a site's rules, images without run scripts, and projects
 //! that are not clear.
 
-use super::{line, prepared};
+use super::{job, line, prepared};
 use crate::harness::{CommandOutput, Run};
 
 /// Lines that are refused, each with its exit status, and words of the message and of the hint.
@@ -244,4 +244,27 @@ fn the_project_is_found_or_asked_for() {
         said.stderr.contains("`a;b` of --account is no project"),
         "{said:?}"
     );
+}
+
+/// Names become parts of directives, in which a line break would begin a command.
+#[test]
+fn names_are_one_line_of_the_script() {
+    let test = prepared();
+    for (option, value, reason) in [
+        (
+            "--partition",
+            "small\nrm",
+            "a partition has a name of letters",
+        ),
+        ("--partition", "", "a partition has a name of letters"),
+        ("--name", "first\nsecond", "the name of a job is one line"),
+        ("--name", "", "the name of a job is one line"),
+    ] {
+        let said = job(
+            &test,
+            &[option, value, "--site", "local", "torch.sif", "--", "a.py"],
+        );
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
+        assert!(said.stderr.contains(reason), "{said:?}");
+    }
 }

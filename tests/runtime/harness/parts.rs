@@ -184,6 +184,11 @@ impl TestParts {
         self.dir.join(name)
     }
 
+    /// Returns the path of a part as `scripts/setup-tests` has made it, to be copied.
+    pub(crate) fn made(&self, name: &str) -> PathBuf {
+        self.source.join(name)
+    }
+
     pub(crate) fn base(&self) -> PathBuf {
         self.path("base.sif")
     }

@@ -32,11 +32,16 @@ impl Drop for Slurm {
 impl Slurm {
     /// Starts the cluster as root.
     pub(crate) fn start(test: &TestDir) -> Self {
-        Self::start_as(test, Account::Root)
+        Self::start_as(test, Account::Root, None)
+    }
+
+    /// Starts the cluster as root. Each node has a directory of its own in the place of `local`.
+    pub(crate) fn start_with(test: &TestDir, local: &Path) -> Self {
+        Self::start_as(test, Account::Root, Some(local))
     }
 
     /// Starts the cluster as this account, which is that of the test.
-    pub(crate) fn start_as(test: &TestDir, account: Account) -> Self {
+    pub(crate) fn start_as(test: &TestDir, account: Account, local: Option<&Path>) -> Self {
         for program in ["/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/bin/srun"] {
             need(Path::new(program).exists(), &format!("no {program}"));
         }
@@ -59,6 +64,7 @@ impl Slurm {
             .command(program())
             .arg("start")
             .arg(&slurm.dir)
+            .args(local)
             // The daemons keep the streams that they are started with.
             .stdin(Stdio::null())
             .run()

@@ -231,6 +231,10 @@ pub struct ExtraInputs {
     pub no_cache: bool,
     /// Whether editable requirements stay links to the user's directories.
     pub keep_editable: bool,
+    /// Start by which the build finds out which files come first in the image.
+    pub warm: WarmStart,
+    /// Packages of the base's own distribution that are added to the base.
+    pub os_packages: Vec<String>,
     /// The user's current directory.
     pub work_dir: PathBuf,
 }
@@ -246,6 +250,14 @@ impl ExtraInputs {
         let lines = self.pip.iter();
         let lines = lines.map(|line| condense_prefix::without_secrets(line));
         lines.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Writes the line about packages of the distribution, if there are any.
+    pub(super) fn show_os_packages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.os_packages.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "os packages   {}", self.os_packages.join(" "))
     }
 
     /// Returns the path by which findings name the requirements, if there are any.
@@ -268,6 +280,15 @@ impl ExtraInputs {
         .into_iter()
         .filter_map(|(title, path)| Some((title, path?)))
     }
+}
+
+/// Start that a build makes to find out which files a start reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WarmStart {
+    /// Python code that is run after the imports of the packages that are asked for.
+    pub code: Vec<String>,
+    /// Whether no start is made, so that the image has no hot zone.
+    pub is_off: bool,
 }
 
 /// Text that the user has given.

@@ -80,6 +80,7 @@ impl fmt::Display for EnvironmentInput {
             }
             writeln!(f)?;
         }
+        self.extra.show_os_packages(f)?;
         for (title, path) in self.extra.titled_files() {
             writeln!(f, "{title}{}", path.display())?;
         }

@@ -84,6 +84,7 @@ impl fmt::Display for SifPlan {
         if output.layout == Layout::Overlay {
             writeln!(f, "layout        overlay")?;
         }
+        input.extra.show_os_packages(f)?;
         let how = match input.content {
             SifContent::Conda(_) => Some(""),
             SifContent::OnTop => Some(", over the image's Python"),

@@ -163,6 +163,9 @@ impl fmt::Display for UpdatePlan {
                 write!(f, "\n{title}{}", condense_prefix::without_secrets(&list))?;
             }
         }
+        if !self.extra.os_packages.is_empty() {
+            write!(f, "\nos packages   {}", self.extra.os_packages.join(" "))?;
+        }
         for (title, path) in self.extra.titled_files() {
             write!(f, "\n{title}{}", path.display())?;
         }

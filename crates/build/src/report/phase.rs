@@ -13,6 +13,8 @@ pub enum Phase {
     Unpack,
     /// Reading all of an image, measured in bytes.
     Check,
+    /// Copying images to this node, measured in bytes.
+    Copy,
     /// Putting the installation together, reading its image back and starting it once.
     Publish,
 }
@@ -33,6 +35,7 @@ impl Phase {
             Self::Pack => ("Packing", "Packed"),
             Self::Unpack => ("Unpacking", "Unpacked"),
             Self::Check => ("Checking", "Checked"),
+            Self::Copy => ("Copying to this node", "Copied to this node"),
             Self::Publish => (
                 "Putting together and verifying",
                 "Put the installation together and verified it",
@@ -53,6 +56,7 @@ impl Phase {
             Self::Pack => "pack",
             Self::Unpack => "unpack",
             Self::Check => "check",
+            Self::Copy => "copy",
             Self::Publish => "publish",
         }
     }
@@ -66,6 +70,7 @@ impl Phase {
                 | Self::Pack
                 | Self::Unpack
                 | Self::Check
+                | Self::Copy
         )
     }
 }

@@ -27,7 +27,7 @@ const TEXT_LIMIT: u64 = 4 << 20;
 const WHITEOUT_DEVICE: u32 = 0;
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 /// Name of the object that `inspect` shows.
-pub(super) const METADATA: &str = "inspect-metadata.json";
+pub(crate) const METADATA: &str = "inspect-metadata.json";
 const OWN_SCRIPT: &str = ".singularity.d/env/92-cotainr-env.sh";
 
 /// Beginning of a new image.
@@ -116,6 +116,22 @@ impl Beginning {
             }
         }
     }
+}
+
+/// Reads all names of a base, with its overlay merged. An image is also returned as the donor of
+/// its blocks.
+///
+/// # Errors
+/// Returns an error if the base cannot be read, or has an overlay that is in the way.
+pub(crate) fn whole_tree(
+    base: &BaseImage,
+    report: &Report,
+) -> anyhow::Result<(Tree, Option<Donor>)> {
+    let (tree, blocks) = flat(base, report)?;
+    Ok(match blocks {
+        BaseBlocks::Directory => (tree, None),
+        BaseBlocks::Reused(donor) | BaseBlocks::BelowOverlay(donor) => (tree, Some(donor)),
+    })
 }
 
 /// Reads all names of the base, with its overlay merged.
@@ -295,6 +311,6 @@ impl Origin {
 }
 
 /// Returns the size in bytes of the part of the image that comes from the base.
-pub(super) fn size(path: &Path) -> u64 {
+pub(crate) fn size(path: &Path) -> u64 {
     fs_err::metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { 0 })
 }

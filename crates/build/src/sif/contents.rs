@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use condense_image::{Existing, Mtime, Tree};
+use condense_image::{Existing, Tree};
 use condense_installation::{ContainerFiles, ContainerSite};
 use condense_jobs::RUN_SCRIPTS_DIR;
 use condense_prefix::{ImageKind, Recipe};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     build::Build,
-    pack::scan_options,
+    held, os_packages,
     plan::{Layout, SifContent, SifPlan},
     recipe,
 };
@@ -76,13 +76,22 @@ impl<'a> Contents<'a> {
             base_digest: base_digest.clone(),
             site: Some(site.clone()),
             no_user_site,
+            hot_files: installed.and_then(|installed| installed.hot_files.clone()),
             updated: false,
+            os_packages: os_packages::records(&base.os_packages),
         };
         let lock = lock.map(|facts| facts.render(&recipe)).transpose()?;
         let Origin { transport, from } = &origin;
         let container = ContainerFiles {
             base: beginning.files.clone(),
-            labels: labels(plan, lock.as_deref(), &reference, base_digest, &origin),
+            labels: {
+                let mut labels = labels(plan, lock.as_deref(), &reference, base_digest, &origin);
+                let packages = os_packages::records(&base.os_packages);
+                if !packages.is_empty() {
+                    labels.insert("condense.os-packages".to_owned(), packages.join(" "));
+                }
+                labels
+            },
             definition: format!("bootstrap: {transport}\nfrom: {from}\n\n"),
             environment: installed.map(|installed| installed.environment.clone()),
             site: ContainerSite {
@@ -109,6 +118,16 @@ impl<'a> Contents<'a> {
         })
     }
 
+    /// Returns the paths of the files that come first in the image.
+    pub(super) fn hot_paths(&self) -> Vec<PathBuf> {
+        let files = self
+            .installed
+            .iter()
+            .flat_map(|installed| &installed.hot_files);
+        let environment = self.plan.output.mount_point.join(&self.plan.input.env_path);
+        files.flatten().map(|file| environment.join(file)).collect()
+    }
+
     /// Puts everything into the tree of the base.
     ///
     /// # Errors
@@ -119,8 +138,8 @@ impl<'a> Contents<'a> {
         tree.set_mtime_of_additions(self.stamp);
         tree.graft("/", run_scripts, Existing::Merge)?;
         if let Some(installed) = self.installed {
-            let options = scan_options(Mtime::Set(self.stamp));
-            let environments = Tree::scan(&installed.root, &options)?;
+            let held = installed.held.as_ref();
+            let environments = held::scan(&installed.root, self.build.env_path, held, self.stamp)?;
             let mount_point = &self.plan.output.mount_point;
             tree.graft(mount_point, environments, Existing::Merge)?;
         }
@@ -209,6 +228,10 @@ fn command(plan: &SifPlan, has_lock: bool, reference: &str) -> String {
     }
     if input.content == SifContent::OnTop {
         words.push("--on-top --requirements requirements.txt".to_owned());
+    }
+    if !input.extra.os_packages.is_empty() {
+        let names = input.extra.os_packages.join(" ");
+        words.push(format!("--os-packages \"{names}\""));
     }
     let posts = input.post.iter();
     words.extend(posts.map(|post| format!("--post {}", condense_prefix::without_secrets(post))));

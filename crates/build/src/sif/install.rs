@@ -8,7 +8,7 @@ use std::{
 
 use condense_installation::{ContainerEnvironment, EnvironmentKind, FileRole, Runtime};
 use condense_prefix::{
-    CondaSettings, EnvironmentSpec, ImageKind, LockContents, PipPackage, Recipe, Solution,
+    CondaSettings, EnvironmentSpec, Held, ImageKind, LockContents, PipPackage, Recipe, Solution,
 };
 
 use crate::{
@@ -35,11 +35,15 @@ const INSTALLED: &str = "installed.txt";
 pub(super) struct Installed {
     /// Directory in scratch that becomes the directory of environments.
     pub(super) root: PathBuf,
+    /// Files of the conda environment that are held back outside of the directory.
+    pub(super) held: Option<Held>,
     pub(super) environment: ContainerEnvironment,
     /// Time of the newest package, in seconds since 1970.
     pub(super) newest: Option<u32>,
     /// Facts from which the lock of conda's and pip's packages is written.
     pub(super) lock: Option<LockFacts>,
+    /// Files that come first in the image, relative to the environment. `None` if nobody knows.
+    pub(super) hot_files: Option<Vec<String>>,
     /// Files that record how the image was made, each with its path in the image.
     pub(super) kept: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -219,6 +223,7 @@ impl<'a> Opened<'a> {
                 bytes_beside: super::base::size(self.base.path()),
             },
             has_wrappers: false,
+            locked_hot_files: None,
             source_date_epoch: output.source_date_epoch,
             prepared: Prepared {
                 session: self.session,
@@ -253,6 +258,7 @@ fn install_conda<'a>(
     let build = Build {
         source_date_epoch: plan.output.source_date_epoch.or_else(|| recipe?.time),
         conda_settings: environment.conda_settings(&plan.input.settings),
+        locked_hot_files: recipe.and_then(|recipe| recipe.hot_files.clone()),
         ..opened.build(inputs, runtime)
     };
     let installed = build.install_conda(&environment, recipe, &plan.output.mount_point)?;
@@ -291,7 +297,9 @@ impl Build<'_> {
                 packages: made.solution.len() + made.finished.pip_packages.len(),
             },
             newest: made.solution.newest_timestamp(),
+            hot_files: made.hot_files,
             kept,
+            held: made.finished.held,
             root: made.place.root,
             lock: Some(LockFacts {
                 solution: made.solution,
@@ -314,8 +322,10 @@ impl Build<'_> {
         kept.push((list, made.installed));
         Ok(Installed {
             root: made.root,
+            held: None,
             environment: made.environment,
             newest: None,
+            hot_files: None,
             lock: None,
             kept,
         })

@@ -8,7 +8,6 @@ use condense_image::{
     Arch, Donor, Entry, Image, Kind, PackOptions, Reader, Sif, Tree,
     sif::{DataKind, DeleteOptions, FileSystem, NewObject, PartitionRole, SifWriter},
 };
-use fs_err::os::unix::fs::OpenOptionsExt;
 
 use super::{base::METADATA, contents::Contents, write::add_image};
 use crate::{pack::observed, report::Phase};
@@ -101,6 +100,7 @@ impl Contents<'_> {
         let options = PackOptions {
             compression: donor.compression(),
             block_size: donor.block_size(),
+            hot: self.hot_paths(),
             ..PackOptions::default()
         };
         let partition = NewObject::partition(FileSystem::SquashFs, PartitionRole::Overlay, arch)
@@ -127,12 +127,9 @@ fn delete_outdated(writer: &mut SifWriter, old: &Sif) -> anyhow::Result<()> {
 /// Copies a file, with the permissions of a new one. The file system shares the blocks if it can.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let source = condense_input::open(from)?;
-    let target = fs_err::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o755)
-        .open(to)?;
-    std::io::copy(&mut source.file(), &mut target.file())
+    let mut target = condense_publish::create_image(to, 0o755)
+        .with_context(|| format!("failed to create `{}`", to.display()))?;
+    std::io::copy(&mut source.file(), &mut target)
         .map(drop)
         .with_context(|| format!("failed to copy `{}`", from.display()))
 }

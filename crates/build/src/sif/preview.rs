@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     build::ImageDestination,
+    definition::{is_definition, source_of_base},
     environment::{Environment, LoadedRequest, Requested, refuse_index},
     inputs::LoadedInputs,
     interrupt::Interrupt,
@@ -42,7 +43,9 @@ pub fn preview_sif(
     loaded.check(plan, session)?;
     let notes = session.scratch()?;
     let epoch = plan.output.source_date_epoch;
-    let base = FoundBase::find(session, &plan.base, epoch, notes.path())?;
+    let of_definition = source_of_base(plan)?;
+    let choice = of_definition.as_ref().unwrap_or(&plan.base);
+    let base = FoundBase::find(session, choice, epoch, notes.path())?;
     if let Some(open) = base.open() {
         Beginning::read(plan, open, report)?;
         refuse_second_environment(plan, open)?;
@@ -196,6 +199,9 @@ impl DryRun<'_> {
         let mut estimate = Estimate::new(&amounts);
         estimate.image_bytes += self.base_bytes;
         let mut steps = base.steps();
+        if is_definition(plan.base.reference()) {
+            steps.push(format!("build {}", plan.base.reference()));
+        }
         steps.extend(content.steps);
         let copies = plan.output.copies.len();
         if copies > 0 {

@@ -48,6 +48,10 @@ impl Contents<'_> {
                 ..PackOptions::default()
             },
         };
+        let options = PackOptions {
+            hot: self.hot_paths(),
+            ..options
+        };
         let mut writer = SifWriter::create(
             path,
             &SifOptions {
@@ -73,7 +77,7 @@ impl Contents<'_> {
 ///
 /// # Errors
 /// Returns an error if the file cannot be written or is damaged.
-pub(super) fn add_image(
+pub(crate) fn add_image(
     mut writer: SifWriter,
     partition: &NewObject,
     tree: &Tree,
@@ -94,7 +98,7 @@ pub(super) fn add_image(
 }
 
 /// Returns the number of bytes that are read and compressed: all but those of the base image.
-fn added_bytes(tree: &Tree) -> u64 {
+pub(crate) fn added_bytes(tree: &Tree) -> u64 {
     let sizes = tree.walk().map(|(_, entry)| match &entry.kind {
         Kind::File {
             source: Source::Image(_),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use condense_check::MpiUse;
 use condense_image::{Donor, PackOptions, Reader};
-use condense_installation::{Launch, Program};
+use condense_installation::{BaseRecord, Launch, Program};
 use condense_prefix::{
     EnvironmentSpec, ImageKind, Lock, LockContents, PipPackage, Recipe, Solution, Target,
 };
@@ -40,6 +40,8 @@ pub(super) struct PackageFacts {
 
 /// A change before anything is made.
 pub(super) struct Change<'a> {
+    /// Record of the base of the new generation.
+    pub(super) base: BaseRecord,
     pub(super) before: &'a PreviousGeneration,
     pub(super) facts: PackageFacts,
     /// Compression of an image that is packed anew. Without it, unchanged blocks are reused.
@@ -70,6 +72,8 @@ pub(super) struct Changed {
     pub(super) launch: Launch,
     pub(super) programs: Vec<Program>,
     pub(super) landmarks: Vec<(PathBuf, PathBuf)>,
+    /// Files that come first in the image, relative to the environment. `None` if nobody knows.
+    pub(super) hot_files: Option<Vec<String>>,
 }
 
 /// Decides whether the image is packed anew. Returns the compression for that, and the reason why
@@ -156,11 +160,22 @@ impl Update<'_> {
                 .source_date_epoch
                 .or_else(|| before.and_then(|before| before.time)),
             base: base_name(&receipt.base.reference),
-            base_digest: receipt.base.sha256.clone(),
+            base_digest: self.change.base.sha256.clone(),
             site: None,
             no_user_site: false,
+            hot_files: changed.hot_files.clone(),
             updated: true,
+            os_packages: self.change.base.os_packages.clone(),
         }
+    }
+
+    /// Returns the files that came first in the old image, unless none are to.
+    pub(super) fn hot_files_before(&self) -> Option<Vec<String>> {
+        if self.build.inputs.warm().is_off {
+            return Some(Vec::new());
+        }
+        let lock = self.change.facts.lock.as_ref();
+        lock.and_then(Lock::recipe)?.hot_files.clone()
     }
 
     /// Makes the new image in the cheapest possible way.
@@ -195,6 +210,9 @@ impl Update<'_> {
         }
         if !change.facts.is_conda_idle {
             return Some("its conda packages change".to_owned());
+        }
+        if !build.inputs.warm().code.is_empty() {
+            return Some("a start is recorded in it".to_owned());
         }
         if !change.facts.removed_pip.is_empty() {
             return Some("pip removes packages".to_owned());

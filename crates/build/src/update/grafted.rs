@@ -97,6 +97,7 @@ impl Update<'_> {
             launch: self.launch_again(launch, mpi.as_ref())?,
             programs,
             landmarks: before.landmarks()?,
+            hot_files: self.hot_files_before(),
         }))
     }
 
@@ -160,6 +161,12 @@ impl Update<'_> {
                 ..condense_image::PackOptions::default()
             },
             None => self.repack_options(donor),
+        };
+        let files = self.hot_files_before();
+        let files = files.iter().flatten();
+        let options = condense_image::PackOptions {
+            hot: files.map(|file| self.build.env_path.join(file)).collect(),
+            ..options
         };
         let image = pack_tree(&tree, path, options, self.build.report())?;
         Ok(Packed { image, tree })

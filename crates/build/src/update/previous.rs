@@ -337,6 +337,7 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
             } else {
                 Placement::Copy
             },
+            os_packages: Vec::new(),
         },
         image: None,
         mount_point: found.mount_point.clone(),

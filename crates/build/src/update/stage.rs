@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use condense_installation::{Assembly, BaseMode, Claim, FileRole, Receipt, Staged, UpdateState};
+use condense_installation::{
+    Assembly, BaseMode, Claim, FileRole, Launch, Receipt, Staged, UpdateState,
+};
 
 use super::change::{Changed, Update};
 use crate::{
     generation::{IMAGE, LOCK, PIP_REPORT, file_record, image_record, recorded},
     installation::check_staged,
-    pack::Packed,
+    open_base::OpenBase,
+    pack::{Packed, hot_parts},
     verify,
 };
 
@@ -29,6 +32,10 @@ impl Update<'_> {
     ) -> anyhow::Result<Staged> {
         let before = self.change.before;
         let old = &before.receipt;
+        let launch = Launch {
+            hot_parts: hot_parts(&changed.packed.image),
+            ..changed.launch.clone()
+        };
         let folder = PathBuf::from(format!("previous_input/{}", claim.generation()));
         let kept = self.build.inputs.kept(&folder, &folder.join(ASKED));
         let (mut share, mut inputs) = (before.inputs()?, old.inputs.clone());
@@ -57,15 +64,21 @@ impl Update<'_> {
             inputs,
             lock: Some(file_record(None, Path::new(LOCK), &lock)),
             image: Some(image_record(&changed.packed.image)?),
-            update_state: self.update_state(changed),
+            update_state: self.update_state(changed, &launch),
+            base: self.change.base.clone(),
             ..old.clone()
         };
         share.push((PathBuf::from(LOCK), lock));
+        let base = &self.build.prepared.base;
+        let base = Some(base).filter(|base| base.is_replaced());
         Ok(claim.stage(&Assembly {
             image: Some(&changed.packed.image.path),
-            base: before.base_path(),
-            base_mode: BaseMode::KeepPlacement,
-            launch: &changed.launch,
+            base: base.map_or(before.base_path(), OpenBase::path),
+            base_mode: match base {
+                Some(_) => BaseMode::LinkOrCopy,
+                None => BaseMode::KeepPlacement,
+            },
+            launch: &launch,
             programs: &changed.programs,
             landmarks: &changed.landmarks,
             share: &share,
@@ -74,9 +87,9 @@ impl Update<'_> {
     }
 
     /// Returns the part of the receipt from which the next update goes on.
-    fn update_state(&self, changed: &Changed) -> UpdateState {
+    fn update_state(&self, changed: &Changed, launch: &Launch) -> UpdateState {
         UpdateState {
-            launch: Some(Box::new(changed.launch.clone())),
+            launch: Some(Box::new(launch.clone())),
             wrapper_paths: self.generation.shown_wrapper_paths(),
             no_cache: self.build.inputs.without_cache(),
             build_env: self.build.settings().build_env.names.clone(),

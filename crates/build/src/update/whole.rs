@@ -82,6 +82,7 @@ impl Update<'_> {
                 &self.generation.wrapper_paths,
             )?,
             landmarks: landmarks(&made),
+            hot_files: made.hot_files,
             packed,
             pip_report: made.finished.pip_report,
             pip_packages: made.finished.pip_packages,

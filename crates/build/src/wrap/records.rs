@@ -49,6 +49,7 @@ impl Wrap<'_> {
             extra_text: extra_text.clone(),
             hand_written: None,
             no_user_site: settings.rules.no_user_site,
+            hot_parts: Vec::new(),
             host_mpi: host_mpi::settings(
                 contents.mpi.as_ref(),
                 (base.view == HostView::Base).then_some(&base.facts),
@@ -111,6 +112,7 @@ impl Wrap<'_> {
                 path: base.path().to_owned(),
                 sha256: base_digest,
                 placement: Placement::default(),
+                os_packages: Vec::new(),
             },
             image: image.map(image_record).transpose()?,
             mount_point: self.mount_point.clone(),

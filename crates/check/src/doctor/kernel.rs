@@ -119,30 +119,59 @@ fn memory(root: &Path, health: &mut Health) {
     }
 }
 
+/// Returns the memory in bytes that this session may still take, by `/proc` and `/sys` below a root
+/// directory. Returns `None` if the kernel does not tell.
+pub fn free_memory(root: &Path) -> Option<u64> {
+    let available = text(&root.join("proc/meminfo")).and_then(|text| {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("MemAvailable:"))?;
+        let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kibibytes << 10)
+    });
+    let free = smallest_in_groups(root, |limit, used| Some(limit?.saturating_sub(used?)));
+    [available, free].into_iter().flatten().min()
+}
+
 /// Returns the smallest memory limit in bytes among this process's control group and its ancestors,
 /// for version 2 or 1 of control groups.
 fn cgroup_limit(root: &Path) -> Option<u64> {
+    smallest_in_groups(root, |limit, _| limit)
+}
+
+/// Returns the smallest value of this process's control group and its ancestors. `value` gets the
+/// limit and the use of each group.
+fn smallest_in_groups(
+    root: &Path,
+    value: impl Fn(Option<u64>, Option<u64>) -> Option<u64>,
+) -> Option<u64> {
     let groups = text(&root.join("proc/self/cgroup"))?;
     let mut smallest = None;
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':');
         let (_, kinds, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let (top, file) = match kinds {
-            "" => ("sys/fs/cgroup", "memory.max"),
-            kinds if kinds.split(',').any(|kind| kind == "memory") => {
-                ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
-            }
+        let (top, limit, used) = match kinds {
+            "" => ("sys/fs/cgroup", "memory.max", "memory.current"),
+            kinds if kinds.split(',').any(|kind| kind == "memory") => (
+                "sys/fs/cgroup/memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            ),
             _ => continue,
         };
         for dir in Path::new(path.trim_start_matches('/')).ancestors() {
-            let limit = text(&root.join(top).join(dir).join(file));
+            let number = |file: &str| {
+                let text = text(&root.join(top).join(dir).join(file))?;
+                text.parse::<u64>().ok()
+            };
             // `max` means no limit. Version 1 writes no limit as a number that is larger than any
             // memory.
-            let limit = limit.and_then(|text| text.parse::<u64>().ok());
-            smallest = [smallest, limit].into_iter().flatten().min();
+            let limit = number(limit).filter(|limit| *limit < 1 << 60);
+            let found = value(limit, number(used));
+            smallest = [smallest, found].into_iter().flatten().min();
         }
     }
-    smallest.filter(|limit| *limit < 1 << 60)
+    smallest
 }
 
 pub(super) fn gib(bytes: u64) -> String {

@@ -24,6 +24,7 @@ impl Tree {
             .file("proc/self/cgroup", "0::/user.slice/session\n")
             .file("sys/fs/cgroup/user.slice/session/memory.max", "max\n")
             .file("dev/fuse", "")
+            .file("usr/bin/squashfuse", "")
             .file("dev/loop-control", "");
         tree
     }
@@ -51,11 +52,14 @@ impl Tree {
             runtime: Some(Runtime {
                 name: "apptainer 1.4.5".to_owned(),
                 setuid: false,
+                prefix: Some("/opt/apptainer".into()),
             }),
             is_root: false,
             build_dirs: vec![build_dir(50 << 30, Some(1_000_000))],
             quotas: Vec::new(),
             site_is_known: true,
+            search_path: vec!["/usr/bin".into()],
+            starts: Starts::default(),
         }
     }
 }
@@ -75,6 +79,7 @@ fn setuid() -> Runtime {
     Runtime {
         name: "singularity-ce 4.1.5".to_owned(),
         setuid: true,
+        prefix: Some("/usr".into()),
     }
 }
 
@@ -406,4 +411,159 @@ fn servers_are_judged_by_their_answers() {
         advice: "set a proxy".to_owned(),
     });
     assert_eq!(refused, [("unreachable", "set a proxy".to_owned())]);
+}
+
+fn starting(tree: &Tree, runtime: Runtime, ranks: Option<u32>, images: u32) -> Host {
+    Host {
+        runtime: Some(runtime),
+        starts: Starts {
+            ranks,
+            images,
+            ..Starts::default()
+        },
+        ..tree.host()
+    }
+}
+
+/// H5: 128 ranks of two images take all 256 loop devices that runtimes have as shipped.
+#[test]
+fn loop_devices_of_all_ranks() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    let conf = "etc/singularity/singularity.conf";
+    let host = |ranks: u32, images| starting(&tree, setuid(), Some(ranks), images);
+    // Without a configuration, the runtime's defaults count.
+    finds(&host(127, 2), &none, &[]);
+    finds(&host(128, 2), &none, &["loop-limit"]);
+    finds(&host(128, 1), &none, &[]);
+    tree.file(
+        conf,
+        "# shared loop devices = yes\nmax loop devices = 1024\n",
+    );
+    finds(&host(128, 2), &none, &[]);
+    finds(&host(512, 2), &none, &["loop-limit"]);
+    tree.file("sys/block/loop0/loop/backing_file", "/x\n")
+        .file("sys/block/loop1/ro", "0\n");
+    finds(&host(511, 2), &none, &[]);
+    tree.file("sys/block/loop1/loop/backing_file", "/y\n");
+    finds(&host(511, 2), &none, &["loop-limit"]);
+    tree.file(conf, "shared loop devices = yes\n");
+    finds(&host(512, 2), &none, &[]);
+    let said = fact(&host(512, 2), &none, "starts");
+    assert_eq!(
+        said,
+        "512 ranks with 2 images: 1024 of 256 loop devices, shared"
+    );
+    // A runtime elsewhere has its configuration there, and one without setuid takes no device.
+    let apptainer = |setuid| Runtime {
+        name: "apptainer 1.4.5".to_owned(),
+        setuid,
+        prefix: Some("/opt/apptainer".into()),
+    };
+    tree.without("sys/block").file(
+        "opt/apptainer/etc/apptainer/apptainer.conf",
+        "max loop devices = 4\n",
+    );
+    finds(
+        &starting(&tree, apptainer(true), Some(2), 2),
+        &none,
+        &["loop-limit"],
+    );
+    finds(&starting(&tree, apptainer(false), Some(2), 2), &none, &[]);
+    // The number of processors is that of the ranks, and an environment has two images.
+    tree.file("proc/cpuinfo", "processor\t: 0\nflags: x\nprocessor\t: 1\n");
+    finds(
+        &starting(&tree, apptainer(true), None, 0),
+        &none,
+        &["loop-limit"],
+    );
+    tree.file("proc/cpuinfo", "processor\t: 0\n");
+    finds(&starting(&tree, apptainer(true), None, 0), &none, &[]);
+}
+
+#[test]
+fn a_kernel_with_one_decompressor() {
+    use std::io::Write;
+    let none = Machine::default();
+    let single = "CONFIG_SQUASHFS=y\nCONFIG_SQUASHFS_DECOMP_SINGLE=y\n";
+    let many =
+        "# CONFIG_SQUASHFS_DECOMP_SINGLE is not set\nCONFIG_SQUASHFS_DECOMP_MULTI_PERCPU=y\n";
+    for (config, expected) in [(single, &["single-decompressor"][..]), (many, &[])] {
+        let tree = Tree::well();
+        let host = starting(&tree, setuid(), Some(1), 1);
+        tree.file("proc/sys/kernel/osrelease", "6.4.0\n")
+            .file("boot/config-6.4.0", config);
+        finds(&host, &none, expected);
+        // SquashFS is mounted by a program here.
+        finds(&tree.host(), &none, &[]);
+        tree.without("boot/config-6.4.0");
+        finds(&host, &none, &[]);
+        let path = tree.0.path().join("proc/config.gz");
+        let file = fs_err::File::create(path).unwrap();
+        let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        packed.write_all(config.as_bytes()).unwrap();
+        packed.finish().unwrap();
+        finds(&host, &none, expected);
+    }
+}
+
+#[test]
+fn files_that_all_nodes_read() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    let file = |bytes, stripes, in_shared_home| StartFile {
+        path: "/scratch/image.sif".into(),
+        bytes,
+        stripes,
+        in_shared_home,
+    };
+    for (file, expected) in [
+        (file(10 << 30, Some(1), false), &["one-stripe"][..]),
+        (file(10 << 30, Some(32), false), &[]),
+        (file(10 << 30, None, false), &[]),
+        (file(1 << 20, Some(1), false), &[]),
+        (file(1 << 20, None, true), &["home-at-start"]),
+    ] {
+        let mut host = tree.host();
+        host.starts.files = vec![file];
+        finds(&host, &none, expected);
+    }
+    let mut host = tree.host();
+    host.starts.records = Some("/home/me/.apptainer".into());
+    finds(&host, &none, &["home-at-start"]);
+    for (text, expected) in [
+        ("4\n", Some(4)),
+        ("1\n4\n32\n", Some(32)),
+        ("-1\n", Some(u32::MAX)),
+        ("raid0\n", None),
+    ] {
+        assert_eq!(parse_stripe_count(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn squashfuse_on_path_or_beside_the_runtime() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    tree.without("usr/bin/squashfuse");
+    finds(&tree.host(), &none, &["no-squashfuse"]);
+    finds(&starting(&tree, setuid(), Some(1), 1), &none, &[]);
+    tree.file("opt/apptainer/libexec/apptainer/bin/squashfuse_ll", "");
+    finds(&tree.host(), &none, &[]);
+}
+
+#[test]
+fn memory_that_is_free() {
+    let tree = Tree::well();
+    let free = || free_memory(tree.0.path());
+    assert_eq!(free(), None);
+    tree.file("proc/meminfo", "MemTotal: 90 kB\nMemAvailable: 8192 kB\n");
+    assert_eq!(free(), Some(8 << 20));
+    let group = "sys/fs/cgroup/user.slice/session/memory";
+    tree.file(&format!("{group}.max"), "max\n")
+        .file(&format!("{group}.current"), "4096\n");
+    assert_eq!(free(), Some(8 << 20));
+    tree.file("sys/fs/cgroup/user.slice/memory.max", "10000\n")
+        .file("sys/fs/cgroup/user.slice/memory.current", "4000\n");
+    assert_eq!(free(), Some(6000));
 }

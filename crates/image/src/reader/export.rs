@@ -25,11 +25,6 @@ impl Reader {
             left: 0,
         })
     }
-
-    /// Returns the position of the first table, which is behind all blocks of files.
-    pub(crate) fn tables_start(&self) -> u64 {
-        self.superblock.inode_table
-    }
 }
 
 impl ExportTable<'_> {

@@ -6,7 +6,7 @@ mod old_file;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use condense_publish::{Existing, Staging};
@@ -118,13 +118,8 @@ impl SifWriter {
         }
         let staging = Staging::beside(path)?;
         let temporary = staging.path().join(path.file_name().unwrap_or_default());
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(&temporary)
-            .map_err(Error::io("create", path))?;
+        let file =
+            condense_publish::create_image(&temporary, MODE).map_err(Error::io("create", path))?;
         let header = Header::new(options.id, options.created, u64::from(options.slots));
         Ok(SifWriter {
             target: Target::New {

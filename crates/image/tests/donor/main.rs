@@ -6,6 +6,7 @@ mod extend;
 mod external;
 mod facts;
 mod graft;
+mod hot;
 mod refusals;
 mod repack;
 #[path = "../packer/trees.rs"]

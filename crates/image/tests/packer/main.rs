@@ -5,6 +5,7 @@
 mod contents;
 mod external;
 mod failures;
+mod hot;
 mod same_bytes;
 mod trees;
 

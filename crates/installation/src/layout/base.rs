@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use condense_publish::copy_image;
 use sha2::{Digest, Sha256};
 
 use super::paths::{MODE_EXECUTABLE, set_mode};
@@ -68,7 +69,7 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
             return Ok(Placement::Symlink);
         }
     }
-    fs_err::copy(&physical, target).map_err(Error::Io)?;
+    copy_image(&physical, target).map_err(|error| Error::at("copy", &physical, error))?;
     set_mode(target, MODE_EXECUTABLE)?;
     Ok(Placement::Copy)
 }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use condense_publish::{sync_directory, sync_tree};
+use condense_publish::{copy_image, sync_directory, sync_tree};
 
 use super::adopt::adopt;
 use super::base::{BaseMode, place, sha256};
@@ -18,7 +18,7 @@ use super::paths::{
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
 use crate::update_state::AliasedFile;
-use crate::wrapper::{Launch, SHARED_CONTAINER};
+use crate::wrapper::{Digests, Launch, SHARED_CONTAINER};
 
 /// Names of condense's own wrappers, which exist beside the wrappers of the environment's programs.
 const OWN_WRAPPERS: [&str; 2] = ["_debug_exec", "_debug_shell"];
@@ -64,7 +64,6 @@ impl Claim {
     /// file system reports an error. Nothing is left behind.
     pub fn stage(self, assembly: &Assembly<'_>) -> Result<Staged> {
         check_programs(assembly.programs)?;
-        let common = assembly.launch.render_common(self.generation)?;
         let dir = if self.is_beside() {
             generation_dir(&self.root, self.generation)
         } else {
@@ -73,7 +72,6 @@ impl Claim {
                 .join(format!("{}.tmp", self.generation))
         };
         create_dir(&dir)?;
-        write(&dir.join("common.sh"), &common, MODE_PLAIN)?;
         write_wrappers(&dir, assembly)?;
         write_landmarks(&dir, assembly.landmarks)?;
         write_self(&dir, self.generation)?;
@@ -95,6 +93,12 @@ impl Claim {
         {
             receipt.base.sha256 = Some(sha256(assembly.base)?);
         }
+        let digests = Digests {
+            image: receipt.image.as_ref().map(|image| image.sha256.as_str()),
+            base: receipt.base.sha256.as_deref(),
+        };
+        let common = assembly.launch.render_common(self.generation, digests)?;
+        write(&dir.join("common.sh"), &common, MODE_PLAIN)?;
         write_share(&dir, &self.dir, assembly, &receipt)?;
         for alias in &receipt.update_state.file_aliases {
             if alias.file != AliasedFile::Image || assembly.image.is_some() {
@@ -325,7 +329,7 @@ fn move_in(source: &Path, target: &Path) -> Result<()> {
     match std::fs::rename(source, target) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-            fs_err::copy(source, target).map_err(Error::Io)?;
+            copy_image(source, target).map_err(|error| Error::at("move in", source, error))?;
             fs_err::remove_file(source).map_err(Error::Io)?;
         }
         Err(error) => return Err(Error::at("move in", source, error)),

@@ -107,6 +107,7 @@ fn launch() -> Launch {
         shell: Shell::Sh,
         no_user_site: false,
         host_mpi: None,
+        hot_parts: Vec::new(),
     }
 }
 

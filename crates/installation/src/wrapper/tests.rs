@@ -74,16 +74,22 @@ fn example() -> Launch {
         shell: Shell::Sh,
         no_user_site: false,
         host_mpi: None,
+        hot_parts: Vec::new(),
     }
 }
 
 #[test]
 fn common_sh_is_data() {
-    let text = String::from_utf8(example().render_common(3).unwrap()).unwrap();
+    let digests = Digests {
+        image: Some("1a"),
+        base: None,
+    };
+    let text = String::from_utf8(example().render_common(3, digests).unwrap()).unwrap();
     let expected = r#"# Written by condense: what the wrappers in bin/ know about this installation. They read it at every start, on the
 # host, with the shell of their first line. Lines of your own may follow at the end; updates keep them.
 generation=3
 INSTALLATION_PATH=/M_ab12cd3 SQFS_IMAGE=img.sqfs CONTAINER_IMAGE=container.sif
+image_digest=1a base_digest=
 runtime=/usr/bin/apptainer flags=--cleanenv launcher=
 view=base base_path=/opt/rocm/bin:/bin
 install_root=/M_ab12cd3 env_root=/M_ab12cd3/miniforge/envs/env1 inside=/M_ab12cd3/miniforge/envs/env1
@@ -127,7 +133,7 @@ fn the_users_own_lines_find_tykky_s_names() {
     launch.extra_text = Some("export X=$DIR\n".to_owned());
     launch.hand_written = Some("export SINGULARITYENV_PATH=/x:$SINGULARITYENV_PATH\n".to_owned());
     let ends = |launch: &Launch| {
-        let text = String::from_utf8(launch.render_common(1).unwrap()).unwrap();
+        let text = String::from_utf8(launch.render_common(1, Digests::default()).unwrap()).unwrap();
         text[text.find("_C_DIR=").unwrap()..].to_owned()
     };
     let expected = "_C_DIR=$prefix _O_SOURCE=$me\nDIR=$prefix/bin\nSINGULARITYENV_PATH=${SINGULARITYENV_PATH-$base_path}\n\
@@ -146,7 +152,10 @@ fn what_cannot_be_written_down_is_refused() {
     let refused = |change: &dyn Fn(&mut Launch)| {
         let mut launch = example();
         change(&mut launch);
-        launch.render_common(1).unwrap_err().to_string()
+        launch
+            .render_common(1, Digests::default())
+            .unwrap_err()
+            .to_string()
     };
     assert!(
         refused(&|launch| launch.flags = vec!["--bind /a b".to_owned()])
@@ -207,7 +216,7 @@ fn every_shell_can_parse_what_is_written() {
     };
     let texts = [
         example().render_wrapper().into_bytes(),
-        example().render_common(1).unwrap(),
+        example().render_common(1, Digests::default()).unwrap(),
         launcher.render(),
     ];
     for (number, text) in texts.iter().enumerate() {

@@ -439,14 +439,8 @@ fn many_ranks_may_start_at_once() {
     });
     // Nothing else is left behind.
     let call = Call::of(&mut host.wrapper(&scene, &["sh"]));
-    let links = call
-        .binds()
-        .into_iter()
-        .find(|bind| bind.contains(":/.condense-mpi:ro"));
-    let links = Path::new(links.unwrap().split(':').next().unwrap())
-        .parent()
-        .unwrap();
-    assert_eq!(std::fs::read_dir(links).unwrap().count(), 1, "{links:?}");
+    let all = links(&call).parent().unwrap().to_owned();
+    assert_eq!(std::fs::read_dir(&all).unwrap().count(), 1, "{all:?}");
 }
 
 /// A directory that belongs to another user, or a link, is not trusted.
@@ -464,12 +458,86 @@ fn links_of_others_are_not_followed() {
     let cache = host.path("cache");
     let call = Call::of(command.env("XDG_CACHE_HOME", &cache));
     std::fs::remove_file(&place).unwrap();
-    let bind = call
-        .binds()
-        .into_iter()
-        .find(|bind| bind.contains(":/.condense-mpi:ro"));
-    assert!(
-        bind.unwrap().starts_with(cache.to_str().unwrap()),
-        "{bind:?}"
-    );
+    assert!(links(&call).starts_with(cache));
+}
+
+/// Returns the directory of the host that a program has in front, with its links.
+fn links(call: &Call) -> PathBuf {
+    let binds = call.binds();
+    let mut places = binds.iter().filter_map(|it| it.split_once(':'));
+    let found = places.find(|(_, rest)| *rest == format!("{PLACE}:ro"));
+    PathBuf::from(found.unwrap().0)
+}
+
+/// Makes the directory look as if nobody had used it for some days.
+fn make_old(directory: &Path, days: u64) {
+    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 60 * 60);
+    let directory = std::fs::File::open(directory).unwrap();
+    directory.set_modified(time).unwrap();
+}
+
+/// When all hundred directories of an image are of libraries that have changed since, those that
+/// are a week old are removed, and younger ones stay, since running programs may use them.
+#[test]
+fn old_links_make_room_for_new_ones() {
+    let host = Host::new(&["1"]);
+    let scene = host.scene(|_| {});
+    let first = links(&Call::of(&mut host.wrapper(&scene, &["sh"])));
+    let settings = std::fs::read_to_string(first.join("settings")).unwrap();
+    let other = settings.replace("mpi_key='", "mpi_key='/gone");
+    assert_ne!(settings, other);
+    let all: Vec<_> = (0..100)
+        .map(|number| first.with_extension(number.to_string()))
+        .collect();
+    for (number, directory) in all.iter().enumerate() {
+        std::fs::create_dir_all(directory).unwrap();
+        std::fs::write(directory.join("settings"), &other).unwrap();
+        make_old(directory, if number < 5 { 9 } else { 1 });
+    }
+    let now = links(&Call::of(&mut host.wrapper(&scene, &["sh"])));
+    assert_eq!(now, all[0]);
+    let there = all.iter().filter(|it| it.exists()).count();
+    assert_eq!(there, 96);
+    // With a hundred young ones, no directory can be made here.
+    for directory in &all {
+        std::fs::create_dir_all(directory).unwrap();
+        std::fs::write(directory.join("settings"), &other).unwrap();
+        make_old(directory, 1);
+    }
+    let cache = host.path("cache");
+    let mut command = host.wrapper(&scene, &["sh"]);
+    let call = Call::of(command.env("XDG_CACHE_HOME", &cache));
+    assert!(links(&call).starts_with(&cache));
+}
+
+/// Programs of an environment may have the names of tools that a wrapper needs. Their wrappers come
+/// first in PATH, and must not be started by a wrapper.
+#[test]
+fn tools_are_those_of_the_system() {
+    let host = Host::new(&["1"]);
+    let scene = host.scene(|_| {});
+    let tools = host.path("tools");
+    std::fs::create_dir(&tools).unwrap();
+    let started = host.path("started");
+    for name in [
+        "stat", "readlink", "mkdir", "awk", "sort", "find", "ln", "mv", "rm",
+    ] {
+        let path = tools.join(name);
+        std::fs::write(
+            &path,
+            format!("#!/bin/sh\necho {name} >>'{}'\nexit 1\n", started.display()),
+        )
+        .unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+    }
+    each_shell(|shell| {
+        for _ in 0..2 {
+            let mut command = host.wrapper(&scene, shell);
+            let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+            let call = Call::of(command.env("PATH", path));
+            assert!(links(&call).is_dir());
+            assert!(!started.exists(), "{:?}", std::fs::read_to_string(&started));
+        }
+    });
 }

@@ -6,6 +6,7 @@
 mod builds;
 mod host_mpi;
 mod host_python_and_files;
+mod read_ahead;
 #[path = "../shared/mod.rs"]
 mod shared;
 

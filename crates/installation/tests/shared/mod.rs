@@ -33,6 +33,7 @@ pub(crate) fn launch(
         shell: Shell::Sh,
         no_user_site: false,
         host_mpi: None,
+        hot_parts: Vec::new(),
     }
 }
 
@@ -49,6 +50,7 @@ pub(crate) fn receipt(launch: &Launch) -> Receipt {
             path: "/somewhere/base.sif".into(),
             sha256: None,
             placement: Placement::Copy,
+            os_packages: Vec::new(),
         },
         image: Some(ImageRecord {
             size_bytes: 0,

@@ -110,10 +110,26 @@ find_image() {
 try() { # PATH
   [ -n "$1" ] && [ -f "$1" ] && image=$1
 }
-find_image || {
+# A copy of the image that `condense stage` has made on this node takes its place. A copy gets its
+# name when it is whole, in a directory that only the user can write into.
+find_copy() {
+  here=$PWD old=${OLDPWD-} had_old=${OLDPWD+x}
+  CDPATH='' cd -- "$here" 2>/dev/null || return 0
+  for each in "$CW_STAGE"/condense-stage-*; do
+    { [ -d "$each" ] && [ ! -h "$each" ] && CDPATH='' cd -P -- "$each" 2>/dev/null && [ -O . ]; } || continue
+    for found in "$digest"*/container.sif; do [ ! -r "$found" ] || copy=$PWD/$found; done
+  done
+  CDPATH='' cd -- "$here" || die "cannot enter $here"
+  if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
+}
+copy=''
+case ${CW_STAGE-} in /*) find_copy ;; esac
+if [ "$copy" ]; then
+  image=$copy
+elif ! find_image; then
   printf '%s: ERROR: Cannot locate the singularity container file %s. One potential cause is that it may have been removed from the system.\n' "$name" "$file" >&2
   exit 125
-}
+fi
 for each in "$runtime" apptainer singularity; do
   [ -n "$each" ] && runtime=$(command -v -- "$each") && break
 done

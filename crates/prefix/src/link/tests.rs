@@ -10,16 +10,37 @@ mod refused;
 mod together;
 
 use std::{
+    collections::BTreeMap,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use rattler_conda_types::{PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
 
 use super::*;
-use crate::progress::{Phase, Warning};
+use crate::{
+    held::{Held, HeldContents},
+    progress::{Phase, Warning},
+};
 use archive::Archive;
+
+/// Entry at a path of the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum FileOrLink {
+    Directory,
+    Link(PathBuf),
+    File {
+        bytes: Vec<u8>,
+        is_executable: bool,
+        /// Number that the names of one file (hard links) share.
+        number: u64,
+    },
+}
+
+/// Files that are held back, with their paths in the environment.
+type HeldFiles = Vec<(PathBuf, FileOrLink)>;
 
 #[derive(Default)]
 struct Listener(Mutex<Vec<String>>);
@@ -73,7 +94,58 @@ impl Range {
     }
 
     /// Links all packages. Returns the warnings, or the text of the error.
-    fn link(&self, archives: Vec<Archive>) -> Result<Vec<String>, String> {
+    ///
+    /// The packages are linked in both ways, first with files held back in a spool, and the two
+    /// results must be the same.
+    fn link(&self, archives: &[Archive]) -> Result<Vec<String>, String> {
+        let before = self.snapshot(&[]);
+        let (held, spooled) = self.link_with_spool(archives);
+        let with_spool = self.snapshot(&held);
+        if spooled.is_ok() {
+            // The second way starts with the same environment.
+            self.restore(&before);
+        }
+        let linked = self.link_with(archives, None);
+        let linked = linked.map(|(_, warnings)| warnings);
+        assert_eq!(spooled, linked, "with a spool and without");
+        if linked.is_ok() {
+            assert_eq!(with_spool, self.snapshot(&[]), "with a spool and without");
+        }
+        linked
+    }
+
+    fn link_with_spool(&self, archives: &[Archive]) -> (HeldFiles, Result<Vec<String>, String>) {
+        let dir = self.dir.path().join("scratch");
+        let spool = Arc::new(Spool::create(&dir).unwrap());
+        match self.link_with(archives, Some(&spool)) {
+            Err(error) => (Vec::new(), Err(error)),
+            Ok((mut linked, warnings)) => {
+                let held = Held::of(Arc::clone(&spool), &mut linked);
+                let found = held.entries().map(|(path, contents)| {
+                    let what = match contents {
+                        HeldContents::Link(target) => FileOrLink::Link(target.to_owned()),
+                        HeldContents::File {
+                            is_executable,
+                            number,
+                            ..
+                        } => FileOrLink::File {
+                            bytes: held.read_required(path).unwrap(),
+                            is_executable,
+                            number: number as u64,
+                        },
+                    };
+                    (path.to_owned(), what)
+                });
+                (found.collect(), Ok(warnings))
+            }
+        }
+    }
+
+    fn link_with(
+        &self,
+        archives: &[Archive],
+        spool: Option<&Arc<Spool>>,
+    ) -> Result<(Vec<Linked>, Vec<String>), String> {
         let place = Place {
             root: self.dir.path().join("scratch/root"),
             mount_point: "/MOUNT_abc1234".into(),
@@ -87,7 +159,7 @@ impl Range {
         let mut paths = Vec::new();
         for archive in archives {
             let path = archive.write(self.dir.path());
-            records.push(record(&archive, &path));
+            records.push(record(archive, &path));
             paths.push(path);
         }
         let solution = Solution {
@@ -109,12 +181,13 @@ impl Range {
                 target: &target,
                 options: &options,
                 installed: &[],
+                spool,
             };
             link_all(&job, &listener)
         });
         // Every message with text from a package has one line for each error.
         linked
-            .map(|_| listener.0.into_inner().unwrap())
+            .map(|linked| (linked, listener.0.into_inner().unwrap()))
             .map_err(|error| {
                 let mut words = error.to_string();
                 let mut source = std::error::Error::source(&error);
@@ -124,6 +197,78 @@ impl Range {
                 }
                 words
             })
+    }
+
+    /// Returns the files and links of the environment, together with those that are held back.
+    fn snapshot(&self, held: &[(PathBuf, FileOrLink)]) -> BTreeMap<PathBuf, FileOrLink> {
+        let mut found: BTreeMap<PathBuf, FileOrLink> = BTreeMap::new();
+        let root = self.env("");
+        let mut dirs = vec![root.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs_err::read_dir(&dir).unwrap() {
+                let path = entry.unwrap().path();
+                let metadata = fs_err::symlink_metadata(&path).unwrap();
+                let inside = path.strip_prefix(&root).unwrap().to_owned();
+                if metadata.is_dir() {
+                    found.insert(inside, FileOrLink::Directory);
+                    dirs.push(path);
+                } else if metadata.is_symlink() {
+                    found.insert(inside, FileOrLink::Link(fs_err::read_link(path).unwrap()));
+                } else {
+                    let is_executable = metadata.permissions().mode() & 0o111 != 0;
+                    let bytes = fs_err::read(path).unwrap();
+                    let file = FileOrLink::File {
+                        bytes,
+                        is_executable,
+                        number: metadata.ino(),
+                    };
+                    found.insert(inside, file);
+                }
+            }
+        }
+        for (path, what) in held {
+            for above in path
+                .ancestors()
+                .skip(1)
+                .filter(|above| !above.as_os_str().is_empty())
+            {
+                found.insert(above.to_owned(), FileOrLink::Directory);
+            }
+            let other = found.insert(path.clone(), what.clone());
+            assert!(other.is_none(), "{} is there twice", path.display());
+        }
+        // Inodes have other numbers than files that are held back.
+        let mut numbers = HashMap::new();
+        for what in found.values_mut() {
+            if let FileOrLink::File { number, .. } = what {
+                let next = numbers.len() as u64;
+                *number = *numbers.entry(*number).or_insert(next);
+            }
+        }
+        found
+    }
+
+    /// Makes the environment what it was.
+    fn restore(&self, before: &BTreeMap<PathBuf, FileOrLink>) {
+        fs_err::remove_dir_all(self.env("")).unwrap();
+        fs_err::create_dir(self.env("")).unwrap();
+        for (path, what) in before {
+            let full = self.env("").join(path);
+            match what {
+                FileOrLink::Directory => fs_err::create_dir(full).unwrap(),
+                FileOrLink::Link(target) => symlink(target, full).unwrap(),
+                FileOrLink::File {
+                    bytes,
+                    is_executable,
+                    ..
+                } => {
+                    fs_err::write(&full, bytes).unwrap();
+                    let mode = if *is_executable { 0o755 } else { 0o644 };
+                    let mode = std::fs::Permissions::from_mode(mode);
+                    fs_err::set_permissions(full, mode).unwrap();
+                }
+            }
+        }
     }
 
     /// Asserts that nothing was added, removed or changed outside of scratch.

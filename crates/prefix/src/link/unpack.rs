@@ -23,12 +23,14 @@ pub(super) fn open(
     let archive = &job.archives.paths[index];
     progress.detail(Phase::Link, &record.identifier.to_file_name());
     let root = job.place.packages.join(index.to_string());
-    let (contents, sha256) = unpack(record, archive, &root, progress).inspect_err(|error| {
-        // A damaged archive is removed from the cache, so that the next build downloads it again.
-        if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
-            let _ = fs_err::remove_file(archive);
-        }
-    })?;
+    let (contents, sha256) =
+        unpack(job, record, archive, &root, progress).inspect_err(|error| {
+            // A damaged archive is removed from the cache, so that the next build downloads it
+            // again.
+            if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
+                let _ = fs_err::remove_file(archive);
+            }
+        })?;
     let mounted_env = job.place.mounted_env();
     let package = Package::check(
         contents,
@@ -42,6 +44,7 @@ pub(super) fn open(
 
 /// Unpacks one archive and computes its digest at the same time.
 fn unpack(
+    job: &LinkJob<'_>,
     record: &RepoDataRecord,
     archive: &Path,
     root: &Path,
@@ -49,7 +52,8 @@ fn unpack(
 ) -> Result<(Contents, [u8; 32]), Error> {
     let package = &record.package_record;
     let stopped = || progress.cancelled();
-    let (contents, found) = match package::unpack(archive, root, package.md5.is_some(), &stopped) {
+    let (spool, with_md5) = (job.spool, package.md5.is_some());
+    let (contents, found) = match package::unpack(archive, root, spool, with_md5, &stopped) {
         Ok(unpacked) => unpacked,
         Err(fault @ (Fault::Interrupted | Fault::Io { .. })) => {
             return Err(fault.into_error(record));

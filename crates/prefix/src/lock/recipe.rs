@@ -36,10 +36,17 @@ pub struct Recipe {
     /// True if Python ignores the packages in the home directory wherever the SIF is started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_user_site: bool,
+    /// Files that come first in the image, relative to the environment and in this order. It is
+    /// empty if there are none on purpose, and absent if nobody has looked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hot_files: Option<Vec<String>>,
     /// True if an update has made the image of an older one, so that its blocks are in another
     /// order than those of a new image with the same files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub updated: bool,
+    /// Packages of the distribution that builds have added to the base, as `NAME=VERSION`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub os_packages: Vec<String>,
 }
 
 /// Kind of an image that a lock describes.

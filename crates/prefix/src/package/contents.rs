@@ -1,16 +1,14 @@
-//! Responsible for unpacking an archive into its own directory and for the list of its
-//! contents. Every path is checked, every directory is created by this module, and no file
-//! is written through a link.
+//! Responsible for unpacking an archive into its own directory or into a spool, and for the list of
+//! its contents. Every path is checked, every directory is created by this module, and no file is
+//! written through a link.
 
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    io::{Read, Write},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{PermissionsExt, symlink},
-    },
+    io::Read,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +18,9 @@ use super::{
     Fault,
     archive::{Digests, Head, each_entry},
     path::{judged, shown},
+    store::{Attributes, Spooled, Store},
 };
+use crate::spool::Spool;
 
 /// Number of bytes that are read and written at a time.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -43,23 +43,30 @@ pub(crate) enum Kind {
 pub(crate) struct Contents {
     root: PathBuf,
     kinds: HashMap<OsString, Kind>,
+    store: Store,
 }
 
 impl Contents {
-    /// Unpacks the archive into a new directory. Devices, FIFOs, sparse files and everything below
-    /// a link are refused. The modes of directories are ignored, since a directory without write
-    /// permission could be neither filled nor removed.
+    /// Unpacks the archive into a new directory, or into the spool if there is one. Devices, FIFOs,
+    /// sparse files and everything below a link are refused. The modes of directories are ignored,
+    /// since a directory without write permission could be neither filled nor removed.
     ///
     /// # Errors
     /// A [`Fault`] of the archive or of the system.
     pub(super) fn unpack(
         archive: &Path,
         root: &Path,
+        spool: Option<&Arc<Spool>>,
         with_md5: bool,
         stopped: &dyn Fn() -> bool,
     ) -> Result<(Self, Digests), Fault> {
-        fs_err::create_dir(root).map_err(Fault::io("create", root))?;
-        let mut contents = Self::empty(root);
+        let store = spool.map_or(Store::Directory, |spool| Store::in_spool(Arc::clone(spool)));
+        store.create(root)?;
+        let mut contents = Self {
+            root: root.to_owned(),
+            kinds: HashMap::new(),
+            store,
+        };
         let mut buffer = vec![0; CHUNK_BYTES];
         let digests = each_entry(archive, with_md5, &mut |head, reader| {
             if stopped() {
@@ -68,13 +75,6 @@ impl Contents {
             contents.take(head, reader, &mut buffer)
         })?;
         Ok((contents, digests))
-    }
-
-    fn empty(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            kinds: HashMap::new(),
-        }
     }
 
     /// Returns the directory of the unpacked files, where all paths start.
@@ -87,34 +87,50 @@ impl Contents {
     }
 
     /// Opens a file to read its contents.
-    pub(super) fn open(&self, path: &Path) -> Result<Option<fs_err::File>, Fault> {
+    pub(super) fn open(&self, path: &Path) -> Result<Option<Box<dyn Read + '_>>, Fault> {
         match self.kind(path) {
             None => Ok(None),
-            Some(Kind::File) => {
-                let full = self.root.join(path);
-                let file = fs_err::File::open(&full).map_err(Fault::io("open", full))?;
-                Ok(Some(file))
-            }
+            Some(Kind::File) => self.store.open(&self.root, path).map(Some),
             Some(_) => Err(Fault::refused_path(path, "is no regular file")),
         }
     }
 
+    /// Returns the number and the description of a file in the spool. Names of one file (hard
+    /// links) have one number.
+    pub(crate) fn spooled(&self, path: &Path) -> Option<(usize, Spooled)> {
+        self.store.spooled(path)
+    }
+
+    /// Writes files and links of the spool into the directory of the unpacked files.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the system.
+    pub(crate) fn write_out<'a>(
+        &self,
+        entries: impl Iterator<Item = (&'a Path, &'a Kind)>,
+    ) -> Result<(), Fault> {
+        self.store.write_out(&self.root, entries)
+    }
+
     /// Adds a generated file to those of the archive, or replaces one of them.
     pub(super) fn add(&mut self, path: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
-        let full = self.make_room(path)?;
-        let mut file = fs_err::File::create_new(&full).map_err(Fault::io("create", &full))?;
-        file.write_all(contents)
-            .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(mode)))
-            .map_err(Fault::io("write", full))?;
+        self.make_room(path)?;
+        let attributes = Attributes {
+            mode,
+            modified: SystemTime::now(),
+            bytes: contents.len() as u64,
+        };
+        let mut buffer = vec![0; contents.len().clamp(1, CHUNK_BYTES)];
+        self.store
+            .file(&self.root, path, &mut &*contents, &mut buffer, attributes)?;
         self.insert(path, Kind::File);
         Ok(())
     }
 
     /// Moves a file or link to another path.
     pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Fault> {
-        let source = self.root.join(from);
-        let full = self.make_room(to)?;
-        fs_err::rename(&source, full).map_err(Fault::io("rename", source))?;
+        self.make_room(to)?;
+        self.store.rename(&self.root, from, to)?;
         if let Some(kind) = self.kinds.remove(from.as_os_str()) {
             self.insert(to, kind);
         }
@@ -160,23 +176,15 @@ impl Contents {
         reader: &mut dyn Read,
         buffer: &mut [u8],
     ) -> Result<(), Fault> {
-        let full = self.make_room(path)?;
-        let mut file = fs_err::File::create_new(&full).map_err(Fault::io("create", &full))?;
-        loop {
-            let length = reader.read(buffer).map_err(Fault::archive)?;
-            if length == 0 {
-                break;
-            }
-            file.write_all(&buffer[..length])
-                .map_err(Fault::io("write", &full))?;
-        }
-        // A file that its owner may not read could be neither linked nor packed.
-        let mode = head.mode & 0o777 | 0o400;
-        file.set_permissions(std::fs::Permissions::from_mode(mode))
-            .map_err(Fault::io("set the mode of", &full))?;
-        let times = std::fs::FileTimes::new().set_modified(modified(head));
-        // A file system that cannot hold the time is not the package's fault.
-        let _ = file.file().set_times(times);
+        self.make_room(path)?;
+        let attributes = Attributes {
+            // A file that its owner may not read could be neither linked nor packed.
+            mode: head.mode & 0o777 | 0o400,
+            modified: modified(head),
+            bytes: head.bytes,
+        };
+        self.store
+            .file(&self.root, path, reader, buffer, attributes)?;
         self.insert(path, Kind::File);
         Ok(())
     }
@@ -188,20 +196,7 @@ impl Contents {
         }
         let target = PathBuf::from(OsStr::from_bytes(target));
         let full = self.make_room(path)?;
-        symlink(&target, &full).map_err(Fault::io("create", &full))?;
-        let seconds = modified(head)
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let time = rustix::fs::Timespec {
-            tv_sec: seconds.cast_signed(),
-            tv_nsec: 0,
-        };
-        let times = rustix::fs::Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        let itself = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        let _ = rustix::fs::utimensat(rustix::fs::CWD, &full, &times, itself);
+        self.store.link(&full, &target, modified(head))?;
         self.insert(path, Kind::Link(target));
         Ok(())
     }
@@ -222,8 +217,8 @@ impl Contents {
         if target == path {
             return Ok(());
         }
-        let full = self.make_room(path)?;
-        fs_err::hard_link(self.root.join(target), &full).map_err(Fault::io("link", full))?;
+        self.make_room(path)?;
+        self.store.hard_link(&self.root, &target, path)?;
         self.insert(path, kind);
         Ok(())
     }
@@ -237,8 +232,7 @@ impl Contents {
             )),
             None => {
                 self.parents(path)?;
-                let full = self.root.join(path);
-                fs_err::create_dir(&full).map_err(Fault::io("create", full))?;
+                self.store.make_dir(self.root.join(path))?;
                 self.insert(path, Kind::Directory);
                 Ok(())
             }
@@ -286,7 +280,7 @@ impl Contents {
                 ));
             }
             Some(_) => {
-                fs_err::remove_file(&full).map_err(Fault::io("remove", &full))?;
+                self.store.remove(&self.root, path)?;
                 self.kinds.remove(path.as_os_str());
             }
         }

@@ -1,10 +1,12 @@
 """Compiles Python sources of an environment to unchecked-hash byte code.
 
-usage: compile.py PREFIX LIST [--walk] [--as PATH]
+usage: compile.py PREFIX LIST [--walk | --fed] [--as PATH]
 
 LIST names sources relative to PREFIX, one per line. --walk adds every source under the library that
 has no such byte code yet. It also adds sources that have changed since LIST was written and differ
-from the source of their byte code. --as PATH is the later path of PREFIX, if PREFIX is elsewhere
+from the source of their byte code. With --fed the sources are not in PREFIX: the file `sources`
+beside LIST has their texts, `sources.index` a line `OFFSET LENGTH PATH` for each, and the byte code
+goes to files in the directory `bytecode`, each behind a line `LENGTH PATH`. --as PATH is the later path of PREFIX, if PREFIX is elsewhere
 now. Files that do not compile (templates, code for other versions) are skipped, as every installer
 does. Python before 3.7 writes the time of the source instead of its hash.
 
@@ -130,6 +132,38 @@ def compile_batch(prefix, place, batch):
     return 0
 
 
+def read_index(listed):
+    with open(os.path.join(os.path.dirname(listed), "sources.index"), "rb") as file:
+        lines = [line.split(b" ", 2) for line in file.read().split(b"\n") if line]
+    return {os.fsdecode(path): (int(offset), int(length)) for offset, length, path in lines}
+
+
+def compile_fed(place, listed, number, batch):
+    """Does what compile_batch does, step for step, for sources that are in one file.
+
+    The names of the sources stay referenced as long as there, since that changes marshalled bytes.
+    """
+    folder, index = os.path.dirname(listed), read_index(listed)
+    machinery, util = py_compile.importlib.machinery, py_compile.importlib.util
+    external = py_compile.importlib._bootstrap_external
+    texts = open(os.path.join(folder, "sources"), "rb")
+    with texts, open(os.path.join(folder, "bytecode", str(number)), "wb") as compiled:
+        for source in batch:
+            offset, length = index[source]
+            texts.seek(offset)
+            text = texts.read(length)
+            dfile = os.path.join(place, source)
+            loader = machinery.SourceFileLoader("<py_compile>", dfile)
+            try:
+                code = loader.source_to_code(text, dfile)
+            except Exception:
+                continue  # not a source for this interpreter
+            written = external._code_to_hash_pyc(code, util.source_hash(text), False)
+            path = os.fsencode(bytecode_of("", source))
+            compiled.write(b"%d %s\n" % (len(written), path) + written)
+    return 0
+
+
 def processors():
     try:
         return len(os.sched_getaffinity(0))
@@ -143,13 +177,13 @@ def main(arguments):
         at = arguments.index("--as")
         place = arguments[at + 1]
         del arguments[at : at + 2]
-    walk = "--walk" in arguments
-    prefix, listed = [word for word in arguments if word != "--walk"]
+    walk, fed = "--walk" in arguments, "--fed" in arguments
+    prefix, listed = [word for word in arguments if word not in ("--walk", "--fed")]
     warnings.simplefilter("ignore")
     found = sources(prefix, listed, walk)
     batches = [found[at : at + BATCH] for at in range(0, len(found), BATCH)]
     workers, running, failed = min(processors(), 16), set(), False
-    for batch in batches:
+    for number, batch in enumerate(batches):
         if len(running) == workers:
             child, status = os.wait()
             running.discard(child)
@@ -158,7 +192,10 @@ def main(arguments):
         if child == 0:
             status = 1
             try:
-                status = compile_batch(prefix, place or prefix, batch)
+                if fed:
+                    status = compile_fed(place or prefix, listed, number, batch)
+                else:
+                    status = compile_batch(prefix, place or prefix, batch)
             finally:
                 sys.stderr.flush()
                 os._exit(status)

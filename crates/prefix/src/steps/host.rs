@@ -103,12 +103,13 @@ pub(super) fn install_pip(
 }
 
 /// Compiles the listed sources with the prefix's own interpreter, and also those that pip has
-/// installed if `has_pip`. If the interpreter does not start on this machine, there is no byte code
-/// and the user gets a warning.
+/// installed if `has_pip`. With `is_fed` their texts are in one file. If the interpreter does not
+/// start on this machine, there is no byte code and the user gets a warning.
 pub(super) fn compile(
     prefix: &Prefix,
     to_compile: &[PathBuf],
     has_pip: bool,
+    is_fed: bool,
     progress: &dyn Progress,
 ) {
     let Some(python) = &prefix.python else {
@@ -127,6 +128,7 @@ pub(super) fn compile(
         .arg("--as")
         .arg(prefix.place.mounted_env())
         .args(has_pip.then_some("--walk"))
+        .args(is_fed.then_some("--fed"))
         // The interpreter comes from a package and does not need the user's variables.
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_plain(name)))

@@ -233,7 +233,7 @@ impl PipStep {
     }
 
     /// Returns whether pip has nothing to do.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.requirements.is_empty() && self.removed.is_empty()
     }
 

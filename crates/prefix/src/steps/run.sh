@@ -62,6 +62,7 @@ if [ -f "$build/compile.list" ]; then
   step 'compiling Python files'
   walk=
   [ ! -f "$build/surroundings.sh" ] || walk=--walk
+  [ ! -f "$build/sources.index" ] || walk=--fed
   status=0
   said=$("$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk 2>&1) || status=$?
   case $status in
@@ -77,5 +78,11 @@ if [ -f "$build/activation.sh" ]; then
   step 'capturing the activation'
   # shellcheck source=/dev/null
   ( . "$build/activation.sh" ) || failed $?
+fi
+if [ -f "$build/record_start.py" ]; then
+  step 'recording the files of a start'
+  # The image is whole without the result.
+  "$environment/bin/python" -S -s "$build/record_start.py" "$environment" "$build" \
+    "$(cat "$build/start.seconds")" "$build/start.py" || :
 fi
 printf '\n::condense-done\n'

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use condense_image::{Reader, reader::NodeKind};
+use condense_image::{HotZone, Reader, reader::NodeKind};
 use serde_json::json;
 
 use super::{Context, open};
@@ -27,11 +27,14 @@ struct Counts {
     others: u64,
     hard_links: u64,
     bytes: u64,
+    /// Files with all their content in the hot zone.
+    hot: u64,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let reader = open(&arguments.path, context)?;
-    let counts = count(&reader)?;
+    let zone = reader.hot_zone()?;
+    let counts = count(&reader, zone)?;
     let superblock = reader.superblock();
     let (codec, block_size) = (superblock.codec.to_string(), superblock.block_size.bytes());
     if arguments.json {
@@ -52,15 +55,28 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             "others": counts.others,
             "hard_links": counts.hard_links,
             "bytes": counts.bytes,
+            "hot_zone": zone.map(|zone| json!({
+                "start": reader.offset() + zone.start,
+                "bytes": zone.bytes,
+                "files": counts.hot,
+            })),
         });
         context.console.json("image-info", value);
     } else {
         let yes = |is: bool| if is { "yes" } else { "no" };
+        let zone = zone.map_or_else(
+            || "none".to_owned(),
+            |HotZone { start, bytes }| {
+                let start = reader.offset() + start;
+                format!("{} files, {bytes} bytes from {start}", counts.hot)
+            },
+        );
         let created = jiff::Timestamp::from_second(superblock.created.into())?;
         context.console.data(&format!(
             "size: {} bytes\noffset: {}\ncodec: {codec}\nblock size: {block_size}\ncreated: {created}\n\
              inodes: {}\nfragments: {}\nexport table: {}\nextended attributes: {}\n\
-             files: {}, {} bytes\nhard links: {}\ndirectories: {}\nsymbolic links: {}\nothers: {}",
+             files: {}, {} bytes\nhard links: {}\ndirectories: {}\nsymbolic links: {}\nothers: {}\n\
+             hot zone: {zone}",
             superblock.bytes_used,
             reader.offset(),
             superblock.inode_count,
@@ -78,7 +94,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-fn count(reader: &Reader) -> anyhow::Result<Counts> {
+fn count(reader: &Reader, zone: Option<HotZone>) -> anyhow::Result<Counts> {
     let mut counts = Counts {
         directories: 1,
         ..Counts::default()
@@ -94,6 +110,9 @@ fn count(reader: &Reader) -> anyhow::Result<Counts> {
             NodeKind::File => {
                 counts.files += 1;
                 counts.bytes += node.size;
+                if let Some(zone) = zone {
+                    counts.hot += u64::from(reader.is_in_zone(&node, zone)?);
+                }
             }
             NodeKind::Directory => counts.directories += 1,
             NodeKind::Symlink => counts.symlinks += 1,

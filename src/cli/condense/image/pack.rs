@@ -15,7 +15,7 @@ use condense_publish::{Existing as New, Output};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::{Context, open};
+use super::{Context, hot, open};
 use crate::console::Console;
 use condense_build::{Phase, Report, check_output};
 use condense_diagnostics::UserError;
@@ -58,6 +58,10 @@ pub(super) struct Arguments {
     /// Pack the extended attributes `user.*` and `security.capability` as well
     #[arg(long)]
     xattrs: bool,
+    /// Files that are read first, one path a line relative to the root of the image; they come
+    /// first in the image, in its hot zone. `-` reads the list from standard input
+    #[arg(long, value_name = "FILE")]
+    hot: Option<PathBuf>,
     /// Number of worker threads, which does not change the image [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
@@ -75,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let progress: Arc<dyn Progress> = Arc::<Report>::clone(report);
     options.progress = Some(progress);
 
-    let output = Output::create(&out, New::Refuse).map_err(condense_image::Error::from)?;
+    let output = Output::create_image(&out, New::Refuse).map_err(condense_image::Error::from)?;
     report.begin(Phase::Pack, Some(tree.summary().bytes));
     let image = pack_at(&tree, output.path(), 0, &options)?;
     report.end(Phase::Pack);
@@ -158,6 +162,9 @@ fn plan(
     }
     options.threads = arguments.threads;
     options.cancel = Some(context.report.cancel_flag());
+    if let Some(list) = &arguments.hot {
+        options.hot = hot::read(list, cwd)?;
+    }
 
     let (Some(mut whole), Some(at)) = (whole, &arguments.at) else {
         let (tree, kept) = Tree::scan_changes(&root, &scan, &options)?;
@@ -188,6 +195,7 @@ fn describe(image: &Image, sha256: &[u8; 32], kept: ReusedFiles, out: &Path) -> 
         "unchanged_files": kept.files,
         "taken_bytes": image.taken_bytes,
         "garbage_bytes": image.garbage_bytes,
+        "hot_zone": image.hot_zone.map(|zone| json!({ "start": zone.start, "bytes": zone.bytes })),
     })
 }
 
@@ -199,6 +207,13 @@ fn tell(arguments: &Arguments, image: &Image, console: &Console) {
         HumanBytes(image.size_bytes),
         image.compression
     ));
+    match image.hot_zone {
+        Some(zone) => console.info(format!("the hot zone has {}", HumanBytes(zone.bytes))),
+        None if arguments.hot.is_some() => {
+            console.info("no path of the list leads to a file with content: there is no hot zone");
+        }
+        None => {}
+    }
     if image.taken_bytes > 0 {
         console.info(format!(
             "{} of compressed blocks were reused",

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     // The file gets its name only when it is complete, because a partial object could be taken for
     // a complete one.
     let failed = condense_image::Error::from;
-    let mut file = Output::create(&path, Existing::Refuse).map_err(failed)?;
+    let mut file = Output::create_image(&path, Existing::Refuse).map_err(failed)?;
     sif.copy_to(object, &mut file)?;
     Ok(file.publish().map_err(failed)?)
 }

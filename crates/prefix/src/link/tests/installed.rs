@@ -15,7 +15,7 @@ use super::{
 fn installs(package: impl Fn(&Range) -> Archive) -> Range {
     let range = Range::new();
     let package = package(&range);
-    range.link(vec![python(), package]).unwrap();
+    range.link(&[python(), package]).unwrap();
     range.is_untouched("installs");
     range
 }
@@ -73,7 +73,7 @@ fn a_command_is_not_written_through_a_link() {
     // The link may belong to another package.
     let r = Range::new();
     let other = Archive::new("other").link("bin/tool", &r.at("victim"));
-    r.link(vec![python(), other, command("tool = a.b:main")])
+    r.link(&[python(), other, command("tool = a.b:main")])
         .unwrap();
     r.is_untouched("another's link");
 }
@@ -147,7 +147,7 @@ fn the_channel_s_name_counts() {
     let index =
         r#"{"name":"Inside","version":1,"build":["x"],"depends":"none","build_number":"many"}"#;
     let r = Range::new();
-    let said = r.link(vec![x().index(index)]).unwrap();
+    let said = r.link(&[x().index(index)]).unwrap();
     assert!(
         said.concat()
             .contains("`x-1.0-0.tar.bz2` calls itself `Inside`"),
@@ -188,7 +188,7 @@ fn an_index_that_claims_to_be_huge_is_no_reason_to_panic() {
         let package = if conda { package.conda() } else { package };
         let path = package.write(r.dir.path());
         assert!(super::package::index_of(&path).is_err());
-        assert!(r.link(vec![package]).is_err());
+        assert!(r.link(&[package]).is_err());
         let whole = x().write(r.dir.path());
         let index = super::package::index_of(&whole).unwrap();
         assert_eq!(index.name.as_normalized(), "x");

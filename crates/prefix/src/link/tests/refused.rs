@@ -530,7 +530,7 @@ fn hostile_packages_are_refused_by_name() {
             } else {
                 (package, "`x-1.0-0.tar.bz2`")
             };
-            match range.link(vec![python(), package]) {
+            match range.link(&[python(), package]) {
                 Err(said)
                     if said.contains(file)
                         && said.contains(words)

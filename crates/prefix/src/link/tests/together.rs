@@ -20,7 +20,7 @@ fn files_below_another_package_s_link_are_moved_to_its_target() {
             .file("lib/python3.1/site-packages/mod.py", "m")
             .link("lib/python3.1/l", "os.py")
             .lists("lib/python3.1/empty", "directory");
-        range.link(vec![module, python()]).unwrap();
+        range.link(&[module, python()]).unwrap();
         assert!(range.env("lib/python3.1").is_symlink());
         assert_eq!(range.text("lib/python3.10/site-packages/mod.py"), "m");
         assert!(range.env("lib/python3.10/l").is_symlink());
@@ -41,7 +41,7 @@ fn links_to_links_are_followed_to_the_end() {
         .link("lib/a", "./b")
         .link("lib/b", "../share/./c");
     let b = Archive::new("b").file("lib/a/x/y", "y");
-    range.link(vec![a, b]).unwrap();
+    range.link(&[a, b]).unwrap();
     assert_eq!(range.text("share/c/x/y"), "y");
     assert_eq!(range.text("lib/a/x/y"), "y");
     assert!(range.env("lib/a").is_symlink() && range.env("lib/b").is_symlink());
@@ -54,9 +54,9 @@ fn links_of_an_environment_that_is_there_are_followed() {
     std::os::unix::fs::symlink("real", range.env("lib/l")).unwrap();
     std::os::unix::fs::symlink(range.at("outside"), range.env("lib/out")).unwrap();
     let one = Archive::new("one").file("lib/l/x", "x");
-    range.link(vec![one]).unwrap();
+    range.link(&[one]).unwrap();
     assert_eq!(range.text("lib/real/x"), "x");
-    let range_of_two = range.link(vec![Archive::new("two").file("lib/out/secret", "two")]);
+    let range_of_two = range.link(&[Archive::new("two").file("lib/out/secret", "two")]);
     let said = range_of_two.unwrap_err();
     assert!(
         said.contains("in the environment and a directory in `two-1.0-0.tar.bz2`"),
@@ -132,7 +132,7 @@ fn packages_that_cannot_form_one_tree_are_refused() {
             } else {
                 vec![one.clone(), other.clone()]
             };
-            match range_now.link(both) {
+            match range_now.link(&both) {
                 Err(said) if said.contains(words) => {}
                 other => wrong.push((words, other)),
             }
@@ -148,7 +148,7 @@ fn a_name_that_is_there_twice_is_refused() {
     let range = Range::new();
     let mut second = Archive::new("a");
     second.version = "2.0".to_owned();
-    let said = range.link(vec![Archive::new("a"), second]).unwrap_err();
+    let said = range.link(&[Archive::new("a"), second]).unwrap_err();
     assert!(
         said.contains("`a-1.0-0.tar.bz2` is another package of this name"),
         "{said}"
@@ -164,7 +164,7 @@ fn the_directory_of_site_packages_stays_inside() {
         let module = Archive::new("mod")
             .noarch_python()
             .file("site-packages/secret", "m");
-        let result = range.link(vec![python, module]);
+        let result = range.link(&[python, module]);
         if path.is_empty() {
             result.unwrap();
             assert_eq!(range.text("secret"), "m");
@@ -182,7 +182,7 @@ fn a_noarch_package_needs_a_python() {
     let module = Archive::new("mod")
         .noarch_python()
         .file("site-packages/m.py", "");
-    let said = range.link(vec![module]).unwrap_err();
+    let said = range.link(&[module]).unwrap_err();
     assert!(
         said.contains("`mod-1.0-0.tar.bz2`") && said.contains("python"),
         "{said}"
@@ -193,7 +193,7 @@ fn a_noarch_package_needs_a_python() {
 fn records_remove_nothing_outside() {
     let range = Range::new();
     range
-        .link(vec![Archive::new("a").file("lib/l/f", "f")])
+        .link(&[Archive::new("a").file("lib/l/f", "f")])
         .unwrap();
     let path = range.env("conda-meta/a-1.0-0.json");
     let text = fs_err::read_to_string(&path).unwrap();

@@ -1,0 +1,129 @@
+//! Responsible for the dry run of a build from a definition file.
+
+use std::{ffi::OsStr, sync::Arc};
+
+use condense_definition::Agent;
+use condense_image::Compression;
+
+use super::{check, source};
+use crate::{
+    compression::GZIP,
+    interrupt::Interrupt,
+    plan::{BaseChoice, DefinitionPlan},
+    preview::{
+        Amounts, Estimate, FoundBase, Parts, Preview, PreviewedBase, Resolved, Step, count_of,
+    },
+    report::Report,
+    session::Session,
+    sif::{check_destination, check_space, size},
+};
+
+/// Finds out what [`super::build_definition`] would do for `plan`; `search_path` is the user's
+/// PATH.
+///
+/// # Errors
+/// Returns the error of a build, as far as it can be known before anything is fetched or run.
+pub fn preview_definition(
+    plan: &DefinitionPlan,
+    search_path: &OsStr,
+    report: &Arc<Report>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Preview> {
+    let session = Session::new(&plan.settings, search_path, report, interrupt).dry();
+    check_destination(&plan.output)?;
+    check(plan)?;
+    for note in &plan.definition.notes {
+        report.warning(note.to_string());
+    }
+    let notes = session.scratch()?;
+    let mut last = Nothing::default();
+    let mut steps = Vec::new();
+    let mut timed = vec![Step::Fixed];
+    let (mut download, mut to_convert) = (0, 0);
+    for stage in &plan.definition.stages {
+        last = Nothing::default();
+        if let Some(reference) = source::reference(stage, plan)? {
+            let found = if stage.agent == Agent::LocalImage {
+                // The whole source is opened, so that each mistake is found.
+                let opened = source::Source::open(stage, plan, session)?.base;
+                opened.map(|base| FoundBase::Open(Box::new(base)))
+            } else {
+                let choice = BaseChoice::Named(reference.clone());
+                let epoch = plan.source_date_epoch;
+                Some(FoundBase::find(session, &choice, epoch, notes.path())?)
+            };
+            let Some(found) = found else { continue };
+            download += found.download_bytes();
+            to_convert += found.size_to_convert();
+            steps.extend(found.steps());
+            last.bytes = match found.open() {
+                Some(open) => size(open.path()),
+                None => found.size_to_convert(),
+            };
+            last.base = Some(found.shown(&reference, None));
+        }
+        let files: usize = stage.files.iter().map(|files| files.transfers.len()).sum();
+        if files > 0 && plan.options.uses("files") {
+            steps.push(format!("copy {} of %files", count_of(files, "line")));
+        }
+        for section in ["post", "test"] {
+            if plan.runs(stage, section) {
+                steps.push(format!("run %{section}"));
+                timed.push(Step::Script);
+            }
+        }
+    }
+    check_space(&plan.output, last.bytes)?;
+    let compression = GZIP;
+    let mut estimate = Estimate::new(&Amounts {
+        archive_bytes: 0,
+        wheel_bytes: 0,
+        download_bytes: download,
+        base_bytes: to_convert,
+        steps: timed,
+        compression,
+    });
+    estimate.image_bytes += last.bytes;
+    for step in ["write the image", "publish"] {
+        steps.push(step.to_owned());
+    }
+    Ok(Preview::new(
+        parts(plan, last, estimate, steps, compression),
+        report,
+    ))
+}
+
+/// Source of the last stage.
+#[derive(Default)]
+struct Nothing {
+    base: Option<PreviewedBase>,
+    bytes: u64,
+}
+
+fn parts(
+    plan: &DefinitionPlan,
+    last: Nothing,
+    estimate: Estimate,
+    steps: Vec<String>,
+    compression: Compression,
+) -> Parts {
+    let base = last.base.unwrap_or_else(|| PreviewedBase {
+        reference: "scratch".to_owned(),
+        path: None,
+        manifest_digest: None,
+        download_bytes: 0,
+        glibc: None,
+    });
+    Parts {
+        output: plan.output.clone(),
+        mount_point: None,
+        base,
+        plan: plan.to_string(),
+        target: None,
+        packages: Vec::new(),
+        pip: Resolved::default(),
+        estimate,
+        steps,
+        compression: Some(compression),
+    }
+}

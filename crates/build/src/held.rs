@@ -1,0 +1,76 @@
+//! Responsible for the tree of an environment in scratch: the files of its prefix, together with
+//! the files of packages that are held back outside of it.
+
+use std::{collections::HashMap, path::Path};
+
+use condense_image::{Entry, FileRange, Kind, Mtime, Source, Tree};
+use condense_prefix::{Held, HeldContents};
+
+use crate::pack::scan_options;
+
+/// Reads the names and attributes of everything below `root`, and adds what the environment holds
+/// back. Everything gets the time `mtime`.
+///
+/// # Errors
+/// Returns an error if a directory cannot be read.
+pub(crate) fn scan(
+    root: &Path,
+    environment: &Path,
+    held: Option<&Held>,
+    mtime: u32,
+) -> Result<Tree, condense_image::Error> {
+    let mut tree = Tree::scan(root, &scan_options(Mtime::Set(mtime)))?;
+    tree.set_mtime_of_additions(mtime);
+    if let Some(held) = held {
+        add(&mut tree, environment, held, mtime)?;
+    }
+    Ok(tree)
+}
+
+fn add(
+    tree: &mut Tree,
+    environment: &Path,
+    held: &Held,
+    mtime: u32,
+) -> Result<(), condense_image::Error> {
+    let mut first: HashMap<usize, &Path> = HashMap::new();
+    for (path, contents) in held.entries() {
+        let full = environment.join(path);
+        if tree.entry_at(&full).is_some() {
+            if !held.has_copy(path) {
+                // The build has written another file at this path.
+                continue;
+            }
+            tree.remove(&full)?;
+        }
+        match contents {
+            HeldContents::Link(target) => tree.add_symlink(full, target)?,
+            HeldContents::File {
+                number,
+                offset,
+                bytes,
+                is_executable,
+            } => {
+                if let Some(known) = first.get(&number) {
+                    tree.add_hard_link(full, environment.join(known))?;
+                    continue;
+                }
+                let source = Source::Range(FileRange::new(held.spool().clone(), offset));
+                let entry = Entry {
+                    mode: if is_executable { 0o755 } else { 0o644 },
+                    uid: 0,
+                    gid: 0,
+                    mtime,
+                    links: 1,
+                    kind: Kind::File {
+                        size: bytes,
+                        source,
+                    },
+                };
+                tree.add_entry(full, entry)?;
+                first.insert(number, path);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Responsible for the package managers of distributions: how they are found, their scripts, and
+//! what their messages mean.
+
+use condense_base::BaseImage;
+
+/// Package manager of a distribution.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manager {
+    pub(super) name: &'static str,
+    /// Paths of its program.
+    paths: &'static [&'static str],
+    script: &'static str,
+    /// Texts around the name of a package that there is not, each before and behind it.
+    unknown: &'static [(&'static str, &'static str)],
+}
+
+/// Package managers in the order in which they are looked for.
+const MANAGERS: [Manager; 6] = [
+    Manager {
+        name: "apt",
+        paths: &["/usr/bin/apt-get"],
+        script: include_str!("apt.sh"),
+        unknown: &[
+            ("Unable to locate package ", ""),
+            ("Package '", "' has no installation candidate"),
+            ("Version '", "' for"),
+        ],
+    },
+    Manager {
+        name: "zypper",
+        paths: &["/usr/bin/zypper"],
+        script: include_str!("zypper.sh"),
+        unknown: &[
+            ("No provider of '", "' found"),
+            ("Package '", "' not found"),
+        ],
+    },
+    Manager {
+        name: "dnf",
+        paths: &["/usr/bin/dnf"],
+        script: include_str!("dnf.sh"),
+        unknown: &[("No match for argument: ", "")],
+    },
+    Manager {
+        name: "microdnf",
+        paths: &["/usr/bin/microdnf"],
+        script: include_str!("microdnf.sh"),
+        unknown: &[("No package matches '", "'")],
+    },
+    Manager {
+        name: "yum",
+        paths: &["/usr/bin/yum"],
+        script: include_str!("yum.sh"),
+        unknown: &[("No package ", " available")],
+    },
+    Manager {
+        name: "apk",
+        paths: &["/sbin/apk", "/usr/sbin/apk"],
+        script: include_str!("apk.sh"),
+        unknown: &[("  ", " (no such package)")],
+    },
+];
+
+/// Messages of programs that reach no server.
+const NO_NETWORK: [&str; 12] = [
+    "Temporary failure resolving",
+    "Temporary failure in name resolution",
+    "Could not resolve",
+    "Couldn't resolve",
+    "Could not connect",
+    "Couldn't connect",
+    "Connection timed out",
+    "Connection refused",
+    "Network is unreachable",
+    "network error (check Internet connection",
+    "DNS lookup error",
+    "temporary error (try again later)",
+];
+
+impl Manager {
+    /// Finds the package manager of a base.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
+    pub(super) fn of(base: &BaseImage) -> Result<Option<Self>, condense_base::Error> {
+        for manager in MANAGERS {
+            for path in manager.paths {
+                if base.exists(path)? {
+                    return Ok(Some(manager));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the names of all package managers.
+    pub(super) fn names() -> String {
+        MANAGERS.map(|manager| manager.name).join(", ")
+    }
+
+    /// Returns the text of the script, whose arguments are packages.
+    pub(super) fn script(self) -> String {
+        format!("{}{}", include_str!("begin.sh"), self.script)
+    }
+
+    /// Returns the reason of a failure with this output, if it is one of the usual ones.
+    pub(super) fn reason(self, output: &str) -> Option<Reason> {
+        // Without a network, no package is known.
+        if NO_NETWORK.iter().any(|text| output.contains(text)) {
+            return Some(Reason::Network);
+        }
+        output.lines().find_map(|line| {
+            self.unknown.iter().find_map(|(before, behind)| {
+                let (_, rest) = line.split_once(before)?;
+                let name = if behind.is_empty() {
+                    rest.split_whitespace().next()?
+                } else {
+                    rest.split_once(behind)?.0
+                };
+                Some(Reason::Unknown(name.trim().to_owned()))
+            })
+        })
+    }
+}
+
+/// Usual reason of a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The servers cannot be reached.
+    Network,
+    /// There is no package of this name.
+    Unknown(String),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn reason(name: &str, output: &str) -> Option<Reason> {
+        let manager = MANAGERS.iter().find(|manager| manager.name == name);
+        manager.unwrap().reason(output)
+    }
+
+    #[test]
+    fn usual_failures_of_each_package_manager_are_understood() {
+        for (manager, output, package) in [
+            ("apt", "E: Unable to locate package nopack", "nopack"),
+            (
+                "apt",
+                "E: Package 'mesa' has no installation candidate",
+                "mesa",
+            ),
+            ("zypper", "No provider of 'nopack' found.", "nopack"),
+            ("zypper", "Package 'nopack' not found.", "nopack"),
+            ("dnf", "No match for argument: nopack", "nopack"),
+            ("microdnf", "error: No package matches 'nopack'", "nopack"),
+            ("yum", "No package nopack available.", "nopack"),
+            ("apk", "  nopack (no such package):", "nopack"),
+        ] {
+            let expected = Reason::Unknown(package.to_owned());
+            assert_eq!(reason(manager, output), Some(expected), "{output}");
+        }
+        for (manager, output) in [
+            (
+                "apt",
+                "E: Failed to fetch http://x  Temporary failure resolving 'x'\nE: Unable to locate package a",
+            ),
+            (
+                "apk",
+                "WARNING: fetching x: temporary error (try again later)",
+            ),
+            ("dnf", "Curl error (6): Couldn't resolve host name"),
+        ] {
+            assert_eq!(reason(manager, output), Some(Reason::Network), "{output}");
+        }
+        assert_eq!(reason("apt", "E: Sub-process /usr/bin/dpkg returned"), None);
+    }
+
+    #[test]
+    fn every_script_names_what_it_has_installed() {
+        for manager in MANAGERS {
+            let script = manager.script();
+            for line in [
+                "list >\"$notes/before\"",
+                "list >\"$notes/after\"",
+                "\nrestore\n",
+            ] {
+                assert!(script.contains(line), "{}: {line}", manager.name);
+            }
+            assert!(script.contains("\"$@\""), "{}", manager.name);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Responsible for single files of a tree: adding one from disk, reading one, and changing
+//! permissions.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Kind, Source, Tree, invalid};
+use crate::Error;
+use crate::content::Content;
+use crate::source::{DiskFile, LastDirectory, Stamp};
+
+impl Tree {
+    /// Adds a file of this machine with these permissions, and its parent directories. Its content
+    /// is read when the tree is packed. Symlinks in `source` are followed.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be opened, and [`Error::InvalidEntry`] if it is not
+    /// a regular file or if the path is taken.
+    pub fn add_disk_file(
+        &mut self,
+        path: impl AsRef<Path>,
+        source: &Path,
+        mode: u16,
+    ) -> Result<(), Error> {
+        let path = path.as_ref();
+        let source = fs_err::canonicalize(source).map_err(Error::io("open", source))?;
+        let (Some(directory), Some(name)) = (source.parent(), source.file_name()) else {
+            return Err(invalid(path, "its source is not a regular file"));
+        };
+        let metadata = fs_err::metadata(&source).map_err(Error::io("open", &source))?;
+        if !metadata.is_file() {
+            return Err(invalid(path, "its source is not a regular file"));
+        }
+        let stamp = Stamp::from_metadata(&metadata);
+        let file = DiskFile::new(Arc::from(directory), name.to_owned(), stamp);
+        // A file that cannot be read is found now, and not after the rest is packed.
+        file.open(&mut LastDirectory::default())?;
+        let kind = Kind::File {
+            size: metadata.size(),
+            source: Source::Disk(file),
+        };
+        self.add(path, mode & 0o7777, kind)
+    }
+
+    /// Returns the first `len_max` bytes of the file at a path, or `None` if there is no file.
+    /// Symlinks are not followed.
+    pub fn read(&self, path: impl AsRef<Path>, len_max: usize) -> Result<Option<Vec<u8>>, Error> {
+        let Some(entry) = self.entry_at(path) else {
+            return Ok(None);
+        };
+        let Kind::File { size, source } = &entry.kind else {
+            return Ok(None);
+        };
+        let len = usize::try_from(*size).unwrap_or(usize::MAX).min(len_max);
+        let mut buffer = vec![0; len];
+        let content = Content::open(source, &mut LastDirectory::default())?;
+        let bytes = content.read(&mut buffer, 0)?.to_vec();
+        Ok(Some(bytes))
+    }
+
+    /// Changes the permissions of the entry at a path.
+    ///
+    /// # Errors
+    /// Returns [`Error::NotFound`] if there is no such entry.
+    pub fn set_mode(&mut self, path: impl AsRef<Path>, mode: u16) -> Result<(), Error> {
+        let id = self.find(path.as_ref())?;
+        self.entries[id.index()].mode = mode & 0o7777;
+        Ok(())
+    }
+
+    /// Changes the permissions of all entries: `change` gets each entry and returns its new
+    /// permissions.
+    pub fn change_modes(&mut self, change: impl Fn(&super::Entry) -> u16) {
+        for entry in &mut self.entries {
+            entry.mode = change(entry) & 0o7777;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_disk_is_added_read_and_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs_err::write(&file, "content").unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        let mut tree = Tree::new();
+        let link = dir.path().join("link");
+        tree.add_disk_file("a/b", &link, 0o4640).unwrap();
+        assert_eq!(tree.entry_at("a/b").unwrap().mode, 0o4640);
+        assert_eq!(tree.read("a/b", 4).unwrap().unwrap(), b"cont");
+        assert_eq!(tree.read("a/b", 100).unwrap().unwrap(), b"content");
+        assert!(tree.read("a", 1).unwrap().is_none());
+        assert!(tree.read("none", 1).unwrap().is_none());
+        tree.set_mode("/a/b", 0o400).unwrap();
+        tree.change_modes(|entry| entry.mode | 0o100);
+        assert_eq!(tree.entry_at("a/b").unwrap().mode, 0o500);
+        assert!(tree.set_mode("none", 0).is_err());
+        assert!(tree.add_disk_file("a/b", &link, 0o644).is_err());
+        assert!(tree.add_disk_file("c", dir.path(), 0o644).is_err());
+        assert!(
+            tree.add_disk_file("c", &dir.path().join("none"), 0o644)
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! Responsible for files of packages that are held back: they are part of the environment and of
+//! its image, but are no files in the prefix in scratch. Their contents are in the spool.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    ffi::{OsStr, OsString},
+    io::Write,
+    ops::Bound,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use condense_within::Within;
+
+use crate::{
+    error::Error,
+    link::{HeldEntry, HeldKind, Linked},
+    spool::{Part, Spool},
+};
+
+/// Number of links that are followed in a path: the limit of the Linux kernel.
+const LINKS_MAX: usize = 40;
+
+/// Files and links that are held back, by their paths in the environment.
+#[derive(Debug, Clone)]
+pub struct Held {
+    spool: Arc<Spool>,
+    /// Files with their contents. A file with several names (hard links) is here once.
+    files: Vec<HeldFile>,
+    names: BTreeMap<PathBuf, HeldName>,
+    /// Paths at which a copy is in the prefix, for a program that runs during the build.
+    copies: HashSet<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct HeldFile {
+    part: Part,
+    is_executable: bool,
+    /// Modification time in seconds since 1970.
+    modified: i64,
+}
+
+#[derive(Debug, Clone)]
+enum HeldName {
+    /// Name of the file with this number.
+    File(usize),
+    /// Link with its target.
+    Link(PathBuf),
+}
+
+/// Contents of a path that is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldContents<'a> {
+    /// A file: a part of the open file that [`Held::spool`] returns.
+    File {
+        /// Number of the file. Names of one file (hard links) have the same number.
+        number: usize,
+        /// Position of the first byte.
+        offset: u64,
+        /// Size of the file in bytes.
+        bytes: u64,
+        /// Whether anyone may execute the file.
+        is_executable: bool,
+    },
+    /// A symbolic link with its target.
+    Link(&'a Path),
+}
+
+impl Held {
+    /// Returns the open file with the contents of all files.
+    pub fn spool(&self) -> &Arc<fs_err::File> {
+        self.spool.file()
+    }
+
+    /// Returns an iterator over everything that is held back, sorted by the paths in the
+    /// environment.
+    pub fn entries(&self) -> impl Iterator<Item = (&Path, HeldContents<'_>)> {
+        self.names.iter().map(|(path, name)| {
+            let contents = match name {
+                HeldName::Link(target) => HeldContents::Link(target),
+                HeldName::File(number) => {
+                    let file = self.files[*number];
+                    HeldContents::File {
+                        number: *number,
+                        offset: file.part.offset,
+                        bytes: file.part.bytes,
+                        is_executable: file.is_executable,
+                    }
+                }
+            };
+            (path.as_path(), contents)
+        })
+    }
+
+    /// Returns whether the prefix has a copy of this path, which does not count.
+    pub fn has_copy(&self, path: &Path) -> bool {
+        self.copies.contains(path)
+    }
+
+    /// Collects what the packages hold back.
+    pub(crate) fn of(spool: Arc<Spool>, linked: &mut [Linked]) -> Self {
+        let mut held = Self {
+            spool,
+            files: Vec::new(),
+            names: BTreeMap::new(),
+            copies: HashSet::new(),
+        };
+        for package in linked {
+            let mut shared: HashMap<usize, usize> = HashMap::new();
+            for HeldEntry { target, kind } in std::mem::take(&mut package.held) {
+                let name = match kind {
+                    HeldKind::Link(to) => HeldName::Link(to),
+                    HeldKind::File {
+                        part,
+                        is_executable,
+                        modified,
+                        number,
+                    } => {
+                        let known = number.and_then(|number| shared.get(&number).copied());
+                        let file = known.unwrap_or_else(|| {
+                            held.files.push(HeldFile {
+                                part,
+                                is_executable,
+                                modified,
+                            });
+                            held.files.len() - 1
+                        });
+                        shared.extend(number.map(|number| (number, file)));
+                        HeldName::File(file)
+                    }
+                };
+                held.names.insert(target, name);
+            }
+        }
+        held
+    }
+
+    /// Returns whether nothing is held back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Returns the contents of the file at a path, or `None` if no regular file is held back there.
+    pub(crate) fn part(&self, path: &Path) -> Option<Part> {
+        match self.names.get(path)? {
+            HeldName::File(number) => Some(self.files[*number].part),
+            HeldName::Link(_) => None,
+        }
+    }
+
+    /// Returns the modification time and the size of the file at a path.
+    pub(crate) fn times(&self, path: &Path) -> (i64, i64) {
+        match self.names.get(path) {
+            Some(HeldName::File(number)) => {
+                let file = self.files[*number];
+                (file.modified, file.part.bytes.cast_signed())
+            }
+            _ => (0, 0),
+        }
+    }
+
+    /// Reads the file at a path, which must be held back.
+    pub(crate) fn read_required(&self, path: &Path) -> Result<Vec<u8>, Error> {
+        let missing = || Error::io("read", path)(std::io::ErrorKind::NotFound.into());
+        self.read(self.part(path).ok_or_else(missing)?)
+    }
+
+    /// Returns the paths below a directory.
+    pub(crate) fn below<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = &'a Path> {
+        let bounds = (Bound::Included(dir), Bound::Unbounded);
+        let from = self.names.range::<Path, _>(bounds);
+        from.map(|(path, _)| path.as_path())
+            .skip_while(move |path| *path == dir)
+            .take_while(move |path| path.starts_with(dir))
+    }
+
+    /// Returns whether something is held back at a path or below it.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.names.contains_key(path) || self.below(path).next().is_some()
+    }
+
+    /// Reads the file at a path, following links among what is held back. Returns `None` if there
+    /// is no such file.
+    pub(crate) fn read_following(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+        let part = self.resolved(path).and_then(|path| self.part(&path));
+        part.map(|part| self.read(part)).transpose()
+    }
+
+    /// Returns whether a path leads to a file or directory, following links among what is held
+    /// back.
+    pub(crate) fn leads_somewhere(&self, path: &Path) -> bool {
+        let found = self.resolved(path);
+        found.is_some_and(|path| self.part(&path).is_some() || self.below(&path).next().is_some())
+    }
+
+    /// Returns a path without links, or `None` if a link leads out of the environment or to itself.
+    fn resolved(&self, path: &Path) -> Option<PathBuf> {
+        let mut rest: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
+        let (mut resolved, mut links) = (PathBuf::new(), 0);
+        while let Some(name) = rest.pop_front() {
+            if name == ".." {
+                resolved = resolved.parent()?.to_owned();
+                continue;
+            }
+            resolved.push(&name);
+            if let Some(HeldName::Link(target)) = self.names.get(&resolved) {
+                links += 1;
+                if links > LINKS_MAX || target.is_absolute() {
+                    return None;
+                }
+                resolved.pop();
+                for part in target.iter().rev().filter(|part| *part != ".") {
+                    rest.push_front(part.to_owned());
+                }
+            }
+        }
+        Some(resolved)
+    }
+
+    pub(crate) fn contents(&self) -> &Spool {
+        &self.spool
+    }
+
+    pub(crate) fn read(&self, part: Part) -> Result<Vec<u8>, Error> {
+        let failed = Error::io("read", self.spool.file().path());
+        self.spool.read(part).map_err(failed)
+    }
+
+    /// Adds a file, or replaces the contents of this name.
+    pub(crate) fn insert(&mut self, path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
+        let failed = Error::io("write", self.spool.file().path());
+        let part = self.spool.append(bytes).map_err(failed)?;
+        self.files.push(HeldFile {
+            part,
+            is_executable: false,
+            modified: 0,
+        });
+        self.names
+            .insert(path, HeldName::File(self.files.len() - 1));
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, path: &Path) {
+        self.names.remove(path);
+    }
+
+    /// Copies files and links into the prefix, for a program that runs during the build.
+    pub(crate) fn copy_out(
+        &mut self,
+        env: &Within,
+        wanted: &dyn Fn(&Path) -> bool,
+    ) -> Result<(), Error> {
+        let paths: Vec<&PathBuf> = self.names.keys().filter(|path| wanted(path)).collect();
+        let mut made = HashSet::new();
+        for path in &paths {
+            if let Some(parent) = path.parent()
+                && made.insert(parent)
+            {
+                env.make_dir(parent)?;
+            }
+            match &self.names[*path] {
+                HeldName::Link(target) => env.link(target, path)?,
+                HeldName::File(number) => {
+                    let held = self.files[*number];
+                    let full = env.path(path);
+                    let mut file =
+                        fs_err::File::create_new(&full).map_err(Error::io("create", &full))?;
+                    let bits = if held.is_executable { 0o755 } else { 0o644 };
+                    let copied = std::io::copy(&mut self.spool.reader(held.part), &mut file)
+                        .and_then(|_| file.flush())
+                        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(bits)));
+                    copied.map_err(Error::io("write", full))?;
+                }
+            }
+        }
+        let copies: Vec<PathBuf> = paths.into_iter().cloned().collect();
+        self.copies.extend(copies);
+        Ok(())
+    }
+}

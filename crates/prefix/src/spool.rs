@@ -1,0 +1,160 @@
+//! Responsible for the spool: one open file without a name that holds the contents of many files,
+//! one behind the other.
+
+use std::{
+    io::Read,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::error::Error;
+
+/// Largest position in the spool. File systems can hold longer files, and positions below the limit
+/// can be added without an overflow.
+const END_MAX: u64 = 1 << 46;
+
+/// Part of the spool that holds the contents of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// File without a name that many threads write and read.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    file: Arc<fs_err::File>,
+    end: AtomicU64,
+}
+
+impl Spool {
+    /// Creates the file in this directory. It has no name when the function returns, so a process
+    /// that is killed leaves nothing behind.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be created.
+    pub(crate) fn create(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("spool");
+        let file = fs_err::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::io("create", &path))?;
+        fs_err::remove_file(&path).map_err(Error::io("remove", path))?;
+        Ok(Self {
+            file: Arc::new(file),
+            end: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns the open file.
+    pub(crate) fn file(&self) -> &Arc<fs_err::File> {
+        &self.file
+    }
+
+    /// Reserves room for the contents of a file.
+    pub(crate) fn reserve(&self, bytes: u64) -> std::io::Result<Part> {
+        let too_large = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);
+        let reserved = self
+            .end
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |end| {
+                end.checked_add(bytes).filter(|end| *end <= END_MAX)
+            });
+        let offset = reserved.map_err(|_| too_large())?;
+        Ok(Part { offset, bytes })
+    }
+
+    /// Writes into a reserved part.
+    pub(crate) fn write(&self, part: Part, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.file().write_all_at(bytes, part.offset + at)
+    }
+
+    /// Appends bytes to the spool, as a part of their own.
+    pub(crate) fn append(&self, bytes: &[u8]) -> std::io::Result<Part> {
+        let part = self.reserve(bytes.len() as u64)?;
+        self.write(part, 0, bytes)?;
+        Ok(part)
+    }
+
+    /// Reads a whole part into memory.
+    pub(crate) fn read(&self, part: Part) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader(part).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Fills the buffer with the first bytes of a part. Returns false if the part is shorter.
+    pub(crate) fn read_head(&self, part: Part, buffer: &mut [u8]) -> std::io::Result<bool> {
+        if part.bytes < buffer.len() as u64 {
+            return Ok(false);
+        }
+        self.file.file().read_exact_at(buffer, part.offset)?;
+        Ok(true)
+    }
+
+    /// Returns a reader of a part.
+    pub(crate) fn reader(&self, part: Part) -> PartReader<'_> {
+        PartReader {
+            spool: self,
+            part,
+            at: 0,
+        }
+    }
+}
+
+/// Reads one part of the spool from its start to its end.
+pub(crate) struct PartReader<'a> {
+    spool: &'a Spool,
+    part: Part,
+    at: u64,
+}
+
+impl Read for PartReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let rest = usize::try_from(self.part.bytes - self.at).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(rest);
+        let file = self.spool.file.file();
+        let read = file.read_at(&mut buffer[..wanted], self.part.offset + self.at)?;
+        if read == 0 && wanted > 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn parts_of_several_threads_stay_apart_and_the_file_has_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::create(dir.path()).unwrap();
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let write = |byte: u8| {
+                let spool = &spool;
+                scope.spawn(move || (byte, spool.append(&[byte; 1000]).unwrap()))
+            };
+            let writers: Vec<_> = (0..8).map(write).collect();
+            writers.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for (byte, part) in parts {
+            assert_eq!(spool.read(part).unwrap(), vec![byte; 1000]);
+            assert!(!spool.read_head(part, &mut [0; 1001]).unwrap());
+        }
+        assert_eq!(spool.append(b"").unwrap().bytes, 0);
+        assert!(spool.reserve(u64::MAX).is_err() && spool.reserve(END_MAX).is_err());
+        assert!(
+            spool.read(spool.reserve(1).unwrap()).is_err(),
+            "not written"
+        );
+    }
+}

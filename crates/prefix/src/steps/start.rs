@@ -1,0 +1,258 @@
+//! Responsible for the step that starts the environment's interpreter, to find out which files a
+//! start reads. Nothing fails with it: without its result an image only has no hot zone.
+
+use std::{
+    collections::HashSet,
+    ffi::OsString,
+    path::{Component, Path},
+};
+
+use super::runner::StepRunner;
+use crate::{
+    error::Error,
+    lock::parse_requirement,
+    prefix::Prefix,
+    progress::{Phase, Progress},
+    spec::EnvironmentSpec,
+};
+use condense_within::Within;
+
+const RECORD_START_PY: &str = include_str!("record_start.py");
+const START_PY: &str = include_str!("start.py");
+/// File of this step that run.sh looks for.
+pub(super) const PROGRAM: &str = "record_start.py";
+const LIST: &str = "start.list";
+const FOUND: &str = "start.found";
+/// Maximum number of files that a start is said to read. Larger starts read the rest later.
+const FILES_MAX: usize = 50_000;
+
+/// Start that is made to find out which files it reads: what it imports and runs, and how long it
+/// may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    requests: Vec<String>,
+    seconds: u32,
+}
+
+impl Start {
+    /// Maximum time of a start in seconds. A slow import must not hold up a build.
+    const SECONDS: u32 = 20;
+
+    /// Creates the start that imports the packages which a spec asks for, and then runs `code`.
+    pub fn new(spec: &EnvironmentSpec, code: &[String]) -> Self {
+        let packages = spec.conda_packages().into_iter();
+        let mut requests: Vec<String> = packages
+            .map(|package| format!("conda {}", package.name))
+            .collect();
+        let lines = spec.pip().iter();
+        let names = lines.filter_map(|line| Some(parse_requirement(line)?.name.to_string()));
+        requests.extend(names.map(|name| format!("pip {name}")));
+        requests.extend(code.iter().map(|code| format!("code {code}")));
+        Self {
+            requests,
+            seconds: Self::SECONDS,
+        }
+    }
+
+    /// Writes the files that the step reads.
+    pub(super) fn write_inputs(&self, build_dir: &Within) -> Result<(), Error> {
+        build_dir.write(LIST, self.requests.join("\0"))?;
+        build_dir.write("start.seconds", self.seconds.to_string())?;
+        build_dir.write("start.py", START_PY)?;
+        Ok(build_dir.write(PROGRAM, RECORD_START_PY)?)
+    }
+
+    /// Makes the start directly on this machine.
+    pub(super) fn run_on_host(
+        &self,
+        prefix: &Prefix,
+        runner: &dyn StepRunner,
+        progress: &dyn Progress,
+    ) {
+        let Some(python) = &prefix.python else {
+            return;
+        };
+        progress.detail(Phase::Run, "recording the files of a start");
+        let (env_dir, build_dir) = (prefix.place.scratch_env(), prefix.place.build_dir());
+        let program = env_dir.join(format!("bin/python{}.{}", python.major, python.minor));
+        let mut argv: Vec<OsString> = vec![program.into(), "-S".into(), "-s".into()];
+        argv.extend([build_dir.join(PROGRAM), env_dir, build_dir.clone()].map(Into::into));
+        argv.push(self.seconds.to_string().into());
+        argv.push(build_dir.join("start.py").into());
+        // An interpreter that does not start on this machine reads nothing.
+        let _ = runner.run(&argv, &mut |line| progress.output(line));
+        progress.advance(Phase::Run, 1);
+    }
+}
+
+/// Files that a start reads, relative to the environment, in the order of their first use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartFiles {
+    /// Paths of the files.
+    pub files: Vec<String>,
+    /// Parts of the start that failed, each with the reason.
+    pub failed: Vec<String>,
+}
+
+impl StartFiles {
+    /// Reads the result of the step. Code of packages may have written anything into it.
+    pub(super) fn read(build_dir: &Within) -> Result<Self, Error> {
+        let text = build_dir.read(FOUND)?.unwrap_or_default();
+        Ok(Self::parse(&String::from_utf8_lossy(&text)))
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut found = Self::default();
+        let mut seen = HashSet::new();
+        for line in text.lines() {
+            if let Some(path) = line.strip_prefix("file ") {
+                let is_new = is_below(path) && seen.len() < FILES_MAX && seen.insert(path);
+                found.files.extend(is_new.then(|| path.to_owned()));
+            } else if let Some(reason) = line.strip_prefix("failed ") {
+                found.failed.push(reason.to_owned());
+            }
+        }
+        found
+    }
+}
+
+/// Returns whether a path names a file below a directory. Names that are not text, which the
+/// result has in another form, are left out.
+fn is_below(path: &str) -> bool {
+    let is_name = |part| matches!(part, Component::Normal(_));
+    !path.is_empty()
+        && Path::new(path).components().all(is_name)
+        && !path.contains(char::is_control)
+        && !path.contains(char::REPLACEMENT_CHARACTER)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_paths_below_the_environment_are_files_of_a_start() {
+        let text = "file bin/python3.12\nfile lib/a b.pyc\nfile bin/python3.12\nfile ../etc/x\n\
+                    file /etc/passwd\nfile \nfile a/./b\nfile a\u{fffd}\nnoise\n\
+                    failed import torch: ImportError: none\nfile lib/b\u{1b}[0m\nfile c";
+        let found = StartFiles::parse(text);
+        assert_eq!(found.files, ["bin/python3.12", "lib/a b.pyc", "a/./b", "c"]);
+        assert_eq!(found.failed, ["import torch: ImportError: none"]);
+    }
+
+    /// Runs both programs of the step with the Python of this machine, for an environment with one
+    /// package.
+    fn record(requests: &[&str], seconds: &str) -> (StartFiles, tempfile::TempDir) {
+        let scratch = tempfile::tempdir().unwrap();
+        let (prefix, build) = (scratch.path().join("env"), scratch.path().join("build"));
+        let library = prefix.join("lib/python3.12/site-packages");
+        fs_err::create_dir_all(library.join("pkg")).unwrap();
+        fs_err::create_dir_all(library.join("pkg-1.0.dist-info")).unwrap();
+        fs_err::create_dir(&build).unwrap();
+        let listed = "pkg/__init__.py,,\npkg/data.txt,,\npkg/later.py,,\n";
+        let write = |path: &Path, text: &str| fs_err::write(path, text).unwrap();
+        write(&library.join("pkg-1.0.dist-info/RECORD"), listed);
+        write(&library.join("pkg/data.txt"), "data");
+        write(&library.join("pkg/later.py"), "");
+        let code = "import os; from . import later; open(os.path.join(os.path.dirname(__file__), 'data.txt')).read()";
+        write(&library.join("pkg/__init__.py"), code);
+        write(&build.join("record_start.py"), RECORD_START_PY);
+        write(&build.join("start.py"), START_PY);
+        let path = format!("code import sys; sys.path.insert(0, {library:?})");
+        let requests: Vec<&str> = std::iter::once(&*path)
+            .chain(requests.iter().copied())
+            .collect();
+        write(&build.join(LIST), &requests.join("\0"));
+        let output = std::process::Command::new("python3")
+            .args(["-S", "-s"])
+            .arg(build.join("record_start.py"))
+            .args([&prefix, &build])
+            .arg(seconds)
+            .arg(build.join("start.py"))
+            .env("SECRET_TOKEN", "x")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success() && output.stdout.is_empty(),
+            "{output:?}"
+        );
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let text = fs_err::read_to_string(build.join(FOUND)).unwrap();
+        (StartFiles::parse(&text), scratch)
+    }
+
+    const PACKAGE: &str = "lib/python3.12/site-packages/pkg";
+
+    #[test]
+    fn a_start_names_what_it_reads_in_order() {
+        let (found, _) = record(&["pip Pkg", "code import missing"], "60");
+        let expected = ["__init__.py", "later.py", "data.txt"];
+        let expected = expected.map(|name| format!("{PACKAGE}/{name}"));
+        assert_eq!(found.files, expected);
+        let [failed] = &found.failed[..] else {
+            panic!("{found:?}");
+        };
+        assert!(
+            failed.starts_with("import missing: ModuleNotFoundError"),
+            "{failed}"
+        );
+    }
+
+    #[test]
+    fn a_start_changes_nothing_and_sees_nothing_of_the_user() {
+        let (found, scratch) = record(
+            &[
+                "code import pkg; open(pkg.__file__ + 'x', 'w')",
+                "code import os, pkg; os.mkdir(os.path.dirname(pkg.__file__) + '/made')",
+                "code import os; assert 'SECRET_TOKEN' not in os.environ",
+                "code import os; assert os.environ['HOME'].endswith('start-home')",
+                "code raise SystemExit(3)",
+            ],
+            "60",
+        );
+        assert_eq!(found.failed.len(), 3, "{:?}", found.failed);
+        assert!(
+            found.failed[..2]
+                .iter()
+                .all(|failed| failed.contains("Read-only file system"))
+        );
+        let made = fs_err::read_dir(scratch.path().join("env").join(PACKAGE)).unwrap();
+        let made: Vec<_> = made.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(made.len(), 3, "{made:?}");
+    }
+
+    /// The start is ended with everything that it has started, and what it has read until then
+    /// counts.
+    #[test]
+    fn a_start_that_does_not_end_is_ended() {
+        let slow = "code import os, subprocess, time; import pkg; \
+                    child = subprocess.Popen(['sleep', '300']); \
+                    open(os.environ['HOME'] + '/child', 'w').write(str(child.pid))";
+        let started = std::time::Instant::now();
+        let (found, scratch) = record(&[slow, "code import time; time.sleep(300)"], "3");
+        assert!(started.elapsed().as_secs() < 60);
+        assert_eq!(found.failed, ["the time limit"]);
+        assert!(
+            found.files.contains(&format!("{PACKAGE}/data.txt")),
+            "{found:?}"
+        );
+        let child = fs_err::read_to_string(scratch.path().join("build/start-home/child")).unwrap();
+        // A process that was killed may still wait for somebody to take its status.
+        let state = fs_err::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z"), "{state}");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_imported() {
+        let text = "dependencies:\n- numpy=2\n- conda-forge::pandas>=2\n- pip:\n  - Rich[all]>=1\n";
+        let spec = EnvironmentSpec::parse(text, Path::new("e.yml"), Path::new("/")).unwrap();
+        let start = Start::new(&spec, &["import torch\ntorch.zeros(1)\n".to_owned()]);
+        let expected = ["conda numpy", "conda pandas"];
+        assert_eq!(start.requests[..2], expected);
+        assert_eq!(
+            start.requests[start.requests.len() - 2..],
+            ["pip rich", "code import torch\ntorch.zeros(1)\n"]
+        );
+    }
+}

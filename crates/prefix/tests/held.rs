@@ -1,0 +1,350 @@
+//! Tests of environments whose files are held back until they are packed: they have the contents of
+//! environments in which every file is linked.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../../tests/support/channel.rs"]
+mod channel;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsString,
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
+
+use channel::{PLACEHOLDER, Package, write_channel};
+use condense_prefix::{
+    Architecture, EnvironmentSpec, HeldContents, Network, NetworkSettings, Phase, Place, Progress,
+    Runner, StepRunner, Target, Warning, fetch, install, install_held, solve,
+};
+
+#[derive(Default)]
+struct Listener(Mutex<Vec<String>>);
+
+impl Progress for Listener {
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
+    fn output(&self, _: &str) {}
+    fn end(&self, _: Phase, _: Duration) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+    fn warn(&self, warning: Warning) {
+        self.0.lock().unwrap().push(warning.to_string());
+    }
+}
+
+/// Container that is never used.
+struct Nobody;
+
+impl StepRunner for Nobody {
+    fn run(
+        &self,
+        argv: &[OsString],
+        _: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("{argv:?} is run").into())
+    }
+}
+
+/// Entry at a path of an environment.
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    Directory,
+    Link(PathBuf),
+    File {
+        bytes: Vec<u8>,
+        is_executable: bool,
+        /// Number that the names of one file (hard links) share.
+        number: u64,
+    },
+}
+
+/// Environment whose steps have run.
+struct Built {
+    contents: BTreeMap<PathBuf, What>,
+    warnings: Vec<String>,
+    landmarks: Vec<PathBuf>,
+    holds: bool,
+    /// Number of files and links of the prefix in scratch.
+    on_disk: usize,
+}
+
+fn on_disk(root: &Path) -> BTreeMap<PathBuf, What> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs_err::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs_err::symlink_metadata(&path).unwrap();
+            let what = if metadata.is_dir() {
+                dirs.push(path.clone());
+                What::Directory
+            } else if metadata.is_symlink() {
+                What::Link(fs_err::read_link(&path).unwrap())
+            } else {
+                What::File {
+                    bytes: fs_err::read(&path).unwrap(),
+                    is_executable: metadata.permissions().mode() & 0o111 != 0,
+                    number: metadata.ino(),
+                }
+            };
+            found.insert(path.strip_prefix(root).unwrap().to_owned(), what);
+        }
+    }
+    found
+}
+
+fn build(channel: &str, packages: &str, is_held: bool) -> Built {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place {
+        root: dir.path().join("root"),
+        mount_point: "/MOUNT_abc1234".into(),
+        environment: "miniforge/envs/env1".into(),
+        packages: dir.path().join("packages"),
+    };
+    fs_err::create_dir(&place.root).unwrap();
+    let text = format!("channels: ['{channel}']\ndependencies: [{packages}]\n");
+    let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), dir.path()).unwrap();
+    let network = Network::open(NetworkSettings::new(dir.path().join("cache"))).unwrap();
+    let listener = Listener::default();
+    let target = Target {
+        architecture: Architecture::X86_64,
+        glibc: Some("2.36".to_owned()),
+        linux: Some("5.14".to_owned()),
+        archspec: Some("x86_64_v3".to_owned()),
+        cuda: None,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let solved = solve(&spec, &target, &network, dir.path(), &listener);
+    let mut solution = runtime.block_on(solved).unwrap();
+    let fetched = fetch(&solution, &network, &listener);
+    let archives = runtime.block_on(fetched).unwrap();
+    let install = if is_held { install_held } else { install };
+    let steps = install(&spec, &mut solution, &archives, &place, &listener).unwrap();
+    fs_err::remove_dir_all(&place.packages).unwrap();
+    let finished = steps.finish(Runner::Host(&Nobody), &listener).unwrap();
+    let mut contents = on_disk(&place.scratch_env());
+    let is_entry = |what: &&What| **what != What::Directory;
+    let on_disk = contents.values().filter(is_entry).count();
+    for (path, held) in finished
+        .held
+        .iter()
+        .flat_map(condense_prefix::Held::entries)
+    {
+        let is_known = contents.contains_key(path);
+        assert_eq!(is_known, finished.held.as_ref().unwrap().has_copy(path));
+        let what = match held {
+            HeldContents::Link(target) => What::Link(target.to_owned()),
+            HeldContents::File {
+                number,
+                offset,
+                bytes,
+                is_executable,
+            } => {
+                let mut read = vec![0; usize::try_from(bytes).unwrap()];
+                let spool = finished.held.as_ref().unwrap().spool();
+                spool.file().read_exact_at(&mut read, offset).unwrap();
+                What::File {
+                    bytes: read,
+                    is_executable,
+                    number: number as u64,
+                }
+            }
+        };
+        for above in path
+            .ancestors()
+            .skip(1)
+            .filter(|above| !above.as_os_str().is_empty())
+        {
+            contents.insert(above.to_owned(), What::Directory);
+        }
+        contents.insert(path.to_owned(), what);
+    }
+    let mut numbers = HashMap::new();
+    for what in contents.values_mut() {
+        if let What::File { number, .. } = what {
+            let next = numbers.len() as u64;
+            *number = *numbers.entry(*number).or_insert(next);
+        }
+    }
+    Built {
+        contents,
+        warnings: listener.0.into_inner().unwrap(),
+        landmarks: finished.landmarks,
+        holds: finished.held.is_some(),
+        on_disk,
+    }
+}
+
+/// Returns what is at a path in a form that people can read.
+fn shown(what: Option<&What>) -> String {
+    match what {
+        Some(What::File { bytes, .. }) => String::from_utf8_lossy(bytes).into_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Builds an environment in both ways, and returns the one whose files are held back. Both must
+/// have the same contents.
+#[track_caller]
+fn build_both(channel: &str, packages: &str) -> Built {
+    let (held, linked) = (
+        build(channel, packages, true),
+        build(channel, packages, false),
+    );
+    assert!(!linked.holds);
+    for (path, what) in &linked.contents {
+        let found = held.contents.get(path);
+        assert!(
+            found == Some(what),
+            "{} differs: {} and {}",
+            path.display(),
+            shown(found),
+            shown(Some(what))
+        );
+    }
+    assert_eq!(held.contents.len(), linked.contents.len());
+    assert_eq!(held.warnings, linked.warnings);
+    assert_eq!(held.landmarks, linked.landmarks);
+    held
+}
+
+/// Byte code of a Python 3.11 with this text of a source and this time of it.
+fn bytecode(flags: u32, fields: [u32; 2]) -> Vec<u8> {
+    let mut bytes = vec![0xa7, 0x0d, 0x0d, 0x0a];
+    for word in [flags, fields[0], fields[1]] {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes.extend_from_slice(b"marshalled");
+    bytes
+}
+
+/// A package with a Python's library, and byte code of several kinds.
+fn python() -> Package {
+    let time = u32::try_from(channel::TIMESTAMP / 1000).unwrap();
+    let fresh = |size| bytecode(0, [time, size]);
+    let library = |path: &str| format!("lib/python3.11/{path}");
+    Package::new("python", "3.11.2")
+        .program("bin/python3.11", format!("no program\0{PLACEHOLDER}\0"))
+        .link("bin/python", "python3.11")
+        .file(&library("os.py"), "fresh")
+        .file(&library("__pycache__/os.cpython-311.pyc"), fresh(5))
+        .file(&library("__pycache__/os.cpython-311.opt-1.pyc"), fresh(5))
+        .file(&library("__pycache__/os.cpython-311.opt-2.pyc"), fresh(4))
+        .file(&library("stale.py"), "stale")
+        .file(&library("__pycache__/stale.cpython-311.pyc"), fresh(6))
+        .file(&library("patched.py"), format!("at = '{PLACEHOLDER}'\n"))
+        .file(&library("__pycache__/patched.cpython-311.pyc"), fresh(300))
+        .file(&library("hashed.py"), "")
+        .file(
+            &library("__pycache__/hashed.cpython-311.pyc"),
+            bytecode(3, [0, 0]),
+        )
+        .file(&library("short.py"), "")
+        .file(&library("__pycache__/short.cpython-311.pyc"), "short")
+        .file(&library("__pycache__/no-source.py"), "")
+        .file(&library("site-packages/odd\nname.py"), "odd = 1\n")
+        .link(&library("linked.py"), "os.py")
+        .file("include/python3.11/Python.h", "")
+}
+
+fn packages() -> Vec<Package> {
+    vec![
+        python(),
+        Package::new("tool", "1.0")
+            .program("bin/tool", format!("#!{PLACEHOLDER}/bin/sh\n"))
+            .file(
+                "share/where.bin",
+                [b"\0".as_slice(), PLACEHOLDER.as_bytes(), b"/lib\0end"].concat(),
+            )
+            .file("share/a name with spaces é \u{1}", "odd")
+            .link("share/dangling", "nowhere/at all")
+            .link("share/absolute", "/etc/passwd")
+            .file("CACHEDIR.TAG", "of a package"),
+        Package::new("first", "1.0")
+            .depends("python")
+            .file("share/same", "of first")
+            .file("lib/python3.11/site-packages/tests/same.py", "first = 1\n")
+            .file("lib/python3.11/site-packages/first.py", "first = 1\n"),
+        Package::new("second", "1.0")
+            .depends("python")
+            .file("share/same", "of second")
+            .file("lib/python3.11/site-packages/tests/same.py", "second = 1\n")
+            .file(
+                "lib/python3.11/site-packages/tests/__pycache__/same.cpython-311.pyc",
+                bytecode(0, [1, 1]),
+            )
+            .file("etc/conda/env_vars.d/second.json", r#"{"SECOND": "1"}"#),
+        Package::new("activated", "1.0")
+            .file("etc/conda/activate.d/activated.sh", "export ACTIVATED=1\n")
+            .file("share/activated", ""),
+        Package::new("post-linked", "1.0").file("bin/.post-linked-post-link.sh", "exit 1\n"),
+    ]
+}
+
+#[test]
+fn files_that_are_held_back_are_those_that_would_be_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = write_channel(dir.path(), &packages());
+    let built = build_both(&url, "tool");
+    assert!(built.holds && built.on_disk < 6, "{}", built.on_disk);
+    let built = build_both(&url, "tool, first, second, python");
+    assert!(built.holds);
+    let warnings = built.warnings.concat();
+    assert!(warnings.contains("share/same"), "{warnings}");
+    let file = |path: &str| match &built.contents[Path::new(path)] {
+        What::File { bytes, .. } => bytes.clone(),
+        other => panic!("{path}: {other:?}"),
+    };
+    assert_eq!(
+        file("bin/tool"),
+        b"#!/MOUNT_abc1234/miniforge/envs/env1/bin/sh\n"
+    );
+    let compiled = file("lib/python3.11/__pycache__/os.cpython-311.pyc");
+    assert_eq!(compiled[4..8], [1, 0, 0, 0], "unchecked hash");
+    let stale = Path::new("lib/python3.11/__pycache__/os.cpython-311.opt-2.pyc");
+    assert!(!built.contents.contains_key(stale));
+    assert!(built.landmarks.is_empty(), "{:?}", built.landmarks);
+}
+
+#[test]
+fn environments_with_scripts_are_linked_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = write_channel(dir.path(), &packages());
+    let built = build(&url, "activated, tool", true);
+    assert!(!built.holds && built.on_disk > 6, "{}", built.on_disk);
+}
+
+/// The interpreters of the real channel compile the same byte code, whether the sources are files
+/// or come to them in one file; and hardly any file of an environment is made in scratch.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn real_environments_are_the_same_with_a_tenth_of_the_files() {
+    let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-parts/channel");
+    let url = format!("file://{}", parts.canonicalize().unwrap().display());
+    for (python, tenths) in [("3.11", 10), ("3.13", 10)] {
+        let packages = format!(
+            "python ={python}, numpy, flask, rich, edge-links, edge-names, edge-many-files, edge-noarch-python, edge-prefix"
+        );
+        let built = build_both(&url, &packages);
+        let is_file = |what: &&What| **what != What::Directory;
+        let all = built.contents.values().filter(is_file).count();
+        assert!(built.holds && built.warnings.iter().all(|said| !said.contains("compile")));
+        assert!(
+            built.on_disk * tenths < all,
+            "{} of {all} files are in scratch",
+            built.on_disk
+        );
+        let compiled = Path::new("lib")
+            .join(format!("python{python}/site-packages/rich/__pycache__"))
+            .join(format!("box.cpython-{}.pyc", python.replace('.', "")));
+        assert!(built.contents.contains_key(&compiled));
+    }
+}
