@@ -117,7 +117,8 @@ def build_in(place, kind, python, rounds):
     ):
         table(
             f"whole build, {kind}, {title}",
-            {name: values[which] for name, values in figures.items()}, unit
+            {name: values[which] for name, values in figures.items()},
+            unit,
         )
     table(f"the chain's steps, from archives, {kind}", steps)
     ours = statistics.median(figures["condense"][0])

@@ -6,9 +6,10 @@ LIST names sources relative to PREFIX, one per line. --walk adds every source un
 has no such byte code yet. It also adds sources that have changed since LIST was written and differ
 from the source of their byte code. With --fed the sources are not in PREFIX: the file `sources`
 beside LIST has their texts, `sources.index` a line `OFFSET LENGTH PATH` for each, and the byte code
-goes to files in the directory `bytecode`, each behind a line `LENGTH PATH`. --as PATH is the later path of PREFIX, if PREFIX is elsewhere
-now. Files that do not compile (templates, code for other versions) are skipped, as every installer
-does. Python before 3.7 writes the time of the source instead of its hash.
+goes to files in the directory `bytecode`, each behind a line `LENGTH PATH`. --as PATH is the later
+path of PREFIX, if PREFIX is elsewhere now. Files that do not compile (templates, code for other
+versions) are skipped, as every installer does. Python before 3.7 writes the time of the source
+instead of its hash.
 
 The bytes do not depend on the number of processors: batches are fixed, and each is compiled by a
 fork of the same parent process, so that no batch depends on the state that another batch has left.
@@ -146,8 +147,8 @@ def compile_fed(place, listed, number, batch):
     folder, index = os.path.dirname(listed), read_index(listed)
     machinery, util = py_compile.importlib.machinery, py_compile.importlib.util
     external = py_compile.importlib._bootstrap_external
-    texts = open(os.path.join(folder, "sources"), "rb")
-    with texts, open(os.path.join(folder, "bytecode", str(number)), "wb") as compiled:
+    written_to = os.path.join(folder, "bytecode", str(number))
+    with open(os.path.join(folder, "sources"), "rb") as texts, open(written_to, "wb") as compiled:
         for source in batch:
             offset, length = index[source]
             texts.seek(offset)
