@@ -16,12 +16,14 @@ use std::{
 
 use crate::harness::{Account, CommandOutput, Installation, Run, Slurm, TestDir, names, shared};
 
-/// Program of a task: it waits for a file, and prints its mount namespace.
+/// Program of a task: it waits for a file, reads more of the image, and prints its mount namespace.
 const WAITS: &str = r#"
-import numpy, os, sys, time
+import os, sys, time
 work, number = sys.argv[1:3]
+if sys.argv[3:]: __import__(sys.argv[3])
 open(f"{work}/here.{number}", "w").close()
 while not os.path.exists(f"{work}/go"): time.sleep(0.05)
+import decimal, sqlite3
 print(os.readlink("/proc/self/ns/mnt"))
 "#;
 
@@ -29,14 +31,17 @@ print(os.readlink("/proc/self/ns/mnt"))
 const SEES: &str = r#"
 import json, os, resource, sys
 umask = os.umask(0)
-status = open("/proc/self/status").read().splitlines()
+status = dict(line.split(":\t") for line in open("/proc/self/status").read().splitlines())
+# The C library has signals 32 and 33 for itself: a runtime gives them their defaults, if the
+# caller ignored them.
+status["SigIgn"] = hex(int(status["SigIgn"], 16) & ~(3 << 31))
 kept = ("Sig", "Shd", "NoNewPrivs", "CapEff", "CapPrm", "CapInh", "Seccomp", "Groups", "Uid", "Gid")
 mounts = {tuple(line.split()[1:3]) for line in open("/proc/self/mounts")}
 print(json.dumps({
     "argv": sys.argv, "executable": sys.executable, "cwd": os.getcwd(), "umask": umask,
     "environment": {k: v for k, v in os.environ.items() if k != "CW_SHARE"},
     "limits": {k: resource.getrlimit(getattr(resource, k)) for k in dir(resource) if k.startswith("RLIMIT")},
-    "status": [line for line in status if line.startswith(kept)],
+    "status": {k: v for k, v in status.items() if k.startswith(kept)},
     "cores": sorted(os.sched_getaffinity(0)), "nice": os.nice(0), "input": sys.stdin.read(),
     "mounts": sorted(mounts), "root": sorted(os.listdir("/")), "dev": sorted(os.listdir("/dev")),
     "namespaces": [os.readlink(f"/proc/self/ns/{k}") for k in ("pid", "net", "ipc", "uts")],
@@ -77,11 +82,17 @@ impl Step {
         command
     }
 
-    /// Starts a program that waits for [`Self::go`].
-    fn start_waiting(&self, number: usize, share: &str) -> Child {
+    /// Returns a program that waits for [`Self::go`], or for the end of the test.
+    fn waiting(&self, number: usize, modules: &[&str]) -> Command {
         let mut command = shared().python(Account::Ordinary, WAITS);
         command.arg(self.test.dir()).arg(number.to_string());
+        command.args(modules);
         self.task(number, command)
+    }
+
+    /// Starts a program that waits for [`Self::go`].
+    fn start_waiting(&self, number: usize, share: &str) -> Child {
+        self.waiting(number, &["numpy"])
             .env("CW_SHARE", share)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -168,11 +179,13 @@ fn processes() -> Vec<(u32, String)> {
 
 fn keepers() -> Vec<u32> {
     let is_keeper = |words: &String| words.contains("/container-keeper ");
-    processes()
+    let mut found: Vec<u32> = processes()
         .into_iter()
         .filter(|(_, words)| is_keeper(words))
         .map(|(pid, _)| pid)
-        .collect()
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 /// Returns the processes that mount the images of the shared installation for a user.
@@ -349,54 +362,115 @@ time.sleep(60)
     left_nothing();
 }
 
+/// Returns the processes of the runtime that wait for the program of a container.
+fn runtimes() -> Vec<u32> {
+    let all = processes().into_iter();
+    all.filter(|(_, words)| words.starts_with("Apptainer runtime parent"))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_killed_process_harms_nobody_else_and_leaves_nothing() {
-    let step = Step::new("share-killed", 3);
-    for victim in [
-        "first task",
-        "last task",
-        "keeper",
-        "its child",
-        "both",
-        "all",
+    let step = Step::new("share-killed", 2);
+    // The keepers are in the order of their start: the first one, the one that has started the
+    // runtime, and the one that waits for the tasks. No two of them are needed.
+    for (keeper_numbers, with_runtime, with_first_task) in [
+        (&[][..], false, true),
+        (&[0], false, false),
+        (&[0, 1], false, false),
+        (&[0, 2], false, true),
+        (&[], true, false),
+        (&[0, 2], true, false),
+        (&[0, 1, 2], false, false),
+        (&[0, 1, 2], true, true),
     ] {
         let mut tasks = step.start_all("1");
-        let keepers = keepers();
-        assert_eq!(keepers.len(), 2, "{victim} {keepers:?}");
-        let victims: Vec<u32> = match victim {
-            "first task" => vec![tasks[0].id()],
-            "last task" => vec![tasks[2].id()],
-            "keeper" => vec![keepers[0]],
-            "its child" => vec![keepers[1]],
-            "both" => keepers,
-            _ => keepers
-                .into_iter()
-                .chain(tasks.iter().map(Child::id))
-                .collect(),
-        };
+        eventually("the keepers wait", || keepers().len() == 3);
+        let (keepers, runtimes) = (keepers(), runtimes());
+        assert_eq!(runtimes.len(), 1, "{keepers:?}");
+        let mut victims: Vec<u32> = keeper_numbers.iter().map(|n| keepers[*n]).collect();
+        victims.extend(runtimes.iter().filter(|_| with_runtime));
+        if with_first_task {
+            victims.push(tasks[0].id());
+        }
+        println!("{keeper_numbers:?} of {keepers:?}, {runtimes:?}: {victims:?}");
         for process in &victims {
             kill("-KILL", &process.to_string());
         }
-        let killed: Vec<u32> = tasks
-            .iter()
-            .map(Child::id)
-            .filter(|id| victims.contains(id))
-            .collect();
-        tasks.retain(|task| !killed.contains(&task.id()));
-        let namespaces = step.end(tasks);
-        assert!(namespaces.len() <= 1, "{victim} {namespaces:?}");
+        if with_first_task {
+            assert_eq!(ended(tasks.remove(0)).status, 137);
+        }
+        assert_eq!(step.end(tasks).len(), 1);
         for name in names(step.test.dir()) {
             fs_err::remove_file(step.test.path(name)).unwrap();
         }
-        if matches!(victim, "both" | "all") {
-            // Nobody was left to end the container. The next step does.
-            let mut command = shared().python(Account::Ordinary, "pass");
-            command.env("SLURM_JOB_ID", "4243");
+        if keeper_numbers.len() == 3 {
+            // The container ends by itself if its runtime lives. The rest is for the next step.
+            eventually("the container has ended", || {
+                with_runtime || image_processes().is_empty()
+            });
+            let command = shared().python(Account::Ordinary, "pass");
             step.task(0, command)
                 .env("SLURM_STEP_ID", "1")
                 .run()
                 .succeeded();
+        }
+        left_nothing();
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn each_task_keeps_variables_of_its_own() {
+    let step = Step::new("share-own", 2);
+    let prints = r#"
+import json, os
+kept = {k: v for k, v in os.environ.items() if k != "CW_SHARE"}
+print(json.dumps([os.readlink("/proc/self/ns/mnt"), kept]))
+"#;
+    let see = |share: &str, variables: &[(&str, &str)]| {
+        let command = shared().python(Account::Ordinary, prints);
+        let mut command = step.task(1, command);
+        command.env("CW_SHARE", share);
+        command.envs(variables.iter().copied());
+        let text = command.run().succeeded().stdout;
+        serde_json::from_str::<(String, serde_json::Value)>(&text).unwrap()
+    };
+    let own: &[(&str, &str)] = &[
+        ("SLURM_LOCALID", "1"),
+        ("PMI_FD", "7"),
+        ("PMIX_RANK", "1"),
+        ("ROCR_VISIBLE_DEVICES", "5"),
+        ("CUDA_VISIBLE_DEVICES", ""),
+        ("OMP_PLACES", "{4:4}"),
+        ("MASTER_PORT", "2950\n1"),
+    ];
+    for (of_both, of_second, are_one) in [
+        (&[][..], own, true),
+        (&[("APPTAINER_CLEANENV", "1")], own, true),
+        (&[("SINGULARITYENV_A", "x")], own, true),
+        (&[], &[("SINGULARITYENV_A", "2")], false),
+        (&[], &[("APPTAINER_NV", "1")], false),
+        (&[], &[("LD_LIBRARY_PATH", "/other")], false),
+        (&[], &[("SCIF_APPS", "read by the image")], false),
+    ] {
+        let mut first = step.waiting(0, &[]);
+        first
+            .envs(of_both.iter().copied())
+            .env("ROCR_VISIBLE_DEVICES", "4");
+        let first = first.env("CW_SHARE", "1").stdout(Stdio::piped()).spawn();
+        step.wait_for(1);
+        let variables = [of_both, of_second].concat();
+        let (_, alone) = see("0", &variables);
+        let (namespace, together) = see("1", &variables);
+        assert_eq!(alone, together, "{variables:?}");
+        step.go();
+        let of_first = ended(first.unwrap()).succeeded().text();
+        assert_eq!(namespace == of_first, are_one, "{variables:?}");
+        for name in names(step.test.dir()) {
+            fs_err::remove_file(step.test.path(name)).unwrap();
         }
         left_nothing();
     }

@@ -2,10 +2,11 @@
 # Starts the container that the tasks of a job step share, and ends it after the last of them. See
 # shared-container.sh. It holds no task up: each task has its own way if this program fails.
 #
-# usage: container-keeper start|end DIR FD PATH RUNTIME IMAGE FLAGS BINDS NAMES
+# usage: container-keeper start|end DIR FD PATH RUNTIME IMAGE FLAGS BINDS
 #        container-keeper --end wait|try DIR
 
-# Program of the container. It waits for a line that nobody writes.
+# Program of the container. It waits for a line that nobody writes, and ends when no task and no
+# keeper is left that has the other end of the pipe.
 holder='trap "" HUP INT QUIT TERM USR1 USR2 ALRM; echo "$$"; read -r line'
 
 # Reads the parent, the session, the time of start and the name of a process.
@@ -19,31 +20,57 @@ read_process() { # PID
 
 quoted() { printf "'%s'" "${1//\'/\'\\\'\'}"; } # WORD
 
-# Writes shell code that makes the runtime's environment from that of a task. A task must have
-# variables of the same names as the first one. A variable that the runtime has changed or removed
-# must have had the same value, too.
+# Sets asked to the names that the start-up scripts of the image may read.
+read_scripts() {
+    local file line
+    for file in "/proc/$holder_pid/root/.singularity.d/env/"*.sh; do
+        [ -r "$file" ] || continue
+        while IFS= read -r line || [ "$line" ]; do
+            [[ ! $line =~ ^[[:space:]]*# ]] || continue
+            while [[ $line =~ [A-Za-z_][A-Za-z0-9_]* ]]; do
+                asked[${BASH_REMATCH[0]}]=yes line=${line#*"${BASH_REMATCH[0]}"}
+            done
+        done <"$file"
+    done
+}
+
+# Writes shell code that makes the runtime's environment from that of a task. The runtime passes most
+# variables on unchanged, so each task keeps its own: its rank, its GPUs, its cores. All tasks must
+# have the same variables that decide about changes: the options of the runtime, those that it has
+# changed, added or removed, and those that start-up scripts of the image may read.
 write_settings() {
-    local -A host inside
-    local line name sets='' checks
+    local -A host inside asked
+    local line name sets='' checks='' known='' absent='' kept='' clean=''
     while IFS= read -r -d '' line; do host[${line%%=*}]=${line#*=}; done <"/proc/$$/environ"
     host[PATH]=$path
-    checks="[ \"\$share_names\" = $(quoted "$names") ] || return 0"$'\n'
-    while IFS= read -r -d '' line; do
-        name=${line%%=*} inside[$name]=yes
-        case $name in PWD | OLDPWD | SHLVL | _) continue ;; esac
-        [[ ${host[$name]+set} && ${host[$name]} == "${line#*=}" ]] && continue
-        [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || return 1
-        sets+="export $name=$(quoted "${line#*=}")"$'\n'
-        [[ ! ${host[$name]+set} ]] || checks+="[ \"\${$name-}\" = $(quoted "${host[$name]}") ] || return 0"$'\n'
-    done <"/proc/$holder_pid/environ"
+    while IFS= read -r -d '' line; do inside[${line%%=*}]=${line#*=}; done <"/proc/$holder_pid/environ"
     [[ ${#inside[@]} -gt 0 ]] || return 1
+    case " $flags " in *' --cleanenv '* | *' -e '*) clean=yes ;; esac
+    [[ ! ${host[APPTAINER_CLEANENV]+set}${host[SINGULARITY_CLEANENV]+set} ]] || clean=yes
+    read_scripts
     for name in "${!host[@]}"; do
-        [[ -z ${inside[$name]-} && $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || continue
-        case $name in PWD | OLDPWD | SHLVL | _) continue ;; esac
-        sets+="unset $name"$'\n'
-        checks+="[ \"\${$name-}\" = $(quoted "${host[$name]}") ] || return 0"$'\n'
+        case $name in APPTAINER* | SINGULARITY*) known+=" $name" asked[$name]=yes ;; esac
+        [[ ! $clean && ${inside[$name]+set} && ${inside[$name]} == "${host[$name]}" ]] || asked[$name]=yes
+        [[ ${inside[$name]+set} || ! $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || sets+="unset $name"$'\n'
+        # A variable that is removed from each environment may have any value.
+        [[ ! $clean || ${inside[$name]+set} || $known == *" $name" ]] || unset "asked[$name]"
     done
-    printf '%s%sshare_same=yes\n' "$checks" "$sets" >"$dir/settings"
+    for name in "${!inside[@]}"; do
+        kept+=" $name"
+        case $name in PWD | OLDPWD | SHLVL | _) continue ;; esac
+        [[ ${host[$name]+set} && ${host[$name]} == "${inside[$name]}" ]] && continue
+        [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || return 1
+        sets+="export $name=$(quoted "${inside[$name]}")"$'\n' asked[$name]=yes
+    done
+    for name in "${!asked[@]}"; do
+        case $name in PWD | OLDPWD | SHLVL | _) continue ;; esac
+        [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || continue
+        [[ ${host[$name]+set} ]] || { absent+=" $name"; continue; }
+        checks+="[ \"\${$name-}\" = $(quoted "${host[$name]}") ] || share_unlike $name || return 0"$'\n'
+    done
+    printf '%s\n' "share_known $(quoted "$known ") $(quoted "$absent ") || return 0" "$checks$sets" >"$dir/settings" || return 1
+    [[ ! $clean ]] || printf 'share_clean %s\n' "$(quoted "$kept ")" >>"$dir/settings"
+    printf 'share_same=yes\n' >>"$dir/settings"
 }
 
 # Starts the container and tries to enter it. Its mounts serve all tasks, on all cores of the job.
@@ -51,93 +78,125 @@ start() {
     local wide=() binding=() tries
     ! taskset -c 0-8191 true 2>/dev/null || wide=(taskset -c 0-8191)
     [ -z "$binds" ] || binding=(-B "$binds")
-    mkfifo -- "$dir/wait" || return 1
     # shellcheck disable=SC2086 # The flags are words without blanks.
     (
-        trap - HUP INT QUIT TERM USR1 USR2
-        eval "exec $starting>&-"
-        exec "${wide[@]}" env "PATH=$path" "$runtime" -s exec $flags "${binding[@]}" "$image" \
-            /bin/sh -c "$holder" <>"$dir/wait" >"$dir/holder"
+        # This process cleans up if both other keepers are killed. It has no end of the pipe before
+        # the container has ended.
+        eval "exec $starting>&- {holding}>&-"
+        (
+            trap - HUP INT QUIT TERM USR1 USR2
+            # A pipe that is opened for reading alone needs a writer at this moment.
+            exec {holding}<>"$dir/lock"
+            exec <"$dir/lock" >"$dir/holder" {holding}>&-
+            exec "${wide[@]}" env "PATH=$path" "$runtime" -s exec $flags "${binding[@]}" "$image" \
+                /bin/sh -c "$holder"
+        ) &
+        read_process "$!"
+        printf '%s %s %s\n' "$!" "$born" "$$" >"$dir/.runtime"
+        mv -- "$dir/.runtime" "$dir/runtime"
+        wait "$!"
+        until_ended
     ) &
-    runtime_pid=$!
     for ((tries = 0; tries < 1200; tries++)); do
-        holder_pid=''
-        [ ! -s "$dir/holder" ] || read -r holder_pid <"$dir/holder"
-        [ -z "$holder_pid" ] || break
-        [ -d "/proc/$runtime_pid" ] || return 1
+        { [ -s "$dir/holder" ] && read -r holder_pid <"$dir/holder" && break; } 2>/dev/null
+        ! read_runtime || [ -d "/proc/$runtime_pid" ] || return 1
+        [ -d "/proc/$!" ] || return 1
         sleep 0.05
     done
-    [[ $holder_pid =~ ^[1-9][0-9]*$ ]] && read_process "$holder_pid" && [ "$parent" = "$runtime_pid" ] || return 1
-    # A runtime that is installed setuid lets nobody else enter.
-    [ ! "/proc/$holder_pid/ns/user" -ef /proc/self/ns/user ] || return 1
+    read_runtime && [[ $holder_pid =~ ^[1-9][0-9]*$ ]] && read_process "$holder_pid" && [ "$parent" = "$runtime_pid" ] || return 1
+    # The user namespace of a runtime that is installed setuid is that of the host.
+    [ ! "/proc/$holder_pid/ns/user" -ef /proc/self/ns/user ] && is_holder || return 1
     setpriv --no-new-privs nsenter --target "$holder_pid" --user --mount --root --preserve-credentials -- /bin/sh -c : || return 1
     write_settings || return 1
-    # The processes of the runtime are in the session of this one.
-    printf '%s %s %s %s\n' "$holder_pid" "$runtime_pid" "$born" "$$" >"$dir/ready"
+    printf '%s\n' "$holder_pid" >"$dir/ready"
+}
+
+read_runtime() { { read -r runtime_pid since session_id <"$dir/runtime"; } 2>/dev/null; }
+
+# Nobody else reads the pipe.
+is_holder() { [ "$holder_pid" ] && [ "$dir/lock" -ef "/proc/$holder_pid/fd/0" ]; }
+
+# Ends a container that no task can enter.
+give_up() {
+    : >"$dir/failed"
+    [ "$holder_pid" ] && read_process "$holder_pid" && [ "$parent" = "$runtime_pid" ] && kill -KILL "$holder_pid"
 }
 
 # Waits until no task holds the directory, ends the container and removes the directory.
 end() { # wait|try
-    local holder_pid='' runtime_pid='' since='' session_id='' found='' tries process
-    exec 9<"$dir/lock" || return 0
+    local tries process unmounts=''
+    # If there is no such file, none is made.
+    { [ -e "$dir/lock" ] && exec 9<>"$dir/lock"; } 2>/dev/null || return 0
     case $1 in
     wait) flock -x 9 || return 1 ;;
     try) flock -x -n 9 || return 0 ;;
     esac
     [ "$dir/lock" -ef "/proc/$$/fd/9" ] || return 0
-    if { read -r holder_pid runtime_pid since session_id <"$dir/ready"; } 2>/dev/null; then
-        read_process "$holder_pid" && [ "$born" = "$since" ] && found=yes
-    elif [ -p "$dir/wait" ]; then
+    if read_runtime; then
         # The runtime may still be at work for a keeper that was killed.
         for ((tries = 0; tries < 10; tries++)); do
             { read -r holder_pid <"$dir/holder"; } 2>/dev/null && break
+            { read_process "$runtime_pid" && [ "$born" = "$since" ]; } || break
             sleep 0.3
         done
-        # Nobody else has this file open.
-        [ "$holder_pid" ] && [ "$dir/wait" -ef "/proc/$holder_pid/fd/0" ] && read_process "$holder_pid" && {
-            found=yes runtime_pid=$parent session_id=$session
-        }
+        if is_holder && read_process "$holder_pid"; then
+            # A runtime that lives unmounts the images.
+            [ "$parent" != "$runtime_pid" ] || unmounts=yes
+            kill -KILL "$holder_pid"
+        elif read_process "$runtime_pid" && [ "$born" = "$since" ]; then
+            kill -KILL "$runtime_pid"
+        fi
     fi
-    [ -z "$found" ] || kill -KILL "$holder_pid"
     rm -rf -- "$dir"
     rmdir -- "${dir%/*}" 2>/dev/null
-    [ "$runtime_pid" ] || return 0
-    # The runtime unmounts the images. If it was killed, their processes are left.
+    [ "$session_id" ] || return 0
     for ((tries = 0; tries < 30; tries++)); do
-        [ "$found" ] || break
+        [ "$unmounts" ] || break
         [ -d "/proc/$runtime_pid" ] || return 0
         sleep 0.1
     done
+    # The processes that mount the images are in the session of the first keeper, and began within a
+    # minute of the runtime. The session may have had its number again since.
     for process in /proc/[1-9]*; do
-        if [ -O "$process" ] && read_process "${process#/proc/}" && [ "$session" = "$session_id" ]; then
+        if [ -O "$process" ] && read_process "${process#/proc/}" && [ "$session" = "$session_id" ] &&
+            ((born >= since && born < since + 6000)); then
             case $comm in *fuse*) kill -KILL "${process#/proc/}" ;; esac
         fi
     done
 }
 
+# Each of the processes that do this goes on if others are killed.
+until_ended() {
+    while [ -e "$dir/lock" ]; do
+        /bin/bash "$0" --end wait "$dir" || sleep 0.2
+    done
+}
+
 trap '' HUP INT QUIT TERM USR1 USR2
 PATH=/usr/bin:/bin:$PATH
+holder_pid='' runtime_pid='' since='' session_id=''
 if [ "$1" = --end ]; then
     dir=$3
     end "$2"
     exit
 fi
-verb=$1 dir=$2 starting=$3 path=$4 runtime=$5 image=$6 flags=$7 binds=$8 names=$9
+verb=$1 dir=$2 starting=$3 path=$4 runtime=$5 image=$6 flags=$7 binds=$8
 for file in "/proc/$$/fd/"*; do
     number=${file##*/}
     case $number in 0 | 1 | 2 | "$starting") continue ;; esac
     # bash reads this file by one of them.
     [ "$file" -ef "$0" ] || eval "exec $number>&-"
 done
+# As long as a keeper has this end of the pipe, the container does not end by itself.
+exec {holding}<>"$dir/lock" || exit
 if [ "$verb" = start ]; then
-    start || : >"$dir/failed"
+    start || give_up
     eval "exec $starting>&-"
+    # Keepers of other steps may have been killed, and tasks before they had a keeper.
     for file in "${dir%/*}"/*/lock; do
         [ "$file" = "$dir/lock" ] || [ ! -e "$file" ] || /bin/bash "$0" --end try "${file%/lock}"
     done
+    find "${dir%/*}" -mindepth 1 -maxdepth 1 -type d -empty -mmin +1 -delete
 fi
 cd /
-# Each of the two processes goes on if the other one is killed.
-while [ -e "$dir/lock" ]; do
-    /bin/bash "$0" --end wait "$dir" || sleep 0.2
-done
+until_ended

@@ -9,17 +9,19 @@
 #
 # The tasks meet in a private directory of the user in memory, whose name is a digest of all that
 # the container depends on. Files there:
-#     lock      each task has a shared lock by an open file that its program inherits
+#     lock      a named pipe: each task has it open, with a shared lock, and its program inherits it
 #     starting  the keeper has an exclusive lock until the container is up, or cannot be
 #     keeper    exists as soon as a task has started the keeper
+#     runtime   process that has made the container
 #     ready     process in the container, or `failed` in its place
-#     settings  environment that the runtime has made of that of the task
+#     settings  what the runtime has made of the environment of the first task
 # container-keeper, beside this file, starts the container like any other, with a program that only
 # waits. A task enters the namespaces of that program and becomes its own program there. So it has
 # no process of the runtime in front of it, and all signals reach it. The keeper waits until it has
 # an exclusive lock of `lock`, which it gets when the last task has ended in any way. Then it ends the
-# container and removes the directory. What is left of a keeper that was killed is removed by the
-# next one.
+# container and removes the directory. If the keeper and its child were killed, the process in the
+# container reads the end of the pipe after the last task, and a third process cleans up. What is
+# left if that one was killed, too, is removed by the next keeper.
 
 # Variables are also those of the caller. The files are on Linux, where `test` has -ef and -O.
 # shellcheck disable=SC2015,SC2034,SC2154,SC3013,SC3067
@@ -67,7 +69,8 @@ share_count() {
 
 # Checks the flags, and the variables that are options of the runtime: those known here mean the same
 # in a shared container. Others, such as an overlay, give each container something of its own.
-# Sets share_names to the names of all variables of the environment.
+# Sets share_names to the names of all variables of the environment. Lines of values that look like
+# names do no harm.
 share_check_options() {
   for share_each in $flags; do
     case $share_each in
@@ -131,7 +134,7 @@ share_open() { eval "command exec $1<>\"\$2\"" 2>/dev/null; }
 # program that knows only the children that it starts by itself.
 share_keep() { # start|end IMAGE
   (
-    setsid /bin/bash "${share_file%/*}/container-keeper" "$1" "$share_dir" "$share_wait" "$share_path" "$runtime" "$2" "$flags" "$binds" "$share_names" </dev/null >/dev/null 2>&1 &
+    setsid /bin/bash "${share_file%/*}/container-keeper" "$1" "$share_dir" "$share_wait" "$share_path" "$runtime" "$2" "$flags" "$binds" </dev/null >/dev/null 2>&1 &
   )
 }
 
@@ -146,7 +149,8 @@ share_take_part() { # IMAGE
   done
   [ "$share_hold" ] || { share_why='no file descriptor below 10 is free'; return 1; }
   share_why='the container is just ending'
-  share_open "$share_hold" "$share_dir/lock" || return 1
+  [ -p "$share_dir/lock" ] || mkfifo -m 600 -- "$share_dir/lock" 2>/dev/null
+  { [ -p "$share_dir/lock" ] && share_open "$share_hold" "$share_dir/lock"; } || return 1
   if ! flock -s -n "$share_hold" || [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ]; then
     share_close "$share_hold"
     return 1
@@ -170,16 +174,36 @@ share_take_part() { # IMAGE
   return 1
 }
 
+# The next three are called by the settings: with the options of the runtime that the first task
+# has, and variables that it does not have; with a variable that differs from that of the first task;
+# with all variables that pass a runtime that removes others.
+share_known() {
+  for share_each in $share_names; do
+    case $1 in *" $share_each "*) continue ;; esac
+    case $share_each in
+      APPTAINER* | SINGULARITY*) ;;
+      *) case $2 in *" $share_each "*) ;; *) continue ;; esac ;;
+    esac
+    share_unlike "$share_each"
+    return 1
+  done
+}
+share_unlike() { share_why="$1 differs from that of the first task"; return 1; }
+share_clean() {
+  for share_each in $share_names; do
+    case $1 in *" $share_each "*) ;; *) unset "$share_each" ;; esac
+  done
+}
+
 # Replaces this process by the program in the container.
 share_enter() { # [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
   share_why='the container has ended'
-  read -r share_pid share_part <"$share_dir/ready" || return 0
+  read -r share_pid <"$share_dir/ready" && [ "$share_dir/lock" -ef "/proc/$share_pid/fd/0" ] || return 0
   share_work=$PWD
   [ "$1" != -B ] || shift 2
   [ "$1" != --pwd ] || { share_work=$2; shift 2; }
   shift
   [ -d "/proc/$share_pid/root/$share_work" ] || return 0
-  share_why='the environment differs from that of the first task'
   share_setpriv=$(command -v setpriv) share_nsenter=$(command -v nsenter)
   share_same='' PATH=$share_path
   # shellcheck source=/dev/null
@@ -207,7 +231,7 @@ share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
   elif [ ! -x /bin/bash ]; then
     share_why='there is no /bin/bash on this node'
   else
-    share_check_options && for share_each in flock mkdir nsenter setpriv setsid sha256sum stat; do
+    share_check_options && for share_each in flock mkdir mkfifo nsenter setpriv setsid sha256sum stat; do
       command -v "$share_each" >/dev/null || share_why="there is no $share_each on this node"
     done
   fi
