@@ -273,7 +273,7 @@ codes! {
     LOOP_LIMIT "loop-limit" Warning
         "the processes of a node need more loop devices than the runtime uses"
         "a setuid runtime takes a device for each image of each process, and without one a start fails: `no loop devices available`"
-        "ask the site for `shared loop devices = yes`, or start all processes of a node in one container";
+        "ask the site for `shared loop devices = yes`, or take a runtime that is not setuid: there wrappers and modules start all tasks of a node in one container, unless CW_SHARE is 0";
     SINGLE_DECOMPRESSOR "single-decompressor" Warning
         "the kernel decompresses SquashFS with one processor at a time"
         "processes that read the same image wait for each other: four readers took 99 s instead of 9 s"

@@ -149,9 +149,13 @@ impl Runtime {
     pub fn is_setuid(&self) -> bool {
         let program = fs_err::canonicalize(&self.program).unwrap_or_else(|_| self.program.clone());
         let prefix = program.ancestors().nth(2).unwrap_or(Path::new("/usr"));
-        let dirs = ["libexec/apptainer/bin", "libexec/singularity/bin"];
-        dirs.iter().any(|dir| {
-            let starter = prefix.join(dir).join("starter-suid");
+        let dirs = ["libexec/apptainer", "libexec/singularity"].map(|dir| prefix.join(dir));
+        // Debian has such directories below that of the machine's kind.
+        let of_machines = std::fs::read_dir(prefix.join("lib"));
+        let of_machines = of_machines.into_iter().flatten().flatten();
+        let of_machines = of_machines.map(|entry| entry.path().join("apptainer"));
+        dirs.into_iter().chain(of_machines).any(|dir| {
+            let starter = dir.join("bin/starter-suid");
             starter
                 .metadata()
                 .is_ok_and(|metadata| metadata.permissions().mode() & 0o4000 != 0)
@@ -467,6 +471,9 @@ mod tests {
         assert!(!runtime.is_setuid());
         make("libexec/apptainer/bin/starter-suid", 0o755);
         assert!(!runtime.is_setuid());
+        make("lib/x86_64-linux-gnu/apptainer/bin/starter-suid", 0o4755);
+        assert!(runtime.is_setuid());
+        fs_err::remove_dir_all(dir.path().join("lib")).unwrap();
         make("libexec/apptainer/bin/starter-suid", 0o4755);
         assert!(runtime.is_setuid());
     }

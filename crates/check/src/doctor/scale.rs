@@ -19,6 +19,17 @@ const HELPERS: [&str; 2] = ["libexec/apptainer/bin", "libexec/singularity/bin"];
 /// Programs with which a runtime mounts SquashFS.
 const SQUASHFUSE: [&str; 2] = ["squashfuse_ll", "squashfuse"];
 
+/// Programs that wrappers need besides a shell to start the tasks of a job step in one container.
+const SHARING: [&str; 7] = [
+    "flock",
+    "mkfifo",
+    "nsenter",
+    "setpriv",
+    "setsid",
+    "sha256sum",
+    "stat",
+];
+
 /// Starts of the processes of a job on a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Starts {
@@ -83,6 +94,11 @@ pub(super) fn examine(host: &Host, health: &mut Health) {
     let Some(runtime) = &host.runtime else {
         return;
     };
+    let sharing = match reason_for_own_containers(host, runtime.setuid) {
+        None => "the tasks of a job step share one container".to_owned(),
+        Some(reason) => format!("each task has a container of its own: {reason}"),
+    };
+    health.fact("sharing", sharing);
     if runtime.setuid || host.is_root {
         loops(host, &runtime.name, runtime.prefix.as_deref(), health);
         decompressor(&host.root, health);
@@ -96,6 +112,26 @@ pub(super) fn examine(host: &Host, health: &mut Health) {
             "PATH, and libexec of the runtime",
         );
     }
+}
+
+/// Returns why the tasks of a job step share no container on this node, in the words of wrappers.
+fn reason_for_own_containers(host: &Host, is_setuid: bool) -> Option<String> {
+    if host.is_root {
+        return Some("root has other capabilities in a container".to_owned());
+    }
+    if is_setuid {
+        return Some("only the runtime can enter it, because it is installed setuid".to_owned());
+    }
+    if !below(&host.root, Path::new("/bin/bash")).exists() {
+        return Some("there is no /bin/bash on this node".to_owned());
+    }
+    let has = |name: &str| {
+        let standard = ["/usr/bin", "/bin"].map(PathBuf::from);
+        let mut dirs = standard.iter().chain(&host.search_path);
+        dirs.any(|dir| below(&host.root, dir).join(name).is_file())
+    };
+    let missing = SHARING.iter().find(|name| !has(name))?;
+    Some(format!("there is no {missing} on this node"))
 }
 
 /// Compares the loop devices that the processes of a node need with those that the runtime uses at

@@ -482,6 +482,35 @@ fn loop_devices_of_all_ranks() {
 }
 
 #[test]
+fn the_tasks_of_a_step_share_a_container_where_they_can() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    let own = |why: &str| format!("each task has a container of its own: {why}");
+    let said = |host: &Host| fact(host, &none, "sharing");
+    assert_eq!(
+        said(&tree.host()),
+        own("there is no /bin/bash on this node")
+    );
+    tree.file("bin/bash", "");
+    for name in ["flock", "mkfifo", "nsenter", "setsid", "sha256sum", "stat"] {
+        tree.file(&format!("usr/bin/{name}"), "");
+    }
+    assert_eq!(said(&tree.host()), own("there is no setpriv on this node"));
+    tree.file("usr/bin/setpriv", "");
+    let shares = "the tasks of a job step share one container";
+    assert_eq!(said(&tree.host()), shares);
+    let mut host = tree.host();
+    host.runtime = Some(setuid());
+    let why = "only the runtime can enter it, because it is installed setuid";
+    assert_eq!(said(&host), own(why));
+    host.is_root = true;
+    assert_eq!(
+        said(&host),
+        own("root has other capabilities in a container")
+    );
+}
+
+#[test]
 fn a_kernel_with_one_decompressor() {
     use std::io::Write;
     let none = Machine::default();

@@ -4,7 +4,7 @@
 # replaces the process by the program, in the shared container. If anything is in the way, it
 # returns, and the caller starts a container of its own.
 #
-# The caller has set runtime, flags, binds and explain. Its arguments are those of `exec`:
+# The caller has set name, runtime, flags, binds and explain. Its arguments are those of `exec`:
 #     [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
 #
 # The tasks meet in a private directory of the user in memory, whose name is a digest of all that
@@ -126,6 +126,16 @@ share_find_dir() { # IMAGE
   return 1
 }
 
+# A runtime that is installed setuid mounts with the rights of root, in no user namespace. Only the
+# runtime itself enters what it has made.
+share_is_setuid() {
+  share_part=${runtime%/*}
+  for share_each in "${share_part%/*}"/libexec/*/bin/starter-suid "${share_part%/*}"/lib/*/apptainer/bin/starter-suid; do
+    [ ! -u "$share_each" ] || return 0
+  done
+  return 1
+}
+
 share_create() { (set -C; : >"$1") 2>/dev/null; }
 share_close() { eval "exec $1>&-"; }
 share_open() { eval "command exec $1<>\"\$2\"" 2>/dev/null; }
@@ -210,8 +220,16 @@ share_enter() { # [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
   . "$share_dir/settings"
   [ "$share_same" ] || return 0
   export PWD="$share_work"
+  share_say ''
   exec "$share_setpriv" --no-new-privs "$share_nsenter" --target "$share_pid" --user --mount --root \
     "--wd=/proc/$share_pid/root/$share_work" --preserve-credentials -- "$@"
+}
+
+# Sets share_said to what happens, and prints it if the user wants to see everything.
+share_say() { # REASON
+  share_said="one container for the tasks of $share_step on this node"
+  [ -z "$1" ] || share_said="a container of its own: $1"
+  case ${CW_LOG_LEVEL-}$explain in 3) printf '%s: %s\n' "$name" "$share_said" >&2 ;; esac
 }
 
 share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
@@ -228,6 +246,8 @@ share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
     share_why='the program starts from a container'
   elif [ "$share_user" = 0 ]; then
     share_why='root has other capabilities in a container, and nothing but the runtime can give them'
+  elif share_is_setuid; then
+    share_why='only the runtime can enter its containers, because it is installed setuid'
   elif [ ! -x /bin/bash ]; then
     share_why='there is no /bin/bash on this node'
   else
@@ -244,6 +264,5 @@ share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
     share_find_dir "$share_image" && share_take_part "$share_image" && share_enter "$@"
   fi
   PATH=$share_path
-  share_said="one container for the tasks of $share_step on this node"
-  [ -z "$share_why" ] || share_said="a container of its own: $share_why"
+  share_say "$share_why"
 }
