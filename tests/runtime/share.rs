@@ -4,28 +4,19 @@
 //! `CONDENSE_TEST_ROUNDS=200` makes the tests of many starts as long as `scripts/test-sharing` runs
 //! them.
 
+mod step;
+
 use std::{
     collections::BTreeSet,
-    fs::read_link,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
-use crate::harness::{Account, CommandOutput, Installation, Run, Slurm, TestDir, names, shared};
-
-/// Program of a task: it waits for a file, reads more of the image, and prints its mount namespace.
-const WAITS: &str = r#"
-import os, sys, time
-work, number = sys.argv[1:3]
-if sys.argv[3:]: __import__(sys.argv[3])
-open(f"{work}/here.{number}", "w").close()
-while not os.path.exists(f"{work}/go"): time.sleep(0.05)
-import decimal, sqlite3
-print(os.readlink("/proc/self/ns/mnt"))
-"#;
+use crate::harness::{Account, Installation, Run, Slurm, names, parts, shared};
+use step::{
+    Step, bytes_read, ended, eventually, image_processes, keepers, kill, left_nothing, rounds,
+    runtimes,
+};
 
 /// Program that writes down all that it sees of its process.
 const SEES: &str = r#"
@@ -49,193 +40,6 @@ print(json.dumps({
 }, indent=1))
 sys.exit(7)
 "#;
-
-/// Programs of a step on one node, and what must be gone after them.
-struct Step {
-    test: TestDir,
-    tasks: usize,
-    /// The tests of this file look for leftovers, so only one runs at a time.
-    _alone: MutexGuard<'static, ()>,
-}
-
-impl Step {
-    fn new(name: &str, tasks: usize) -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        Self {
-            test: TestDir::new(Account::Ordinary, name),
-            tasks,
-            _alone: alone,
-        }
-    }
-
-    /// Gives a command the variables of a task.
-    fn task(&self, number: usize, mut command: Command) -> Command {
-        command
-            .env("SLURM_JOB_ID", "4242")
-            .env("SLURM_STEP_ID", "0")
-            .env("SLURM_NODEID", "1")
-            .env("SLURM_STEP_TASKS_PER_NODE", format!("1,{}", self.tasks))
-            .env("SLURM_STEP_NUM_TASKS", (self.tasks + 1).to_string())
-            .env("SLURM_PROCID", number.to_string())
-            .current_dir(self.test.dir());
-        command
-    }
-
-    /// Returns a program that waits for [`Self::go`], or for the end of the test.
-    fn waiting(&self, number: usize, modules: &[&str]) -> Command {
-        let mut command = shared().python(Account::Ordinary, WAITS);
-        command.arg(self.test.dir()).arg(number.to_string());
-        command.args(modules);
-        self.task(number, command)
-    }
-
-    /// Starts a program that waits for [`Self::go`].
-    fn start_waiting(&self, number: usize, share: &str) -> Child {
-        self.waiting(number, &["numpy"])
-            .env("CW_SHARE", share)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    /// Starts all programs, and returns when they have begun.
-    fn start_all(&self, share: &str) -> Vec<Child> {
-        let tasks = (0..self.tasks)
-            .map(|number| self.start_waiting(number, share))
-            .collect();
-        self.wait_for(self.tasks);
-        tasks
-    }
-
-    fn wait_for(&self, tasks: usize) {
-        let here = || {
-            let names = names(self.test.dir());
-            names
-                .iter()
-                .filter(|name| name.starts_with("here."))
-                .count()
-        };
-        eventually("all tasks begin", || here() >= tasks);
-    }
-
-    fn go(&self) {
-        self.test.write("go", "");
-    }
-
-    /// Lets all programs end well, and returns their mount namespaces.
-    #[track_caller]
-    fn end(&self, tasks: Vec<Child>) -> BTreeSet<String> {
-        self.go();
-        tasks
-            .into_iter()
-            .map(|task| ended(task).succeeded().text())
-            .collect()
-    }
-}
-
-/// Checks that the ordinary user has no shared container and no process of one.
-#[track_caller]
-fn left_nothing() {
-    let id = Account::Ordinary.id();
-    let place = PathBuf::from(format!("/dev/shm/condense-{id}"));
-    eventually("the directory in /dev/shm is gone", || !place.exists());
-    eventually("no process is left", || {
-        keepers().is_empty() && image_processes().is_empty()
-    });
-}
-
-fn ended(task: Child) -> CommandOutput {
-    task.wait_with_output().unwrap().into()
-}
-
-#[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "waited in vain: {what}"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Returns the processes of the ordinary account with their command lines.
-fn processes() -> Vec<(u32, String)> {
-    let id = Account::Ordinary.id();
-    let pids = names(Path::new("/proc"))
-        .into_iter()
-        .filter_map(|name| name.parse().ok());
-    pids.filter_map(|pid: u32| {
-        let dir = PathBuf::from(format!("/proc/{pid}"));
-        let words = std::fs::read(dir.join("cmdline")).ok()?;
-        let is_own = dir.metadata().ok()?.uid() == id;
-        is_own.then(|| (pid, String::from_utf8_lossy(&words).replace('\0', " ")))
-    })
-    .collect()
-}
-
-fn keepers() -> Vec<u32> {
-    let is_keeper = |words: &String| words.contains("/container-keeper ");
-    let mut found: Vec<u32> = processes()
-        .into_iter()
-        .filter(|(_, words)| is_keeper(words))
-        .map(|(pid, _)| pid)
-        .collect();
-    found.sort_unstable();
-    found
-}
-
-/// Returns the processes that mount the images of the shared installation for a user.
-fn image_processes() -> Vec<u32> {
-    let dir = shared().dir.canonicalize().unwrap();
-    let has_image = |pid: u32| {
-        let files = PathBuf::from(format!("/proc/{pid}/fd"));
-        names_of_open(&files)
-            .iter()
-            .any(|file| file.starts_with(&dir))
-    };
-    let found = processes()
-        .into_iter()
-        .filter(|(_, words)| words.contains("squashfuse"));
-    found
-        .map(|(pid, _)| pid)
-        .filter(|pid| has_image(*pid))
-        .collect()
-}
-
-fn names_of_open(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| read_link(entry.path()).ok())
-        .collect()
-}
-
-/// Returns how many bytes these processes have read.
-fn bytes_read(processes: &[u32]) -> u64 {
-    let read = |pid: &u32| {
-        let text = fs_err::read_to_string(format!("/proc/{pid}/io")).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
-        line.unwrap().parse::<u64>().unwrap()
-    };
-    processes.iter().map(read).sum()
-}
-
-/// Returns a number of rounds or tasks: `few`, or what the caller of the tests has asked for.
-fn rounds(few: usize) -> usize {
-    let asked = std::env::var("CONDENSE_TEST_ROUNDS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(few)
-}
-
-#[track_caller]
-fn kill(signal: &str, process: &str) {
-    let status = Command::new("/bin/kill")
-        .args([signal, "--", process])
-        .status();
-    assert!(status.unwrap().success(), "{process}");
-}
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
@@ -362,14 +166,6 @@ time.sleep(60)
     left_nothing();
 }
 
-/// Returns the processes of the runtime that wait for the program of a container.
-fn runtimes() -> Vec<u32> {
-    let all = processes().into_iter();
-    all.filter(|(_, words)| words.starts_with("Apptainer runtime parent"))
-        .map(|(pid, _)| pid)
-        .collect()
-}
-
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_killed_process_harms_nobody_else_and_leaves_nothing() {
@@ -378,7 +174,6 @@ fn a_killed_process_harms_nobody_else_and_leaves_nothing() {
     // runtime, and the one that waits for the tasks. No two of them are needed.
     for (keeper_numbers, with_runtime, with_first_task) in [
         (&[][..], false, true),
-        (&[0], false, false),
         (&[0, 1], false, false),
         (&[0, 2], false, true),
         (&[], true, false),
@@ -403,9 +198,7 @@ fn a_killed_process_harms_nobody_else_and_leaves_nothing() {
             assert_eq!(ended(tasks.remove(0)).status, 137);
         }
         assert_eq!(step.end(tasks).len(), 1);
-        for name in names(step.test.dir()) {
-            fs_err::remove_file(step.test.path(name)).unwrap();
-        }
+        step.clear();
         if keeper_numbers.len() == 3 {
             // The container ends by itself if its runtime lives. The rest is for the next step.
             eventually("the container has ended", || {
@@ -453,7 +246,6 @@ print(json.dumps([os.readlink("/proc/self/ns/mnt"), kept]))
         (&[("SINGULARITYENV_A", "x")], own, true),
         (&[], &[("SINGULARITYENV_A", "2")], false),
         (&[], &[("APPTAINER_NV", "1")], false),
-        (&[], &[("LD_LIBRARY_PATH", "/other")], false),
         (&[], &[("SCIF_APPS", "read by the image")], false),
     ] {
         let mut first = step.waiting(0, &[]);
@@ -469,9 +261,7 @@ print(json.dumps([os.readlink("/proc/self/ns/mnt"), kept]))
         step.go();
         let of_first = ended(first.unwrap()).succeeded().text();
         assert_eq!(namespace == of_first, are_one, "{variables:?}");
-        for name in names(step.test.dir()) {
-            fs_err::remove_file(step.test.path(name)).unwrap();
-        }
+        step.clear();
         left_nothing();
     }
 }
@@ -522,6 +312,99 @@ fn many_starts_at_once_all_succeed() {
     left_nothing();
 }
 
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_wrapper_in_the_shared_container_stays_in_it() {
+    let step = Step::new("share-nested", 2);
+    let text = "import os, subprocess, sys
+print(os.readlink('/proc/self/ns/mnt'), flush=True)
+if sys.argv[1:]: subprocess.run([sys.argv[1], '-c', sys.argv[2]], check=True)";
+    let mut command = shared().python(Account::Ordinary, text);
+    command.arg(shared().bin("python3")).arg(text);
+    let output = step.task(0, command).env("CW_LOG_LEVEL", "3").run();
+    assert_eq!(output.status, 0, "{output:?}");
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert!(lines.len() == 2 && lines[0] == lines[1], "{output:?}");
+    // Who wants to see everything sees which way each start has gone.
+    let said = "python: one container for the tasks of step 4242.0 of Slurm on this node\n";
+    assert_eq!(output.stderr, said);
+    left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn commands_of_a_module_share_one_container() {
+    let step = Step::new("share-module", 2);
+    let mut command = step.test.command(parts().path("programs/condense"));
+    let options = [
+        "--name",
+        "m",
+        "--version",
+        "1",
+        "--to",
+        "mods",
+        "--root",
+        "root",
+    ];
+    command.arg("module").args(options).arg(parts().base());
+    command.run().succeeded();
+    let program = step.test.path("root/bin/start-shell");
+    let text = "touch here.$0; until [ -e go ]; do sleep 0.05; done; readlink /proc/self/ns/mnt";
+    let tasks = (0..2).map(|number| {
+        let mut command = Account::Ordinary.command(&program);
+        command.args(["--", "sh", "-c", text, &number.to_string()]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        step.task(number, command).spawn().unwrap()
+    });
+    let tasks: Vec<Child> = tasks.collect();
+    step.wait_for(2);
+    assert_eq!(step.end(tasks).len(), 1);
+    left_nothing();
+}
+
+/// Shell code that starts a command where the runtime has a setuid starter. The host keeps its own.
+const SETUID: &str = r#"
+set -eu
+starter=$(find /usr/lib* /usr/local/lib* -path '*/apptainer/bin/starter' | head -n 1)
+mkdir "$1"
+cp "$starter" "$1"
+install -m 4755 "$starter" "$1/starter-suid"
+mount --bind "$1" "${starter%/*}"
+shift
+exec "$@"
+"#;
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_setuid_runtime_is_recognised_before_anything_is_started() {
+    let step = Step::new("share-setuid", 2);
+    let start = |program: Command| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private", "sh", "-c", SETUID, "sh"]);
+        command
+            .arg(step.test.path("starters"))
+            .arg(program.get_program());
+        command.args(program.get_args());
+        let variables = program
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(variables);
+        let output = step.task(0, command).run();
+        fs_err::remove_dir_all(step.test.path("starters")).unwrap();
+        output.stdout
+    };
+    let why = "only the runtime can enter its containers, because it is installed setuid";
+    let command = shared().command(Account::Ordinary, "_debug_exec", ["--explain", "true"]);
+    let said = start(command);
+    let wanted = format!("\n# a container of its own: {why}\n");
+    assert!(said.contains(&wanted), "{said}");
+    let mut command = Account::Ordinary.command(parts().path("programs/condense"));
+    command.arg("doctor").arg("--offline");
+    let said = start(command);
+    let wanted = "each task has a container of its own: only the runtime can enter it";
+    assert!(said.contains(wanted), "{said}");
+}
+
 /// Program whose second task reads the memory of the first one, as MPI does between tasks.
 const READS: &str = r#"
 import ctypes, os, sys, time
@@ -565,9 +448,7 @@ fn tasks_read_the_memory_of_each_other_only_in_the_shared_container() {
         let (first, second) = (tasks.next().unwrap(), tasks.next().unwrap());
         ended(second).says(wanted);
         ended(first).succeeded();
-        for name in names(step.test.dir()) {
-            fs_err::remove_file(step.test.path(name)).unwrap();
-        }
+        step.clear();
     }
     left_nothing();
 }
