@@ -97,11 +97,11 @@ start() {
         wait "$!"
         until_ended
     ) &
-    for ((tries = 0; tries < 1200; tries++)); do
+    for ((tries = 0; tries < 3000; tries++)); do
         { [ -s "$dir/holder" ] && read -r holder_pid <"$dir/holder" && break; } 2>/dev/null
         ! read_runtime || [ -d "/proc/$runtime_pid" ] || return 1
         [ -d "/proc/$!" ] || return 1
-        sleep 0.05
+        sleep 0.02
     done
     read_runtime && [[ $holder_pid =~ ^[1-9][0-9]*$ ]] && read_process "$holder_pid" && [ "$parent" = "$runtime_pid" ] || return 1
     # The user namespace of a runtime that is installed setuid is that of the host.

@@ -238,8 +238,10 @@ share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
   case ${CW_SHARE-} in '' | 1) ;; *) die "CW_SHARE is neither 0 nor 1: $CW_SHARE" ;; esac
   share_path=$PATH PATH=/usr/bin:/bin:$PATH
   share_count
-  while read -r share_word share_user share_part; do [ "$share_word" != Uid: ] || break; done </proc/self/status
-  share_why=''
+  share_why='' share_user=''
+  # Shells read this file by single bytes.
+  [ -z "${CW_SHARE-}" ] && [ "$share_tasks" -le 1 ] ||
+    while read -r share_word share_user share_part; do [ "$share_word" != Uid: ] || break; done </proc/self/status
   if [ -z "${CW_SHARE-}" ] && [ "$share_tasks" -le 1 ]; then
     share_why='this is the only task of its job step on this node'
   elif [ -d /.singularity.d ]; then
