@@ -151,15 +151,11 @@ impl Runtime {
         let prefix = program.ancestors().nth(2).unwrap_or(Path::new("/usr"));
         let dirs = ["libexec/apptainer", "libexec/singularity"].map(|dir| prefix.join(dir));
         // Debian has such directories below that of the machine's kind.
-        let of_machines = std::fs::read_dir(prefix.join("lib"));
-        let of_machines = of_machines.into_iter().flatten().flatten();
-        let of_machines = of_machines.map(|entry| entry.path().join("apptainer"));
-        dirs.into_iter().chain(of_machines).any(|dir| {
-            let starter = dir.join("bin/starter-suid");
-            starter
-                .metadata()
-                .is_ok_and(|metadata| metadata.permissions().mode() & 0o4000 != 0)
-        })
+        let entries = std::fs::read_dir(prefix.join("lib")).into_iter().flatten();
+        let of_machines = entries.flatten().map(|it| it.path().join("apptainer"));
+        let mut dirs = dirs.into_iter().chain(of_machines);
+        let is_set = |it: std::fs::Metadata| it.permissions().mode() & 0o4000 != 0;
+        dirs.any(|dir| dir.join("bin/starter-suid").metadata().is_ok_and(is_set))
     }
 
     /// Checks whether the runtime accepts an image that is compressed with zstd. `SingularityCE`
@@ -471,9 +467,9 @@ mod tests {
         assert!(!runtime.is_setuid());
         make("libexec/apptainer/bin/starter-suid", 0o755);
         assert!(!runtime.is_setuid());
-        make("lib/x86_64-linux-gnu/apptainer/bin/starter-suid", 0o4755);
+        let of_debian = make("lib/x86_64-linux-gnu/apptainer/bin/starter-suid", 0o4755);
         assert!(runtime.is_setuid());
-        fs_err::remove_dir_all(dir.path().join("lib")).unwrap();
+        fs_err::remove_file(of_debian).unwrap();
         make("libexec/apptainer/bin/starter-suid", 0o4755);
         assert!(runtime.is_setuid());
     }

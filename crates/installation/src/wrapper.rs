@@ -29,9 +29,9 @@ pub use site::{SiteVariable, device_of_flag, render_site_settings};
 /// Text of every file in `bin/`. The wrapper runs the program that has the wrapper's own file name.
 const BODY: &str = include_str!("launch.sh");
 
-/// Names and texts of the files by which the tasks of a job step share one container on each node. An
-/// installation has them in `share`, and a module beside its settings. They are read only where
-/// there are several tasks.
+/// Names and texts of the files by which the tasks of a job step share one container on each node.
+/// An installation has them in `share`, and a module beside its settings. They are read only in
+/// jobs, or if the user asks.
 pub const SHARED_CONTAINER: [(&str, &str); 2] = [
     (
         "shared-container.sh",
