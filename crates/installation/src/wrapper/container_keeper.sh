@@ -149,6 +149,7 @@ end() { # wait|try
     fi
     rm -rf -- "$dir"
     rmdir -- "${dir%/*}" 2>/dev/null
+    exec 9>&-
     [ "$session_id" ] || return 0
     for ((tries = 0; tries < 30; tries++)); do
         [ "$unmounts" ] || break

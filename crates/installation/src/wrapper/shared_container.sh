@@ -148,9 +148,10 @@ share_keep() { # start|end IMAGE
   )
 }
 
-# Takes part in the directory. Returns 0 if there is a container. The open file keeps it.
+# Takes part in the directory. Returns 0 if there is a container. The open file keeps it. Sets
+# share_again if the directory has just been removed.
 share_take_part() { # IMAGE
-  share_hold='' share_wait=''
+  share_hold='' share_wait='' share_again=''
   for share_each in 9 8 7 6 5 4 3; do
     [ ! -e "/proc/$$/fd/$share_each" ] || continue
     [ "$share_wait" ] || { share_wait=$share_each; continue; }
@@ -158,13 +159,15 @@ share_take_part() { # IMAGE
     break
   done
   [ "$share_hold" ] || { share_why='no file descriptor below 10 is free'; return 1; }
-  share_why='the container is just ending'
+  # The container of earlier tasks may just be ending. Its keeper removes the directory.
+  share_why='the container is just ending' share_again=yes
   [ -p "$share_dir/lock" ] || mkfifo -m 600 -- "$share_dir/lock" 2>/dev/null
   { [ -p "$share_dir/lock" ] && share_open "$share_hold" "$share_dir/lock"; } || return 1
-  if ! flock -s -n "$share_hold" || [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ]; then
+  if ! flock -s -w 5 "$share_hold" || [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ]; then
     share_close "$share_hold"
     return 1
   fi
+  share_again=''
   [ ! -e "$share_dir/ready" ] || return 0
   if [ ! -e "$share_dir/failed" ] && share_open "$share_wait" "$share_dir/starting"; then
     if flock -x -n "$share_wait" && [ ! -e "$share_dir/ready" ] && [ ! -e "$share_dir/failed" ]; then
@@ -263,7 +266,11 @@ share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
       -B) share_image=$3; [ "$3" != --pwd ] || share_image=$5 ;;
       --pwd) share_image=$3 ;;
     esac
-    share_find_dir "$share_image" && share_take_part "$share_image" && share_enter "$@"
+    for share_try in 1 2 3; do
+      share_find_dir "$share_image" || break
+      share_take_part "$share_image" && { share_enter "$@"; break; }
+      [ "$share_again" ] || break
+    done
   fi
   PATH=$share_path
   share_say "$share_why"
