@@ -69,12 +69,14 @@ pub struct PackageChange {
     pub channels: Vec<String>,
     /// Packages that are removed.
     pub remove: Vec<String>,
+    /// Lets every package move to the newest version that the requests allow.
+    pub update_all: bool,
 }
 
 impl PackageChange {
     /// Returns whether no package is added or removed.
     pub fn is_empty(&self) -> bool {
-        self.file.is_none() && self.add.is_empty() && self.remove.is_empty()
+        self.file.is_none() && self.add.is_empty() && self.remove.is_empty() && !self.update_all
     }
 }
 

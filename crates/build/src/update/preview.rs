@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, sync::Arc};
 
-use condense_prefix::{Interpreter, Planned, Solution, Venv};
+use condense_prefix::{Interpreter, Network, Planned, Solution, Venv};
 
 use super::{prepare, previous::PreviousGeneration};
 use crate::{
@@ -50,7 +50,16 @@ pub fn preview_update(
     }])?;
     let (planned, added) = match &facts.lock {
         Some(lock) if !facts.is_conda_idle => {
-            let (planned, added) = facts.conda.plan(&facts, lock.solution(), &build)?;
+            let solution = lock.solution();
+            let planned = facts
+                .conda
+                .plan(&facts.spec, &facts.target, solution, &build)?;
+            if planned.is_idle() && facts.is_rest_idle {
+                return Ok(nothing(plan, &before, report));
+            }
+            let network = Network::open(build.network_settings())?;
+            let archives = condense_prefix::archives(&planned.added, &network)?;
+            let added = archives.into_iter().map(PreviewedPackage::from).collect();
             (Some(planned), added)
         }
         _ => (None, Vec::new()),
