@@ -9,6 +9,7 @@ mod preview;
 mod previous;
 mod stage;
 mod user_hooks;
+mod wheels;
 mod whole;
 
 use std::{

@@ -111,4 +111,4 @@ pub use update::{
     Graft, GraftOptions, Grafted, byte_code_of_interpreter, compile_beside, graft, has_own_conda,
 };
 pub use venv::{HostPython, Interpreter, Venv};
-pub use wheel::{WheelDependency, normalized_name, wheel_dependencies};
+pub use wheel::{WheelDependency, is_allowed, normalized_name, wheel_dependencies};

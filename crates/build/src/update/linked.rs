@@ -57,7 +57,9 @@ impl Update<'_> {
         unpack_records(donor.reader(), &place)?;
         let mut asked = facts.spec.clone();
         asked.add_requests_of_history(&place)?;
-        let planned = facts.conda.plan(&asked, &facts.target, solution, build)?;
+        let planned = facts
+            .conda
+            .plan((&asked, solution), facts, self.change.before, build)?;
         if planned.is_idle() && facts.is_rest_idle {
             return Ok(Attempt::Idle);
         }

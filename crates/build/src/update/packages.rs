@@ -4,10 +4,14 @@ use anyhow::bail;
 use condense_diagnostics::{UserError, closest};
 use condense_prefix::{
     Change as Addition, EnvFiles, EnvironmentSpec, Extended, InstallContext, Kind, Lock, Network,
-    PipPackage, Place, Planned, Removal, Solution, Target,
+    PipPackage, Place, Planned, Removal, Solution,
 };
 
-use super::{change::Update, previous::PreviousGeneration};
+use super::{
+    change::{PackageFacts, Update},
+    previous::PreviousGeneration,
+    wheels,
+};
 use crate::{
     build::Build,
     plan::{PackageChange, PackageSettings, UpdatePlan},
@@ -54,6 +58,17 @@ impl CondaChange {
                 ),
                 "name requirements for pip: `--pip REQ`, or `-r FILE`",
             ));
+        }
+        for (at, package) in add.iter().enumerate() {
+            if let Err(problem) = EnvironmentSpec::check_package(package) {
+                bail!(UserError::new(
+                    format!(
+                        "package {} of the command line, `{package}`: {problem}",
+                        at + 1
+                    ),
+                    "a package is named as in `numpy`, `numpy=2`, `'numpy>=1.26,<3'` or `conda-forge::numpy`",
+                ));
+            }
         }
         let mut change = Self {
             addition: Addition {
@@ -134,15 +149,17 @@ impl CondaChange {
         of_pip
     }
 
-    /// Solves the change without making it, for an environment in which `asked` was requested.
+    /// Solves the change without making it, for an environment of these packages in which `asked`
+    /// was requested.
     ///
     /// # Errors
-    /// Returns an error if the environment cannot be solved, or if a finding is not allowed.
+    /// Returns an error if the environment cannot be solved, if a wheel needs a package that goes,
+    /// or if a finding is not allowed.
     pub(super) fn plan(
         &self,
-        asked: &EnvironmentSpec,
-        target: &Target,
-        solution: &Solution,
+        (asked, solution): (&EnvironmentSpec, &Solution),
+        facts: &PackageFacts,
+        before: &PreviousGeneration,
         build: &Build,
     ) -> anyhow::Result<Planned> {
         let progress: &Report = build.report();
@@ -152,12 +169,14 @@ impl CondaChange {
             asked,
             solution,
             (self.removal(), &self.addition),
-            target,
+            &facts.target,
             &network,
             build.scratch(),
             progress,
         ))?;
         build.check_context().check_solution(&planned.solution)?;
+        let pip = before.pip_packages();
+        wheels::check(&planned, before, &pip, &facts.removed_pip, build.report())?;
         Ok(planned)
     }
 
@@ -251,7 +270,7 @@ impl Update<'_> {
                 let pip = condense_prefix::pip_packages(place)?;
                 change.check_removal(&asked, solution, &pip)?;
             }
-            change.plan(&asked, &facts.target, solution, build)?
+            change.plan((&asked, solution), facts, self.change.before, build)?
         };
         let progress: &Report = build.report();
         let runtime = condense_threads::network()?;
