@@ -166,7 +166,8 @@ fn an_update_compresses_what_changes() {
     let before = bytes(&test);
     for words in [&["kit=1"][..], &["part=2"], &["--remove", "kit"]] {
         let said = update(&test, words).succeeded();
-        assert!(bytes(&test).abs_diff(before) < 8192, "{words:?}");
+        let more = bytes(&test).abs_diff(before);
+        assert!(more <= 12288, "{more} bytes with {words:?}");
         // The noise is in blocks of its own, and all of them are as they were.
         let taken = said.stdout.split("), ").find_map(|part| {
             let number = part.strip_suffix(" MiB of them taken over as they were\n");

@@ -9,7 +9,7 @@ mod requests;
 mod unlink;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -131,12 +131,13 @@ pub async fn extend(
 
 /// Returns true if packages that fit the requests are installed already.
 fn is_satisfied(solution: &Solution, asked: &[MatchSpec]) -> bool {
-    let fits = |asked: &MatchSpec, record: &RepoDataRecord| {
-        asked.matches(record) && is_from(record, asked.channel.as_deref())
-    };
     asked
         .iter()
         .all(|asked| solution.records.iter().any(|record| fits(asked, record)))
+}
+
+fn fits(asked: &MatchSpec, record: &RepoDataRecord) -> bool {
+    asked.matches(record) && is_from(record, asked.channel.as_deref())
 }
 
 /// Returns whether the record comes from the channel, if one is asked for. A match of rattler does
@@ -179,31 +180,55 @@ fn differences<'a>(
     before: &'a Solution,
     new: &mut Solution,
 ) -> (Solution, Vec<&'a RepoDataRecord>) {
-    let key = |record: &RepoDataRecord| {
-        (
-            record.identifier.to_file_name(),
-            record.package_record.subdir.clone(),
-        )
+    let of_name = |records: &'a [RepoDataRecord]| -> HashMap<&'a str, &'a RepoDataRecord> {
+        let names = records.iter().map(|record| (normalized(record), record));
+        names.collect()
     };
-    let old_keys: HashSet<_> = before.records.iter().map(key).collect();
-    let new_keys: HashSet<_> = new.records.iter().map(key).collect();
-    let more = Solution {
-        records: new
-            .records
-            .iter()
-            .filter(|record| !old_keys.contains(&key(record)))
-            .cloned()
-            .collect(),
-        ..new.clone()
-    };
+    let old = of_name(&before.records);
+    let mut added = Vec::new();
+    let mut stay = HashSet::new();
     for record in &mut new.records {
-        if let Some(old) = before.records.iter().find(|old| key(old) == key(record)) {
-            *record = old.clone();
+        match old.get(normalized(record)) {
+            Some(old) if is_same(old, record) => {
+                *record = (*old).clone();
+                stay.insert(normalized(old));
+            }
+            _ => added.push(record.clone()),
         }
     }
     let gone = before.records.iter();
-    let gone = gone.filter(|record| !new_keys.contains(&key(record)));
-    (more, gone.collect())
+    let gone = gone.filter(|record| !stay.contains(normalized(record)));
+    let gone = gone.collect();
+    let more = Solution {
+        records: added,
+        ..new.clone()
+    };
+    (more, gone)
+}
+
+fn normalized(record: &RepoDataRecord) -> &str {
+    record.package_record.name.as_normalized()
+}
+
+/// Returns whether two records are of the same archive. Channels may have different ones of the
+/// same name.
+fn is_same(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
+    let digests = (one.package_record.sha256, other.package_record.sha256);
+    let is_same_content = match digests {
+        (Some(one), Some(other)) => one == other,
+        _ => is_same_channel(one, other),
+    };
+    one.identifier.to_file_name() == other.identifier.to_file_name()
+        && one.package_record.subdir == other.package_record.subdir
+        && is_same_content
+}
+
+fn is_same_channel(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
+    let plain = |record: &RepoDataRecord| {
+        let channel = without_secrets(record.channel.as_deref()?).into_owned();
+        Some(channel.trim_end_matches('/').to_owned())
+    };
+    plain(one) == plain(other)
 }
 
 fn name_of(record: &RepoDataRecord) -> String {
@@ -284,7 +309,12 @@ impl Change {
             return Ok(Vec::new());
         }
         if !self.update {
-            return Ok(solution.records.clone());
+            // The solver would keep a package of another channel than the request's.
+            let stays = |record: &&RepoDataRecord| {
+                let mut asked = asked.iter();
+                asked.all(|spec| !names(spec, record) || fits(spec, record))
+            };
+            return Ok(solution.records.iter().filter(stays).cloned().collect());
         }
         let is_there = |spec: &MatchSpec| {
             let mut records = solution.records.iter();

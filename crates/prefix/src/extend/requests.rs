@@ -35,6 +35,15 @@ impl EnvironmentSpec {
                         || !matches!(&requested.spec.name, PackageNameMatcher::Exact(other) if other.as_normalized() == name)
                 });
             }
+            // As for conda, the channel of a request is asked after all others.
+            if let Some(channel) = parsed.channel.as_deref()
+                && self
+                    .channels
+                    .iter()
+                    .all(|known| known.base_url != channel.base_url)
+            {
+                self.channels.push(channel.clone());
+            }
             asked.push(parsed);
         }
         for channel in channels {
