@@ -1,13 +1,14 @@
 //! Tests of `update` with conda packages: what is solved near the installed packages, what it costs,
 //! and files that several packages share.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use condense_image::{Kind, Reader, Tree};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    harness::{CommandOutput, Run, TestEnv},
+    harness::{CommandOutput, Run, TestEnv, finish},
     support::channel::{Package, write_channel},
 };
 
@@ -342,5 +343,41 @@ fn a_dry_run_shows_each_change() {
         "{said:?}"
     );
     assert_eq!(generation(&test), 1);
+    test.left_nothing();
+}
+
+/// Result 5: an update that is killed or interrupted leaves the old generation as it was, and the
+/// next one succeeds.
+#[test]
+fn an_update_that_is_ended_changes_nothing() {
+    let test = TestEnv::with_bulky();
+    let file = test.environment("tool");
+    test.build(&["--compression", "zstd:1", file.to_str().unwrap()])
+        .succeeded();
+    let image = fs_err::read(test.installation().join("img.sqfs")).unwrap();
+    let mut ended = 0;
+    for (signal, delay) in [
+        (Signal::INT, 40),
+        (Signal::KILL, 80),
+        (Signal::KILL, 160),
+        (Signal::TERM, 240),
+    ] {
+        let mut command = test.program(&["update", "installation", "bulky"]);
+        let (out, err) = (Stdio::piped(), Stdio::piped());
+        let child = command.stdout(out).stderr(err).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        let _ = kill_process(Pid::from_child(&child), signal);
+        let said = finish(child);
+        if said.status == 0 {
+            break;
+        }
+        ended += 1;
+        assert_eq!(generation(&test), 1, "{signal:?} after {delay} ms");
+        assert!(fs_err::read(test.installation().join("img.sqfs")).unwrap() == image);
+        assert!(!test.installation().join("bin/bulky").exists());
+    }
+    assert!(ended > 0, "no update was ended");
+    update(&test, &["bulky"]).succeeded();
+    assert!(test.installation().join("bin/bulky").exists());
     test.left_nothing();
 }

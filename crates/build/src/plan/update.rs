@@ -165,6 +165,12 @@ impl fmt::Display for UpdatePlan {
                 write!(f, "\n{title}{}", condense_prefix::without_secrets(&list))?;
             }
         }
+        if self.change.update_all {
+            write!(
+                f,
+                "\nupdates all   to the newest versions that the requests allow"
+            )?;
+        }
         if !self.extra.os_packages.is_empty() {
             write!(f, "\nos packages   {}", self.extra.os_packages.join(" "))?;
         }
