@@ -1,5 +1,5 @@
-//! Tests of `update` with conda packages: what is solved near the installed packages, what it costs,
-//! and files that several packages share.
+//! Tests of `update` with conda packages: what is solved near the installed packages, what it
+//! costs, and files that several packages share.
 
 use std::{collections::BTreeMap, path::Path, process::Stdio, sync::Arc, time::Duration};
 

@@ -231,6 +231,7 @@ fn conda_packages_are_put_onto_the_old_image() {
     let account = Account::Ordinary;
     let test = TestDir::new(account, "update-conda");
     let installation = test.build("python=3.11, pip, click");
+    let before = installation.receipt();
     let change = |words: &[&str]| {
         let mut command = test.program(["update", "installation"]);
         with_wheels(command.args(words)).run()
@@ -251,6 +252,10 @@ fn conda_packages_are_put_onto_the_old_image() {
             .python(account, &format!("import {import}; print(1)"))
             .run()
             .says("1");
+    }
+    let after = installation.receipt();
+    for key in ["mount_point", "base"] {
+        assert_eq!(after[key], before[key], "{key}");
     }
     let fresh = test.path("fresh");
     test.program(["new", "--prefix"])

@@ -182,14 +182,6 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Checks a package that is written as on conda's command line.
-    ///
-    /// # Errors
-    /// Returns the mistake in words.
-    pub fn check_package(text: &str) -> Result<(), String> {
-        package::match_spec(text, Path::new("/")).map(drop)
-    }
-
     /// Adds one package, written as on conda's command line.
     pub(crate) fn add_package(&mut self, text: &str) -> Result<MatchSpec, String> {
         let spec = package::match_spec(text, Path::new("/"))?;

@@ -1,6 +1,6 @@
 //! Responsible for the cheap way of changing conda packages: only the records of the old image are
-//! unpacked, new packages are linked and compiled beside it, and their files are put onto its blocks
-//! without the files of packages that go.
+//! unpacked, new packages are linked and compiled beside it, and their files are put onto its
+//! blocks without the files of packages that go.
 
 use std::{
     ffi::OsStr,

@@ -128,8 +128,8 @@ pub fn preview_update(
     Ok(preview)
 }
 
-/// Returns whether the change of conda packages is known to need the unpacked environment. Scripts of
-/// packages, which may need it as well, are known when the packages are fetched.
+/// Returns whether the change of conda packages is known to need the unpacked environment. Scripts
+/// of packages, which may need it as well, are known when the packages are fetched.
 fn unpacks(facts: &PackageFacts, planned: Option<&Planned>) -> bool {
     let Some(planned) = planned else { return true };
     let changes_python = planned.transactions().contains_key("python");

@@ -53,6 +53,14 @@ impl EnvironmentSpec {
         Ok(asked)
     }
 
+    /// Checks a package that is written as on conda's command line.
+    ///
+    /// # Errors
+    /// Returns the mistake in words.
+    pub fn check_package(text: &str) -> Result<(), String> {
+        Self::default().add_package(text).map(drop)
+    }
+
     /// Puts a channel before all others, or after them.
     ///
     /// # Errors

@@ -27,8 +27,8 @@ pub fn byte_code_of_interpreter(solution: &Solution) -> Result<Vec<PathBuf>, Err
 }
 
 /// Makes the byte code of the linked packages at `place`, with the interpreter of the environment,
-/// which is mounted in `container` at its mount point. Returns false if there are sources to compile
-/// and no container.
+/// which is mounted in `container` at its mount point. Returns false if there are sources to
+/// compile and no container.
 ///
 /// # Errors
 /// Returns [`Error::Step`] if the interpreter fails, [`Error::Container`] if the container cannot
