@@ -84,7 +84,9 @@ fn listing(image: &Path) -> BTreeMap<String, String> {
         let text = match &entry.kind {
             Kind::Directory(_) => "directory".to_owned(),
             Kind::Symlink(target) => String::from_utf8_lossy(target).into_owned(),
-            Kind::File { .. } if differs || shown.ends_with(".json") => "file".to_owned(),
+            Kind::File { .. } if differs || path.extension() == Some("json".as_ref()) => {
+                "file".to_owned()
+            }
             Kind::File { .. } => {
                 let node = reader.lookup(&path).unwrap().unwrap();
                 hex::encode(<sha2::Sha256 as sha2::Digest>::digest(

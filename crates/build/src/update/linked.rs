@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use condense_image::{Kind, Reader, Tree};
+use condense_image::{Child, Kind, Reader, Tree};
 use condense_prefix::{
     EnvFiles, Extended, InstallContext, Network, Place, Planned, Solution, StepRunner,
 };
@@ -216,7 +216,7 @@ fn omit_unlinked(tree: &mut Tree, environment: &Path, linked: &Extended) -> Vec<
         if path.extension() == Some(OsStr::new("py")) {
             let dir = tree.entry_at(path.with_file_name("__pycache__"));
             if let Some(Kind::Directory(children)) = dir.map(|dir| &dir.kind) {
-                let names = children.iter().map(|child| child.name());
+                let names = children.iter().map(Child::name);
                 gone.extend(condense_prefix::byte_code_of(&path, names));
             }
         }
