@@ -1,6 +1,6 @@
-"""Measures an update that adds one small wheel to a large environment.
+"""Measures updates that add one small wheel, and one conda package, to a large environment.
 
-It is compared with copying everything out of the image and packing it again.
+They are compared with copying everything out of the image and packing it again.
 """
 
 import json
@@ -8,9 +8,11 @@ import os
 import shutil
 import statistics
 
-from .common import CONDENSE, PARTS, WORK, note, run, squash, table
+from .common import AT_EXIT, CHAIN, CONDENSE, PARTS, WORK, note, run, squash, table, venv
 
 MEGABYTES = 1500
+# Conda package that is added.
+MORE = "tqdm"
 # Half of each file can be compressed away, as in libraries; no two files are equal.
 FILL = """mkdir -p "$env_root/share/filler"
 "$env_root/bin/python" - "$env_root/share/filler" {megabytes} <<'END'
@@ -54,28 +56,43 @@ def update(
     ]
     run([*words, "--compression", "gzip:6", WORK / "update.yml"], env=environment)
     receipt = json.loads((installation / "share/receipt.json").read_text())
-    quick, slow = [], []
+    specs = [*packages, MORE]
+    for title, more, slow in (
+        (
+            "a small wheel",
+            ["-r", WORK / "wheel.txt", installation],
+            lambda: like_tykky(installation, receipt, base, image, environment),
+        ),
+        (
+            "a conda package",
+            [installation, MORE],
+            lambda: by_conda(installation, receipt, base, image, specs),
+        ),
+    ):
+        measure(rounds, title, (installation, more, environment), (image, slow))
+
+
+def measure(rounds, title, ours, theirs):
+    (installation, more, environment), (image, slow) = ours, theirs
+    packed = installation / "img.sqfs"
+    quick, slow_ones, before = [], [], packed.stat().st_size / 1e6
     for _ in range(rounds):
-        quick.append(
-            run(
-                [CONDENSE, "conda-containerize", "update", "-r", WORK / "wheel.txt", installation],
-                env=environment,
-            )
-        )
-        size = (installation / "img.sqfs").stat().st_size / 1e6
+        words = [CONDENSE, "conda-containerize", "update", *more]
+        quick.append(run(words, env=environment))
+        size = packed.stat().st_size / 1e6
         run([CONDENSE, "rollback", installation, "--to", "1"])
         run([CONDENSE, "gc", installation, "--keep", "0"])
-        slow.append(like_tykky(installation, receipt, base, image, environment))
+        slow_ones.append(slow())
     wall = [figures[0] for figures in quick]
-    sizes = [(installation / "img.sqfs").stat().st_size / 1e6, size, image.stat().st_size / 1e6]
+    sizes = [before, size, image.stat().st_size / 1e6]
     table(
-        f"a small wheel more in an environment of {sizes[0]:.0f} MB packed",
-        {"condense": wall, "unsquashfs + pip + mksquashfs": slow},
+        f"{title} more in an environment of {before:.0f} MB packed",
+        {"condense": wall, "unsquashfs + installing + mksquashfs": slow_ones},
     )
-    ratio = statistics.median(slow) / statistics.median(wall)
+    ratio = statistics.median(slow_ones) / statistics.median(wall)
     note(
-        f"ratio {ratio:.1f}; sizes {sizes[1]:.1f} and {sizes[2]:.1f} MB;"
-        f" memory {max(f[2] for f in quick):.0f} MB",
+        f"ratio {ratio:.1f}; sizes {sizes[1]:.1f} and {sizes[2]:.1f} MB,"
+        f" {size - before:.2f} MB more; memory {max(f[2] for f in quick):.0f} MB",
         ratio=ratio,
         sizes_mb=sizes,
     )
@@ -83,10 +100,8 @@ def update(
 
 def like_tykky(installation, receipt, base, image, environment):
     """Copies everything out of the image, runs pip, and compresses with Tykky's codec."""
-    root, env = WORK / "again", receipt["env_prefix"]
-    shutil.rmtree(root, ignore_errors=True)
-    seconds = run(["unsquashfs", "-q", "-n", "-d", root, installation / "img.sqfs"])[0]
-    seconds += run(["cp", "--reflink=never", base, WORK / "again.sif"])[0]
+    env = receipt["env_prefix"]
+    root, seconds = unpacked(installation, base)
     words = ["apptainer", "-s", "exec", "-B", f"{root}:{receipt['mount_point']}"]
     words += [
         "-B",
@@ -103,3 +118,22 @@ def like_tykky(installation, receipt, base, image, environment):
         env={**environment, "PIP_FIND_LINKS": "/mnt"},
     )[0]
     return seconds + squash(root, image, ["gzip"])[0]
+
+
+def by_conda(installation, receipt, base, image, specs):
+    """Copies everything out of the image, installs with py-rattler, and compresses."""
+    python, channel = venv(), f"file://{PARTS}/channel-full"
+    (WORK / "chain.py").write_text(CHAIN)
+    root, seconds = unpacked(installation, base)
+    below = os.path.relpath(receipt["env_prefix"], receipt["mount_point"])
+    words = [python, WORK / "chain.py", channel, root / below, WORK / "rattler-cache", *specs]
+    seconds += run(words, AT_EXIT)[0]
+    return seconds + squash(root, image, ["gzip"])[0]
+
+
+def unpacked(installation, base):
+    """Copies the image's files and the base, as Tykky does; returns the directory and seconds."""
+    root = WORK / "again"
+    shutil.rmtree(root, ignore_errors=True)
+    seconds = run(["unsquashfs", "-q", "-n", "-d", root, installation / "img.sqfs"])[0]
+    return root, seconds + run(["cp", "--reflink=never", base, WORK / "again.sif"])[0]

@@ -132,6 +132,10 @@ struct Update {
     /// several times
     #[arg(long, value_name = "PKG")]
     remove: Vec<String>,
+    /// let every conda package move to the newest version that the requests allow; without it,
+    /// installed packages stay as they are where the change allows it
+    #[arg(long = "update-all")]
+    moves_all: bool,
     /// channel, which comes after those of the environment; may be given several times
     #[arg(short, long, value_name = "CHANNEL")]
     channel: Vec<String>,
@@ -181,6 +185,7 @@ pub(crate) fn parse(
                     add: added.packages,
                     channels: found.channel,
                     remove: found.remove,
+                    update_all: found.moves_all,
                 },
             };
             let options = found.common.options;

@@ -25,6 +25,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "requirements-file",
             "slim",
             "system-site-packages",
+            "update-all",
             "uv",
         ],
     ),

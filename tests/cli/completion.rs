@@ -36,6 +36,7 @@ fn what_an_installation_has_is_completed() {
         ("condense why mine.sif to", &["tool"]),
         ("condense packages mine@1 ga", &["gated"]),
         ("condense update mine --remove no", &["no-programs"]),
+        ("condense update mine no", &["no-programs"]),
         ("condense tree --depth 2 mine li", &["library"]),
         ("condense run mine to", &["tool", "tool-link"]),
         ("condense run --site local mine -- oth", &["other tool"]),

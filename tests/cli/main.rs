@@ -66,6 +66,7 @@ mod suggestions;
 #[path = "../support/mod.rs"]
 mod support;
 mod update;
+mod update_packages;
 mod user_site;
 mod verify;
 mod wrap;

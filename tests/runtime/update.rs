@@ -209,6 +209,92 @@ fn a_script_changes_the_unpacked_environment() {
     test.left_nothing();
 }
 
+/// Program that writes a wheel which needs click.
+const WHEEL: &str = "import os, zipfile
+os.chdir(os.path.dirname(__file__))
+name = 'edge_needs_click-1.0'
+with zipfile.ZipFile(name + '-py3-none-any.whl', 'w') as wheel:
+    wheel.writestr('edge_needs_click.py', '')
+    info = name + '.dist-info/'
+    text = 'Metadata-Version: 2.1\\nName: edge-needs-click\\nVersion: 1.0\\nRequires-Dist: click\\n'
+    wheel.writestr(info + 'METADATA', text)
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    names = ['edge_needs_click.py', info + 'METADATA', info + 'WHEEL', info + 'RECORD']
+    wheel.writestr(info + 'RECORD', ''.join(name + ',,\\n' for name in names))
+";
+
+/// Conda packages are linked and compiled beside the old image, which stays as it is: the result
+/// has the files of a fresh build of its lock. What a wheel needs is not removed.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn conda_packages_are_put_onto_the_old_image() {
+    let account = Account::Ordinary;
+    let test = TestDir::new(account, "update-conda");
+    let installation = test.build("python=3.11, pip, click");
+    let before = installation.receipt();
+    let change = |words: &[&str]| {
+        let mut command = test.program(["update", "installation"]);
+        with_wheels(command.args(words)).run()
+    };
+    for (words, import, whole) in [
+        (&["flask", "markupsafe"][..], "flask, markupsafe", None),
+        (
+            &["edge-activate"],
+            "flask",
+            Some("takes part in its activation"),
+        ),
+        (&["--remove", "flask"], "click", None),
+    ] {
+        let said = change(words).succeeded().text();
+        assert_eq!(said.contains(WHOLE), whole.is_some(), "{said}");
+        assert!(whole.is_none_or(|whole| said.contains(whole)), "{said}");
+        installation
+            .python(account, &format!("import {import}; print(1)"))
+            .run()
+            .says("1");
+    }
+    let after = installation.receipt();
+    for key in ["mount_point", "base"] {
+        assert_eq!(after[key], before[key], "{key}");
+    }
+    let fresh = test.path("fresh");
+    test.program(["new", "--prefix"])
+        .arg(&fresh)
+        .arg("--base-image")
+        .arg(parts().base())
+        .arg("--lock")
+        .arg(installation.dir.join("share/condense.lock"))
+        .run()
+        .succeeded();
+    let paths = |image: &Path| -> Vec<String> {
+        let reader = std::sync::Arc::new(condense_image::Reader::open(image).unwrap());
+        let tree = condense_image::Tree::from_image(&reader).unwrap();
+        let paths = tree
+            .walk()
+            .map(|(path, entry)| format!("{:o} {}", entry.mode, path.display()));
+        paths.collect()
+    };
+    let (ours, theirs) = (paths(&installation.image()), paths(&fresh.join("img.sqfs")));
+    let differ = |one: &[String], other: &[String]| -> Vec<String> {
+        one.iter()
+            .filter(|path| !other.contains(path))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(differ(&ours, &theirs), [""; 0], "only in the update");
+    assert_eq!(differ(&theirs, &ours), [""; 0], "only in the fresh build");
+    let program = test.write("wheel.py", WHEEL);
+    installation
+        .command(account, "python", [program])
+        .run()
+        .succeeded();
+    test.write("req.txt", "./edge_needs_click-1.0-py3-none-any.whl\n");
+    change(&["-r", "req.txt"]).succeeded();
+    let told = "`click` cannot be removed: `edge-needs-click`, which pip has installed, needs it";
+    change(&["--remove", "click"]).failed(1, &[told, "--remove edge-needs-click --remove click"]);
+    test.left_nothing();
+}
+
 /// Checks updates that need the unpacked environment: one line says so, and the update succeeds.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]

@@ -160,7 +160,7 @@ impl Contents {
     }
 
     /// Reads the packages of an image.
-    pub(super) fn of_image(reader: &Reader) -> anyhow::Result<Self> {
+    pub(crate) fn of_image(reader: &Reader) -> anyhow::Result<Self> {
         let bytes = std::fs::metadata(reader.path()).map_or(0, |found| found.len());
         let mut contents = packages::of_image(reader)?;
         if let Some(facts) = &mut contents.image {

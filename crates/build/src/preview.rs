@@ -42,6 +42,8 @@ pub struct Preview {
     pub target: Option<String>,
     /// Packages of conda, sorted by name.
     pub packages: Vec<PreviewedPackage>,
+    /// Changes of the conda packages of an installation, sorted by name.
+    pub changes: Vec<PreviewedChange>,
     /// Packages of pip, sorted by name, as far as they are known.
     pub pip: Vec<PreviewedPip>,
     /// Source of the packages of pip: `lock`, `uv` or `pip`. `None` if the build resolves them.
@@ -97,6 +99,19 @@ pub struct PreviewedPackage {
     pub size: Option<u64>,
     /// Whether the archive is on this machine already.
     pub cached: bool,
+}
+
+/// Change of a conda package of an installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PreviewedChange {
+    /// Kind: `install`, `upgrade`, `downgrade`, `rebuild` or `remove`.
+    pub change: &'static str,
+    /// Name of the package.
+    pub name: String,
+    /// Version and build that are installed; `None` for a package that comes.
+    pub from: Option<String>,
+    /// Version and build afterwards; `None` for a package that goes.
+    pub to: Option<String>,
 }
 
 /// A package of pip that would be installed.
@@ -180,6 +195,7 @@ impl Preview {
             base,
             target,
             packages,
+            changes: Vec::new(),
             pip: pip.packages,
             pip_resolved_by: pip.by,
             pip_lines: pip.lines,

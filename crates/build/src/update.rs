@@ -3,11 +3,13 @@
 
 mod change;
 mod grafted;
+mod linked;
 mod packages;
 mod preview;
 mod previous;
 mod stage;
 mod user_hooks;
+mod wheels;
 mod whole;
 
 use std::{
@@ -72,7 +74,10 @@ pub fn update(
         change: &change,
         generation: &next.generation,
     };
-    let mut changed = update.change(&claim.image_path())?;
+    let Some(mut changed) = update.change(&claim.image_path())? else {
+        report.info(nothing_to_do(&plan.dir));
+        return Ok(());
+    };
     changed.launch.hand_written = own_lines.by_hand;
     build.check_context().check_pip(&changed.pip_packages)?;
     let lock = update.render_lock(&changed)?;
@@ -159,13 +164,16 @@ fn prepare<'a>(
         conda,
         removed_pip,
         is_conda_idle,
+        is_rest_idle: false,
         target,
         lock,
     };
     if facts.is_pip_idle(before) {
         facts.requirements = EnvironmentSpec::default();
     }
-    if !base.is_replaced() && facts.is_idle(plan, before) && before.is_mountable(session)? {
+    facts.is_rest_idle =
+        !base.is_replaced() && facts.is_idle(plan, before) && before.is_mountable(session)?;
+    if facts.is_conda_idle && facts.is_rest_idle {
         return Ok(None);
     }
     let requirements = &facts.requirements;
@@ -235,7 +243,8 @@ impl PackageFacts {
         })
     }
 
-    /// Returns whether the next generation would be the same as the one before.
+    /// Returns whether the next generation would be the same as the one before, but for its conda
+    /// packages.
     fn is_idle(&self, plan: &UpdatePlan, before: &PreviousGeneration) -> bool {
         let remembered = &before.receipt.update_state;
         let extra = &plan.extra;
@@ -247,8 +256,7 @@ impl PackageFacts {
         let launch = remembered.launch.as_deref();
         let given = launch.and_then(|launch| launch.extra_text.as_deref());
         let text = plan.extra_text.as_deref();
-        self.is_conda_idle
-            && self.requirements.pip().is_empty()
+        self.requirements.pip().is_empty()
             && !has_scripts
             && same_paths
             && (text.is_none() || text == given)

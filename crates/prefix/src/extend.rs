@@ -1,6 +1,7 @@
 //! Responsible for installing more packages into an existing environment, which scripts among the
 //! build steps request by calling `conda`.
 
+mod apply;
 mod dependencies;
 mod planned;
 mod remove;
@@ -8,29 +9,27 @@ mod requests;
 mod unlink;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    time::Instant,
 };
 
-use rattler_conda_types::{MatchSpec, Matches, PackageNameMatcher, PrefixRecord, RepoDataRecord};
+use rattler_conda_types::{Channel, MatchSpec, Matches, PackageNameMatcher, RepoDataRecord};
 
 use crate::{
     error::Error,
-    fetch::{self, Archives},
     install,
-    link::{self, LinkJob, Linked},
     network::Network,
-    progress::{Phase, Progress},
-    records,
+    progress::Progress,
+    secrets::{url_without_secrets, without_secrets},
     solution::Solution,
     solve::{SolveContext, solve_near},
     spec::EnvironmentSpec,
-    steps::{PostLink, post_link_scripts},
+    steps::PostLink,
     target::{Place, Target},
 };
 
-pub use planned::{Planned, StillNeeded, plan_change};
+pub use apply::{EnvFiles, apply, byte_code_of};
+pub use planned::{Planned, StillNeeded, Transaction, plan_change};
 pub use remove::{Removal, remove};
 
 /// Request of `conda install`, `conda update` or `conda env update`.
@@ -44,6 +43,9 @@ pub struct Change {
     pub update: bool,
     /// Requests the newest version of every package, whatever versions were requested before.
     pub all: bool,
+    /// Keeps no installed version for its own sake: every package may get the newest version that
+    /// the requests allow.
+    pub free: bool,
 }
 
 /// Result of adding packages to an environment.
@@ -55,6 +57,16 @@ pub struct Extended {
     pub added: Vec<String>,
     /// Sorted `name-version-build` of the removed packages.
     pub removed: Vec<String>,
+    /// Files of the packages that were linked, relative to the environment.
+    pub linked: Vec<PathBuf>,
+    /// Records of these packages, relative to the environment.
+    pub records: Vec<PathBuf>,
+    /// Files of packages that are gone, relative to the environment, which no other package has.
+    /// Byte code that no record names is not among them.
+    pub unlinked: Vec<PathBuf>,
+    /// Sorted names of packages that stay and were linked again, since they share files with
+    /// packages that are gone.
+    pub relinked: Vec<String>,
     pub(crate) post_link: Vec<PostLink>,
     /// Sources that linking has changed.
     pub(crate) patched: HashSet<PathBuf>,
@@ -97,7 +109,7 @@ pub async fn extend(
 ) -> Result<Extended, Error> {
     let mut wanted = spec.clone();
     let asked = wanted.add_packages(&change.packages, &change.channels)?;
-    if !change.update && is_satisfied(solution, &asked) {
+    if !change.update && !change.free && is_satisfied(solution, &asked) {
         install::write_history(solution, &wanted, &context.place.open_env()?)?;
         *spec = wanted;
         return Ok(Extended::unchanged(solution));
@@ -107,47 +119,35 @@ pub async fn extend(
         network: context.network,
         scratch: context.scratch,
     };
-    let mut new = solve_change(&mut wanted, solution, change, &asked, &means, progress).await?;
+    let new = solve_change(&mut wanted, solution, change, &asked, &means, progress).await?;
     if change.update && !change.all && goes_back(solution, &new, &asked) {
         return Ok(Extended::unchanged(solution));
     }
-    refuse_another_python(solution, &new)?;
-    new.locked_pip.clone_from(&solution.locked_pip);
-    let (more, gone) = differences(solution, &mut new);
-    let archives = fetch::fetch(&more, context.network, progress).await?;
-    let started = Instant::now();
-    progress.begin(Phase::Link, Some(more.records.len() as u64));
-    let env = context.place.open_env()?;
-    let files = gone.iter().map(|record| record.identifier.to_file_name());
-    unlink::remove_packages(&env, &files.collect())?;
-    let linked = link_more(&more, &archives, &new, context, progress)?;
-    add_digests(&mut new, &more, &linked);
-    let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
-    let post_link = post_link_scripts(&records, &env);
-    let patched = install::patched_sources(&records);
-    install::write_history(&new, &wanted, &env)?;
-    let unpacked = context.unpacked_dir();
-    fs_err::remove_dir_all(&unpacked).map_err(Error::io("remove", &unpacked))?;
-    progress.end(Phase::Link, started.elapsed());
-    let mut added: Vec<String> = more.records.iter().map(name_of).collect();
-    let mut removed: Vec<String> = gone.into_iter().map(name_of).collect();
-    added.sort();
-    removed.sort();
-    *spec = wanted;
-    Ok(Extended {
-        solution: new,
-        added,
-        removed,
-        post_link,
-        patched,
-    })
+    let planned = Planned::between(solution, new, wanted)?;
+    let extended = apply(&planned, context, EnvFiles::All, progress).await?;
+    *spec = planned.asked;
+    Ok(extended)
 }
 
 /// Returns true if packages that fit the requests are installed already.
 fn is_satisfied(solution: &Solution, asked: &[MatchSpec]) -> bool {
     asked
         .iter()
-        .all(|asked| solution.records.iter().any(|record| asked.matches(record)))
+        .all(|asked| solution.records.iter().any(|record| fits(asked, record)))
+}
+
+fn fits(asked: &MatchSpec, record: &RepoDataRecord) -> bool {
+    asked.matches(record) && is_from(record, asked.channel.as_deref())
+}
+
+/// Returns whether the record comes from the channel, if one is asked for. A match of rattler does
+/// not compare channels.
+fn is_from(record: &RepoDataRecord, channel: Option<&Channel>) -> bool {
+    let Some(channel) = channel else { return true };
+    let url = url_without_secrets(channel.base_url.as_ref());
+    let plain = |url: &str| url.trim_end_matches('/').to_owned();
+    let of_record = record.channel.as_deref().map(without_secrets);
+    of_record.is_some_and(|found| plain(&found) == plain(&url))
 }
 
 /// Solves the environment with the requested change. Packages that are already installed stay
@@ -166,7 +166,7 @@ async fn solve_change(
     }
     let mut whole = wanted.clone();
     whole.request_unrequested(solution);
-    let pinned = change.update && whole.pin_python(solution);
+    let pinned = (change.update || change.free) && whole.pin_python(solution);
     let mut new = solve_near(&whole, &kept, means, progress).await?;
     if pinned {
         new.specs.pop();
@@ -180,71 +180,55 @@ fn differences<'a>(
     before: &'a Solution,
     new: &mut Solution,
 ) -> (Solution, Vec<&'a RepoDataRecord>) {
-    let key = |record: &RepoDataRecord| {
-        (
-            record.identifier.to_file_name(),
-            record.package_record.subdir.clone(),
-        )
+    let of_name = |records: &'a [RepoDataRecord]| -> HashMap<&'a str, &'a RepoDataRecord> {
+        let names = records.iter().map(|record| (normalized(record), record));
+        names.collect()
     };
-    let old_keys: HashSet<_> = before.records.iter().map(key).collect();
-    let new_keys: HashSet<_> = new.records.iter().map(key).collect();
-    let more = Solution {
-        records: new
-            .records
-            .iter()
-            .filter(|record| !old_keys.contains(&key(record)))
-            .cloned()
-            .collect(),
-        ..new.clone()
-    };
+    let old = of_name(&before.records);
+    let mut added = Vec::new();
+    let mut stay = HashSet::new();
     for record in &mut new.records {
-        if let Some(old) = before.records.iter().find(|old| key(old) == key(record)) {
-            *record = old.clone();
+        match old.get(normalized(record)) {
+            Some(old) if is_same(old, record) => {
+                *record = (*old).clone();
+                stay.insert(normalized(old));
+            }
+            _ => added.push(record.clone()),
         }
     }
     let gone = before.records.iter();
-    let gone = gone.filter(|record| !new_keys.contains(&key(record)));
-    (more, gone.collect())
+    let gone = gone.filter(|record| !stay.contains(normalized(record)));
+    let gone = gone.collect();
+    let more = Solution {
+        records: added,
+        ..new.clone()
+    };
+    (more, gone)
 }
 
-/// Links the packages `more`, which are a part of `new`.
-fn link_more(
-    more: &Solution,
-    archives: &Archives,
-    new: &Solution,
-    context: &InstallContext<'_>,
-    progress: &dyn Progress,
-) -> Result<Vec<Linked>, Error> {
-    let place = Place {
-        packages: context.unpacked_dir(),
-        ..context.place.clone()
-    };
-    fs_err::create_dir_all(&place.packages).map_err(Error::io("create", &place.packages))?;
-    let installed = records::records(&place.open_env()?)?;
-    let target = link::open_prefix(&place.scratch_env())?;
-    let (_, options) = link::link_options(new, &place)?;
-    let job = LinkJob {
-        solution: more,
-        archives,
-        place: &place,
-        target: &target,
-        options: &options,
-        installed: &installed,
-        spool: None,
-    };
-    link::link_all(&job, progress)
+fn normalized(record: &RepoDataRecord) -> &str {
+    record.package_record.name.as_normalized()
 }
 
-/// Adds the digests of packages for which the channel lists none.
-fn add_digests(new: &mut Solution, more: &Solution, linked: &[Linked]) {
-    for Linked { index, sha256, .. } in linked {
-        let file = more.records[*index].identifier.to_file_name();
-        for record in &mut new.records {
-            if record.identifier.to_file_name() == file && record.package_record.sha256.is_none() {
-                record.package_record.sha256 = Some((*sha256).into());
-            }
-        }
-    }
+/// Returns whether two records are of the same archive. Channels may have different ones of the
+/// same name.
+fn is_same(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
+    let digests = (one.package_record.sha256, other.package_record.sha256);
+    let is_same_content = match digests {
+        (Some(one), Some(other)) => one == other,
+        _ => is_same_channel(one, other),
+    };
+    one.identifier.to_file_name() == other.identifier.to_file_name()
+        && one.package_record.subdir == other.package_record.subdir
+        && is_same_content
+}
+
+fn is_same_channel(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
+    let plain = |record: &RepoDataRecord| {
+        let channel = without_secrets(record.channel.as_deref()?).into_owned();
+        Some(channel.trim_end_matches('/').to_owned())
+    };
+    plain(one) == plain(other)
 }
 
 fn name_of(record: &RepoDataRecord) -> String {
@@ -283,9 +267,18 @@ impl Extended {
             solution: solution.clone(),
             added: Vec::new(),
             removed: Vec::new(),
+            linked: Vec::new(),
+            records: Vec::new(),
+            unlinked: Vec::new(),
+            relinked: Vec::new(),
             post_link: Vec::new(),
             patched: HashSet::new(),
         }
+    }
+
+    /// Returns the names of new packages with a post-link script.
+    pub fn post_link_packages(&self) -> impl Iterator<Item = &str> {
+        self.post_link.iter().map(|one| one.package.as_str())
     }
 
     /// Returns lines for the container, one per post-link script: script, package, version and
@@ -312,11 +305,16 @@ impl Change {
         solution: &Solution,
         asked: &[MatchSpec],
     ) -> Result<Vec<RepoDataRecord>, Error> {
-        if !self.update {
-            return Ok(solution.records.clone());
-        }
-        if self.all {
+        if self.all || self.free {
             return Ok(Vec::new());
+        }
+        if !self.update {
+            // The solver would keep a package of another channel than the request's.
+            let stays = |record: &&RepoDataRecord| {
+                let mut asked = asked.iter();
+                asked.all(|spec| !names(spec, record) || fits(spec, record))
+            };
+            return Ok(solution.records.iter().filter(stays).cloned().collect());
         }
         let is_there = |spec: &MatchSpec| {
             let mut records = solution.records.iter();

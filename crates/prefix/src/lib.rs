@@ -79,7 +79,8 @@ pub use condarc::{Condarc, condarc_files};
 pub use error::{Error, MissingPackage};
 pub use explicit::complete;
 pub use extend::{
-    Change, Extended, InstallContext, Planned, Removal, StillNeeded, extend, plan_change, remove,
+    Change, EnvFiles, Extended, InstallContext, Planned, Removal, StillNeeded, Transaction, apply,
+    byte_code_of, extend, plan_change, remove,
 };
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
 pub use held::{Held, HeldContents};
@@ -106,6 +107,8 @@ pub use steps::{
 };
 pub use suffix::mount_point_suffix;
 pub use target::{Architecture, BUILD_DIR, Place, Target};
-pub use update::{Graft, GraftOptions, Grafted, graft, has_own_conda};
+pub use update::{
+    Graft, GraftOptions, Grafted, byte_code_of_interpreter, compile_beside, graft, has_own_conda,
+};
 pub use venv::{HostPython, Interpreter, Venv};
-pub use wheel::{WheelDependency, normalized_name, wheel_dependencies};
+pub use wheel::{WheelDependency, is_allowed, normalized_name, wheel_dependencies};

@@ -188,7 +188,7 @@ pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec
     let env = job.place.open_env()?;
     write_records(&linked, &env)?;
     let clobbered = unclobber(job, &linked, &driver)?;
-    settle_clobbered(clobbered, &linked, &env, progress)?;
+    settle_clobbered(clobbered, &linked, job.installed, &env, progress)?;
     Ok(linked)
 }
 
@@ -440,7 +440,7 @@ fn complete_paths(
 
 fn write_records(linked: &[Linked], env: &Within) -> Result<(), Error> {
     for linked in linked {
-        let path = record_path(linked);
+        let path = record_path(&linked.record);
         let text = serde_json::to_vec_pretty(&linked.record)
             .map_err(|error| Error::io("write", env.path(&path))(error.into()))?;
         env.write(&path, text)?;
@@ -450,6 +450,6 @@ fn write_records(linked: &[Linked], env: &Within) -> Result<(), Error> {
     Ok(())
 }
 
-fn record_path(linked: &Linked) -> PathBuf {
-    Path::new("conda-meta").join(linked.record.file_name())
+fn record_path(record: &PrefixRecord) -> PathBuf {
+    Path::new("conda-meta").join(record.file_name())
 }

@@ -1,7 +1,10 @@
 //! Responsible for the records of installed packages in an environment's `conda-meta`: making,
 //! reading and changing them.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use rattler_conda_types::{
     MatchSpec, PackageNameMatcher, PrefixRecord, RepoDataRecord, prefix_record::PathsEntry,
@@ -14,8 +17,13 @@ use crate::{
     secrets::{url_without_secrets, without_secrets},
 };
 
-/// Removes files from a package's record that belong to another package now. The rest is sorted:
-/// which of several packages rattler linked first decides where it lists a file that all have.
+/// Key of a record for the files that the package has given up, since they are another package's.
+/// Who removes the other package links this one again. conda and rattler leave unknown keys alone.
+const YIELDED: &str = "yielded_files";
+
+/// Removes files from a package's record that belong to another package now, and lists them under
+/// their names in the package. The rest is sorted: which of several packages rattler linked first
+/// decides where it lists a file that all have.
 pub(crate) fn forget_files(
     env_dir: &Within,
     path: &Path,
@@ -31,16 +39,50 @@ pub(crate) fn forget_files(
         files.retain(|file| !lost(file));
         sort_by_path(files, serde_json::Value::as_str);
     }
+    let mut yielded: Vec<String> = yielded_in(&json).map(str::to_owned).collect();
     if let Some(paths) = json
         .pointer_mut("/paths_data/paths")
         .and_then(serde_json::Value::as_array_mut)
     {
+        let gone = paths
+            .iter()
+            .filter(|entry| entry.get("_path").is_some_and(lost));
+        let own_names = gone.filter_map(|entry| entry.get("original_path")?.as_str());
+        yielded.extend(own_names.map(str::to_owned));
         paths.retain(|entry| !entry.get("_path").is_some_and(lost));
         sort_by_path(paths, |entry| entry.get("_path")?.as_str());
+    }
+    yielded.sort();
+    yielded.dedup();
+    if !yielded.is_empty() {
+        json[YIELDED] = yielded.into();
     }
     let text = serde_json::to_vec_pretty(&json)
         .map_err(|error| Error::io("write", env_dir.path(path))(error.into()))?;
     Ok(env_dir.write(path, text)?)
+}
+
+/// Returns the files that a package has given up, by its record.
+///
+/// # Errors
+/// Returns [`Error::Io`] if the record cannot be read.
+pub(crate) fn yielded_files(env_dir: &Within, path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let bytes = env_dir.read_required(path)?;
+    // Few records have the key, and some have ten thousand files.
+    if !String::from_utf8_lossy(&bytes).contains(YIELDED) {
+        return Ok(Vec::new());
+    }
+    let json: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
+    Ok(yielded_in(&json).map(PathBuf::from).collect())
+}
+
+fn yielded_in(record: &serde_json::Value) -> impl Iterator<Item = &str> {
+    let listed = record.get(YIELDED).and_then(serde_json::Value::as_array);
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(serde_json::Value::as_str)
 }
 
 fn sort_by_path(

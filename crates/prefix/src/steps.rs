@@ -529,7 +529,7 @@ fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
     found
 }
 
-fn list(paths: &[PathBuf]) -> Vec<u8> {
+pub(crate) fn list(paths: &[PathBuf]) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let mut text = Vec::new();
     for path in paths.iter().filter(|path| is_listed(path)) {

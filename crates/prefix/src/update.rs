@@ -1,6 +1,8 @@
 //! Responsible for changing an environment that was installed before: opening it again in scratch,
 //! or installing wheels beside an environment that is read-only.
 
+mod beside;
+
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -23,6 +25,8 @@ use crate::{
     steps::{self, BuildSteps, PipStep, StepRunner},
     target::{Place, Target},
 };
+
+pub use beside::{byte_code_of_interpreter, compile_beside};
 
 const GRAFT_SH: &str = include_str!("update/graft.sh");
 const GRAFT_PY: &str = include_str!("update/graft.py");

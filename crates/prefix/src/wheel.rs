@@ -57,6 +57,17 @@ pub fn wheel_dependencies(
     found
 }
 
+/// Returns whether a version is among those of a [`WheelDependency`]. Versions that cannot be
+/// understood are allowed.
+pub fn is_allowed(version: &str, versions: &str) -> bool {
+    let requirement = parse_requirement(&format!("x {versions}"));
+    let wanted = requirement.and_then(|requirement| requirement.version_or_url);
+    match (wanted, version.parse()) {
+        (Some(VersionOrUrl::VersionSpecifier(wanted)), Ok(version)) => wanted.contains(&version),
+        _ => true,
+    }
+}
+
 /// Returns the values of markers, or `None` if the version of Python cannot be understood.
 fn environment(python: &str, machine: &str) -> Option<MarkerEnvironment> {
     let numbers: Vec<&str> = python.split('.').take(2).collect();
@@ -94,6 +105,23 @@ mod tests {
             format!("{}{extras}{}", found.name, found.versions)
         });
         shown.collect()
+    }
+
+    #[test]
+    fn versions_are_compared_as_pip_does() {
+        for (version, versions, expected) in [
+            ("2.0", ">=1.19,<3", true),
+            ("3.0", ">=1.19,<3", false),
+            ("1.2", "", true),
+            ("1.2c_d", "==1", true),
+            ("1.2", "https://h.org/a-1-py3-none-any.whl", true),
+        ] {
+            assert_eq!(
+                is_allowed(version, versions),
+                expected,
+                "{version} {versions}"
+            );
+        }
     }
 
     #[test]

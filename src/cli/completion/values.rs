@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Generation,
     /// Package of the installation before it.
     Package,
+    /// Environment file, or package of the installation before it, which gets another version.
+    FileOrPackage,
     /// Program of the installation before it, then files.
     Program,
     /// File whose name ends so.
@@ -143,7 +145,9 @@ pub(super) fn kind(words: &str, argument: &clap::Arg) -> Option<Kind> {
     }
     match (words, name.as_str()) {
         ("condense check", "FILE|NAME|DIR|SIF") => Some(OF_CHECK),
-        ("conda-containerize update", "spec") => Some(ENVIRONMENT),
+        ("conda-containerize update", "spec") | ("condense update", "FILE|SPEC") => {
+            Some(Kind::FileOrPackage)
+        }
         _ => {
             let mut known = ARGUMENTS.iter();
             known.find(|(own, _)| *own == name).map(|(_, kind)| *kind)
@@ -201,6 +205,11 @@ pub(super) fn candidates(kind: Kind, current: &OsStr, given: &Given) -> Vec<Comp
         Kind::Installation(ends) => installations(current, ends, given),
         Kind::Generation => beginning(current, generations(subject(given))),
         Kind::Package => beginning(current, packages(subject(given))),
+        Kind::FileOrPackage => {
+            let mut found = beginning(current, packages(subject(given)));
+            found.extend(candidates(ENVIRONMENT, current, given));
+            found
+        }
         Kind::Program if given.operands.len() == 1 => {
             let bin = subject(given).map(|dir| dir.join("bin"));
             beginning(current, without_help(entries(bin)))

@@ -37,6 +37,10 @@ pub(super) struct Arguments {
     /// several times
     #[arg(long, value_name = "PKG")]
     remove: Vec<String>,
+    /// Let every conda package move to the newest version that the requests allow; without it,
+    /// installed packages stay as they are where the change allows it
+    #[arg(long)]
+    update_all: bool,
     /// Channel, which comes after those of the environment; may be given several times
     #[arg(short, long, value_name = "CHANNEL")]
     channel: Vec<String>,
@@ -70,6 +74,7 @@ fn plan(
         name,
         inputs,
         remove,
+        update_all,
         channel,
         pip,
         requirement,
@@ -91,6 +96,7 @@ fn plan(
             add: added.packages,
             channels: channel,
             remove,
+            update_all,
         },
     };
     update::plan(options, asked, words, env_vars, console)

@@ -138,6 +138,7 @@ impl Wish {
             channels: self.channels,
             update: self.verb == Verb::Update,
             all: self.all,
+            free: false,
         }
     }
 }

@@ -69,12 +69,14 @@ pub struct PackageChange {
     pub channels: Vec<String>,
     /// Packages that are removed.
     pub remove: Vec<String>,
+    /// Lets every package move to the newest version that the requests allow.
+    pub update_all: bool,
 }
 
 impl PackageChange {
     /// Returns whether no package is added or removed.
     pub fn is_empty(&self) -> bool {
-        self.file.is_none() && self.add.is_empty() && self.remove.is_empty()
+        self.file.is_none() && self.add.is_empty() && self.remove.is_empty() && !self.update_all
     }
 }
 
@@ -162,6 +164,12 @@ impl fmt::Display for UpdatePlan {
                 let list = list.join(", ");
                 write!(f, "\n{title}{}", condense_prefix::without_secrets(&list))?;
             }
+        }
+        if self.change.update_all {
+            write!(
+                f,
+                "\nupdates all   to the newest versions that the requests allow"
+            )?;
         }
         if !self.extra.os_packages.is_empty() {
             write!(f, "\nos packages   {}", self.extra.os_packages.join(" "))?;

@@ -15,6 +15,7 @@ impl fmt::Display for Preview {
         if let Some(target) = &self.target {
             writeln!(f, "solved for    {target}")?;
         }
+        self.show_changes(f)?;
         self.show_packages(f)?;
         self.show_pip(f)?;
         self.show_result(f)
@@ -31,6 +32,24 @@ impl Preview {
             return format!("image         SquashFS, {compression}");
         }
         line.to_owned()
+    }
+
+    fn show_changes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
+        let mut rows = vec![["CHANGE", "NAME", "FROM", "TO"].map(str::to_owned)];
+        for change in &self.changes {
+            let shown = |version: &Option<String>| version.clone().unwrap_or_default();
+            rows.push([
+                change.change.to_owned(),
+                change.name.clone(),
+                shown(&change.from),
+                shown(&change.to),
+            ]);
+        }
+        writeln!(f)?;
+        write_table(f, &rows)
     }
 
     fn show_packages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use condense_prefix::{
     EnvironmentSpec, ImageKind, Lock, LockContents, PipPackage, Recipe, Solution, Target,
 };
 
-use super::{packages::CondaChange, previous::PreviousGeneration};
+use super::{linked::Attempt, packages::CondaChange, previous::PreviousGeneration};
 use crate::{
     build::Build,
     compression::{GzipReason, ImageCompression},
@@ -33,6 +33,8 @@ pub(super) struct PackageFacts {
     pub(super) removed_pip: Vec<String>,
     /// Whether the conda packages stay as they are.
     pub(super) is_conda_idle: bool,
+    /// Whether everything else stays as it is.
+    pub(super) is_rest_idle: bool,
     pub(super) target: Target,
     /// Lock of the installed packages, if there is one.
     pub(super) lock: Option<Lock>,
@@ -178,38 +180,72 @@ impl Update<'_> {
         lock.and_then(Lock::recipe)?.hot_files.clone()
     }
 
-    /// Makes the new image in the cheapest possible way.
+    /// Makes the new image in the cheapest possible way. Returns `None` if it would be the same as
+    /// the old one.
     ///
     /// # Errors
     /// Returns the error of the first step that fails.
-    pub(super) fn change(&self, path: &Path) -> anyhow::Result<Changed> {
+    pub(super) fn change(&self, path: &Path) -> anyhow::Result<Option<Changed>> {
         let facts = &self.change.facts;
         let solution = match &facts.lock {
             Some(lock) => lock.solution().clone(),
             None => Solution::without_packages(&facts.target),
         };
-        let reason = match self.needs_whole() {
+        let mut planned = None;
+        let reason = match self.needs_whole()? {
             Some(reason) => reason,
-            None => match self.change_beside(&solution, path)? {
-                Ok(changed) => return Ok(changed),
+            None if facts.is_conda_idle => match self.change_beside(&solution, path)? {
+                Ok(changed) => return Ok(Some(changed)),
                 Err(reason) => reason,
+            },
+            None => match self.change_linked(&solution, path)? {
+                Attempt::Made(changed) => return Ok(Some(*changed)),
+                Attempt::Idle => return Ok(None),
+                Attempt::NeedsWhole(reason, solved) => {
+                    planned = Some(*solved);
+                    reason
+                }
             },
         };
         self.build.report().info(format!(
             "The installed environment is unpacked first: {reason}"
         ));
-        self.change_whole(solution, path)
+        self.change_whole(solution, planned, path).map(Some)
     }
 
     /// Returns why the environment must be unpacked and writable, if it must.
-    fn needs_whole(&self) -> Option<String> {
+    fn needs_whole(&self) -> anyhow::Result<Option<String>> {
+        if let Some(reason) = self.reason_in_request() {
+            return Ok(Some(reason));
+        }
+        let facts = &self.change.facts;
+        if !facts.is_conda_idle && (facts.lock.is_none() || self.has_own_conda()?) {
+            return Ok(Some("its conda packages are not locked".to_owned()));
+        }
+        Ok(None)
+    }
+
+    /// Returns whether a complete conda is beside the environment, as in images made by Tykky. Its
+    /// records list the packages.
+    fn has_own_conda(&self) -> anyhow::Result<bool> {
+        let mut above = self.build.env_path.ancestors().skip(2);
+        let root = above.next().filter(|root| *root != Path::new(""));
+        let reader = Reader::open(self.change.before.image_path())?;
+        Ok(match root {
+            Some(root) => reader.lookup(root.join("conda-meta"))?.is_some(),
+            None => false,
+        })
+    }
+
+    /// Returns why the environment must be unpacked and writable, as far as the request shows it.
+    fn reason_in_request(&self) -> Option<String> {
         let (build, change) = (self.build, self.change);
         let requirements = &change.facts.requirements;
         if let Some(script) = build.inputs.script_names().first() {
             return Some(format!("`{script}` runs in it"));
         }
-        if !change.facts.is_conda_idle {
-            return Some("its conda packages change".to_owned());
+        if !change.facts.is_conda_idle && !requirements.pip().is_empty() {
+            return Some("its conda packages change before pip installs".to_owned());
         }
         if !build.inputs.warm().code.is_empty() {
             return Some("a start is recorded in it".to_owned());

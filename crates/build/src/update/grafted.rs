@@ -12,7 +12,8 @@ use condense_check::{Inventory, MpiUse};
 use condense_image::{Donor, Existing, Mtime, Reader, Tree};
 use condense_installation::MpiSource;
 use condense_prefix::{
-    BUILD_DIR, CondaFacts, Graft, GraftOptions, Grafted, PipPackage, Place, Solution,
+    BUILD_DIR, CondaFacts, EnvironmentSpec, Graft, GraftOptions, Grafted, PipPackage, Place,
+    Solution,
 };
 
 use super::change::{Changed, Update};
@@ -22,6 +23,20 @@ use crate::{
     report::Report,
     space,
 };
+
+/// New files beside an environment, and the packages that it has with them.
+pub(super) struct Beside {
+    pub(super) place: Place,
+    /// Files of the old image that go, relative to its root.
+    pub(super) gone: Vec<PathBuf>,
+    /// Whether packages have brought files.
+    pub(super) has_new_files: bool,
+    pub(super) solution: Solution,
+    /// Everything that is asked for now, if the conda packages have changed.
+    pub(super) asked: Option<EnvironmentSpec>,
+    pub(super) pip_packages: Vec<PipPackage>,
+    pub(super) pip_report: Option<String>,
+}
 
 impl Update<'_> {
     /// Returns the changed image, or why it cannot be made in this way.
@@ -33,12 +48,45 @@ impl Update<'_> {
         solution: &Solution,
         path: &Path,
     ) -> anyhow::Result<Result<Changed, String>> {
+        let (place, host_root) = self.place_beside()?;
+        let grafted = match self.install_beside(&place, &host_root)? {
+            None => None,
+            Some(Graft::Installed(grafted)) => Some(grafted),
+            Some(Graft::NeedsUnpack { reason }) => return Ok(Err(reason)),
+        };
+        self.build.refuse_interrupted()?;
+        let donor = self.change.donor()?;
+        let mut tree = donor.tree()?;
+        let beside = Beside {
+            pip_packages: self.pip_packages(grafted.as_ref()),
+            has_new_files: grafted.is_some(),
+            gone: grafted.as_ref().map_or_else(Vec::new, |grafted| {
+                let removed = grafted.removed.iter();
+                removed.map(|file| place.environment.join(file)).collect()
+            }),
+            pip_report: grafted.and_then(|grafted| grafted.pip_report),
+            solution: solution.clone(),
+            asked: None,
+            place,
+        };
+        for file in &beside.gone {
+            tree.omit(file);
+        }
+        self.finish_beside(beside, (tree, donor), path).map(Ok)
+    }
+
+    /// Makes the directory for new files, in which the environment has the path of the mount point.
+    /// Returns the place of the environment, and the directory.
+    ///
+    /// # Errors
+    /// Returns an error if there is not enough space for the image, or if the directory cannot be
+    /// made.
+    pub(super) fn place_beside(&self) -> anyhow::Result<(Place, PathBuf)> {
         let (build, before) = (self.build, self.change.before);
-        let (receipt, remembered) = (&before.receipt, &before.receipt.update_state);
-        let old_image = before.image_path();
+        let receipt = &before.receipt;
         space::check(&[space::Need {
             dir: build.destination.path,
-            bytes: fs_err::metadata(old_image)?.len(),
+            bytes: fs_err::metadata(before.image_path())?.len(),
             inodes: space::INODES_OF_INSTALLATION,
             what: "the image",
             hint: "make room there: `condense gc` removes generations that nobody uses any more",
@@ -49,31 +97,38 @@ impl Update<'_> {
         let root = host_root.join(below.unwrap_or(&receipt.mount_point));
         let place = build.place(root, receipt.mount_point.clone());
         fs_err::create_dir_all(place.scratch_env())?;
-        let grafted = match self.install_beside(&place, &host_root)? {
-            None => None,
-            Some(Graft::Installed(grafted)) => Some(grafted),
-            Some(Graft::NeedsUnpack { reason }) => return Ok(Err(reason)),
-        };
-        build.refuse_interrupted()?;
-        let pip_packages = self.pip_packages(grafted.as_ref());
-        let mpi = self.check_beside(&place, grafted.as_ref())?;
-        let donor = self.change.donor()?;
-        let mut tree = donor.tree()?;
+        Ok((place, host_root))
+    }
+
+    /// Checks the new files and puts them onto the tree of the old image, which has no file that
+    /// goes any more, and packs the result.
+    ///
+    /// # Errors
+    /// Returns an error for a finding that is not allowed, or if a file cannot be read or written.
+    pub(super) fn finish_beside(
+        &self,
+        beside: Beside,
+        (mut tree, donor): (Tree, Donor),
+        path: &Path,
+    ) -> anyhow::Result<Changed> {
+        let (build, before) = (self.build, self.change.before);
+        let remembered = &before.receipt.update_state;
+        let place = &beside.place;
+        let mpi = self.check_beside(&beside)?;
+        let requested = beside.asked.as_ref().unwrap_or(&self.change.facts.spec);
         if !has_conda(&tree, &place.environment) {
             CondaFacts {
-                solution,
-                spec: &self.change.facts.spec,
-                pip_packages: &pip_packages,
+                solution: &beside.solution,
+                spec: requested,
+                pip_packages: &beside.pip_packages,
                 replaced_by_pip: &remembered.replaced_by_pip,
                 settings: &build.conda_settings,
             }
-            .write(&place)?;
+            .write(place)?;
         }
-        for file in grafted.iter().flat_map(|grafted| &grafted.removed) {
-            tree.omit(place.environment.join(file));
-        }
-        self.graft(&mut tree, &place, solution)?;
-        let listing = solution.listing(&pip_packages, &remembered.replaced_by_pip);
+        self.graft(&mut tree, place, &beside.solution)?;
+        let (packages, replaced) = (&beside.pip_packages, &remembered.replaced_by_pip);
+        let listing = beside.solution.listing(packages, replaced);
         add_list_packages(&mut tree, &place.environment, &listing)?;
         let packed = self.pack_onto(tree, donor, path)?;
         let launch = remembered
@@ -82,27 +137,27 @@ impl Update<'_> {
             .context("how it is activated was written down")?;
         let programs = build.programs(
             &packed.tree,
-            &place,
+            place,
             build.venv.is_some(),
             &self.generation.wrapper_paths,
         )?;
-        Ok(Ok(Changed {
+        Ok(Changed {
             packed,
-            solution: solution.clone(),
-            requested: self.change.facts.spec.clone(),
-            asked: None,
-            pip_report: grafted.and_then(|grafted| grafted.pip_report),
-            pip_packages,
+            requested: requested.clone(),
+            solution: beside.solution,
+            asked: beside.asked,
+            pip_report: beside.pip_report,
+            pip_packages: beside.pip_packages,
             replaced_by_pip: remembered.replaced_by_pip.clone(),
             launch: self.launch_again(launch, mpi.as_ref())?,
             programs,
             landmarks: before.landmarks()?,
             hot_files: self.hot_files_before(),
-        }))
+        })
     }
 
     /// Returns the packages of pip after the change.
-    fn pip_packages(&self, grafted: Option<&Grafted>) -> Vec<PipPackage> {
+    pub(super) fn pip_packages(&self, grafted: Option<&Grafted>) -> Vec<PipPackage> {
         let known = self.change.before.receipt.update_state.pip_packages.iter();
         let mut packages: Vec<PipPackage> = known.cloned().map(Into::into).collect();
         if let Some(Grafted { installed, .. }) = grafted {
@@ -115,11 +170,8 @@ impl Update<'_> {
 
     /// Checks the new files among those that stay. The latter were checked when they were
     /// installed. Returns the MPI that new programs need.
-    fn check_beside(
-        &self,
-        place: &Place,
-        grafted: Option<&Grafted>,
-    ) -> anyhow::Result<Option<MpiUse>> {
+    fn check_beside(&self, beside: &Beside) -> anyhow::Result<Option<MpiUse>> {
+        let place = &beside.place;
         let before = Reader::open_raw(self.change.before.image_path())?;
         let context = self.build.check_context();
         let launch = self.change.before.receipt.update_state.launch.as_deref();
@@ -131,11 +183,11 @@ impl Update<'_> {
         } else {
             None
         };
-        let Some(grafted) = grafted else {
+        if !beside.has_new_files {
             return Ok(known);
-        };
-        let gone = grafted.removed.iter();
-        let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
+        }
+        let gone = beside.gone.iter();
+        let gone: BTreeSet<PathBuf> = gone.map(|file| place.mount_point.join(file)).collect();
         let new = Inventory::from_dir(&place.root, &place.mount_point, Some(BUILD_DIR))?;
         let added = context.mpi_use(&new)?;
         let both = new.add_image_below(&before, &gone)?;

@@ -3,18 +3,18 @@
 use anyhow::bail;
 use condense_diagnostics::{UserError, closest};
 use condense_prefix::{
-    Change as Addition, EnvironmentSpec, Extended, InstallContext, Kind, Lock, Network, PipPackage,
-    Place, Planned, Removal, Solution,
+    Change as Addition, EnvFiles, EnvironmentSpec, Extended, InstallContext, Kind, Lock, Network,
+    PipPackage, Place, Planned, Removal, Solution,
 };
 
 use super::{
     change::{PackageFacts, Update},
     previous::PreviousGeneration,
+    wheels,
 };
 use crate::{
     build::Build,
     plan::{PackageChange, PackageSettings, UpdatePlan},
-    preview::PreviewedPackage,
     report::Report,
 };
 
@@ -32,8 +32,8 @@ pub(super) struct ChangedPackages {
     pub(super) solution: Solution,
     /// Everything that is asked for now.
     pub(super) asked: EnvironmentSpec,
-    /// Results of the single changes, with the steps that new packages need.
-    pub(super) extended: Vec<Extended>,
+    /// Result of the change, with the steps that new packages need.
+    pub(super) extended: Extended,
 }
 
 impl CondaChange {
@@ -48,8 +48,9 @@ impl CondaChange {
             add,
             channels,
             remove,
+            update_all,
         } = &plan.change;
-        if (file.is_some() || !add.is_empty()) && before.is_venv() {
+        if (file.is_some() || !add.is_empty() || *update_all) && before.is_venv() {
             bail!(UserError::new(
                 format!(
                     "`{}` is a virtual environment, which has no conda packages",
@@ -58,10 +59,22 @@ impl CondaChange {
                 "name requirements for pip: `--pip REQ`, or `-r FILE`",
             ));
         }
+        for (at, package) in add.iter().enumerate() {
+            if let Err(problem) = EnvironmentSpec::check_package(package) {
+                bail!(UserError::new(
+                    format!(
+                        "package {} of the command line, `{package}`: {problem}",
+                        at + 1
+                    ),
+                    "a package is named as in `numpy`, `numpy=2`, `'numpy>=1.26,<3'` or `conda-forge::numpy`",
+                ));
+            }
+        }
         let mut change = Self {
             addition: Addition {
                 packages: add.clone(),
                 channels: plan.packages.channel_urls(channels)?,
+                free: *update_all,
                 ..Addition::default()
             },
             remove: remove.clone(),
@@ -104,7 +117,7 @@ impl CondaChange {
         if !self.remove.is_empty() {
             return Ok(false);
         }
-        if self.addition.packages.is_empty() {
+        if self.addition.packages.is_empty() && !self.addition.free {
             return Ok(true);
         }
         Ok(match lock {
@@ -136,33 +149,35 @@ impl CondaChange {
         of_pip
     }
 
-    /// Solves the change without making it. `notes` is a directory for temporary files.
+    /// Solves the change without making it, for an environment of these packages in which `asked`
+    /// was requested.
     ///
     /// # Errors
-    /// Returns an error if the environment cannot be solved, or if a finding is not allowed.
+    /// Returns an error if the environment cannot be solved, if a wheel needs a package that goes,
+    /// or if a finding is not allowed.
     pub(super) fn plan(
         &self,
+        (asked, solution): (&EnvironmentSpec, &Solution),
         facts: &PackageFacts,
-        solution: &Solution,
+        before: &PreviousGeneration,
         build: &Build,
-    ) -> anyhow::Result<(Planned, Vec<PreviewedPackage>)> {
+    ) -> anyhow::Result<Planned> {
         let progress: &Report = build.report();
-        let notes = build.scratch();
         let runtime = condense_threads::network()?;
-        let network = Network::open(build.packages.trusted_network(notes, build.report()))?;
+        let network = Network::open(build.network_settings())?;
         let planned = runtime.block_on(condense_prefix::plan_change(
-            &facts.spec,
+            asked,
             solution,
             (self.removal(), &self.addition),
             &facts.target,
             &network,
-            notes,
+            build.scratch(),
             progress,
         ))?;
         build.check_context().check_solution(&planned.solution)?;
-        let archives = condense_prefix::archives(&planned.added, &network)?;
-        let added = archives.into_iter().map(PreviewedPackage::from).collect();
-        Ok((planned, added))
+        let pip = before.pip_packages();
+        wheels::check(&planned, before, &pip, &facts.removed_pip, build.report())?;
+        Ok(planned)
     }
 
     /// Checks the packages to remove: they must be installed, and no request may need them.
@@ -232,7 +247,8 @@ impl PackageSettings {
 }
 
 impl Update<'_> {
-    /// Removes and adds conda packages in the unpacked environment.
+    /// Removes and adds conda packages in the unpacked environment, as planned or as it is solved
+    /// now.
     ///
     /// # Errors
     /// Returns an error if a package is needed or missing, or if the environment cannot be solved,
@@ -240,69 +256,54 @@ impl Update<'_> {
     pub(super) fn change_packages(
         &self,
         place: &Place,
-        solution: Solution,
+        solution: &Solution,
+        planned: Option<Planned>,
     ) -> anyhow::Result<ChangedPackages> {
         let (facts, build) = (&self.change.facts, self.build);
         let change = &facts.conda;
-        let mut asked = facts.spec.clone();
-        asked.add_requests_of_history(place)?;
-        let mut changed = ChangedPackages {
-            solution,
-            asked,
-            extended: Vec::new(),
+        let planned = if let Some(planned) = planned {
+            planned
+        } else {
+            let mut asked = facts.spec.clone();
+            asked.add_requests_of_history(place)?;
+            if !change.remove.is_empty() {
+                let pip = condense_prefix::pip_packages(place)?;
+                change.check_removal(&asked, solution, &pip)?;
+            }
+            change.plan((&asked, solution), facts, self.change.before, build)?
         };
         let progress: &Report = build.report();
-        if !change.remove.is_empty() {
-            let pip = condense_prefix::pip_packages(place)?;
-            change.check_removal(&changed.asked, &changed.solution, &pip)?;
-            let (asked, solution) = (&mut changed.asked, &changed.solution);
-            let removed =
-                condense_prefix::remove(asked, solution, change.removal(), place, progress)?;
-            changed.add(removed);
-        }
-        if !change.addition.packages.is_empty() {
-            let runtime = condense_threads::network()?;
-            let network = Network::open(build.network_settings())?;
-            let context = InstallContext {
-                target: &facts.target,
-                network: &network,
-                place,
-                scratch: build.scratch(),
-            };
-            let (asked, solution) = (&mut changed.asked, &changed.solution);
-            let added = runtime.block_on(condense_prefix::extend(
-                asked,
-                solution,
-                &change.addition,
-                &context,
-                progress,
-            ))?;
-            build.check_context().check_solution(&added.solution)?;
-            changed.add(added);
-        }
-        changed.describe(progress);
-        Ok(changed)
+        let runtime = condense_threads::network()?;
+        let network = Network::open(build.network_settings())?;
+        let context = InstallContext {
+            target: &facts.target,
+            network: &network,
+            place,
+            scratch: build.scratch(),
+        };
+        let applied = condense_prefix::apply(&planned, &context, EnvFiles::All, progress);
+        let extended = runtime.block_on(applied)?;
+        describe(&extended, progress);
+        Ok(ChangedPackages {
+            solution: extended.solution.clone(),
+            asked: planned.asked,
+            extended,
+        })
     }
 }
 
-impl ChangedPackages {
-    fn add(&mut self, extended: Extended) {
-        self.solution = extended.solution.clone();
-        self.extended.push(extended);
-    }
-
-    fn describe(&self, report: &Report) {
-        let names = |of: fn(&Extended) -> &Vec<String>| {
-            let names = self.extended.iter().flat_map(of).cloned();
-            names.collect::<Vec<String>>().join(", ")
-        };
-        for (verb, names) in [
-            ("Removed", names(|extended| &extended.removed)),
-            ("Added", names(|extended| &extended.added)),
-        ] {
-            if !names.is_empty() {
-                report.info(format!("{verb}: {names}"));
-            }
+/// Tells which packages have changed.
+pub(super) fn describe(extended: &Extended, report: &Report) {
+    for (verb, names) in [
+        ("Removed", &extended.removed),
+        ("Added", &extended.added),
+        (
+            "Linked again, for files that they share",
+            &extended.relinked,
+        ),
+    ] {
+        if !names.is_empty() {
+            report.info(format!("{verb}: {}", names.join(", ")));
         }
     }
 }

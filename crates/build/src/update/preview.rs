@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, sync::Arc};
 
-use condense_prefix::{Interpreter, Planned, Solution, Venv};
+use condense_prefix::{Interpreter, Network, Planned, Solution, Transaction, Venv};
 
 use super::{prepare, previous::PreviousGeneration};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     interrupt::Interrupt,
     plan::{NextGeneration, UpdatePlan},
     preview::{
-        Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PreviewedPackage,
-        PythonVersion, Resolved, Solved, Step, resolve,
+        Amounts, Estimate, Parts, PipQuestion, Preview, PreviewedBase, PreviewedChange,
+        PreviewedPackage, PythonVersion, Resolved, Solved, Step, resolve,
     },
     report::Report,
     session::Session,
@@ -48,20 +48,24 @@ pub fn preview_update(
         what: "the image",
         hint: "make room there: `condense gc` removes generations that nobody uses any more",
     }])?;
-    let (planned, added) = match &facts.lock {
+    let planned = match &facts.lock {
         Some(lock) if !facts.is_conda_idle => {
-            let (planned, added) = facts.conda.plan(&facts, lock.solution(), &build)?;
-            (Some(planned), added)
+            let asked = (&facts.spec, lock.solution());
+            Some(facts.conda.plan(asked, &facts, &before, &build)?)
         }
-        _ => (None, Vec::new()),
+        _ => None,
     };
+    if facts.is_rest_idle && planned.as_ref().is_some_and(Planned::is_idle) {
+        return Ok(nothing(plan, &before, report));
+    }
+    let added = added_packages(planned.as_ref(), &build)?;
     let pip = pip_of(&build, &facts, planned.as_ref(), plan, &next)?;
     let compression = next.generation.compression.unwrap_or_default();
     let [first, last] = build.inputs.script_steps();
     let is_whole = first.is_some()
         || last.is_some()
         || plan.compression.is_some()
-        || !facts.is_conda_idle
+        || (!facts.is_conda_idle && unpacks(&facts, planned.as_ref()))
         || !facts.removed_pip.is_empty();
     let mut steps = Vec::new();
     if is_whole {
@@ -99,7 +103,7 @@ pub fn preview_update(
     });
     estimate.add_image(image_bytes, is_whole, compression);
     let receipt = &before.receipt;
-    Ok(Preview::new(
+    let mut preview = Preview::new(
         Parts {
             output: plan.dir.clone(),
             mount_point: Some(receipt.env_prefix.clone()),
@@ -119,7 +123,17 @@ pub fn preview_update(
             compression: Some(compression),
         },
         report,
-    ))
+    );
+    preview.changes = planned.as_ref().map(changes).unwrap_or_default();
+    Ok(preview)
+}
+
+/// Returns whether the change of conda packages is known to need the unpacked environment. Scripts
+/// of packages, which may need it as well, are known when the packages are fetched.
+fn unpacks(facts: &PackageFacts, planned: Option<&Planned>) -> bool {
+    let Some(planned) = planned else { return true };
+    let changes_python = planned.transactions().contains_key("python");
+    changes_python || !facts.requirements.pip().is_empty()
 }
 
 /// Returns the preview of an update that would change nothing.
@@ -144,6 +158,41 @@ fn nothing(plan: &UpdatePlan, before: &PreviousGeneration, report: &Report) -> P
         compression: None,
     };
     Preview::new(parts, report)
+}
+
+/// Returns the packages that the change adds, with their archives.
+fn added_packages(
+    planned: Option<&Planned>,
+    build: &Build,
+) -> anyhow::Result<Vec<PreviewedPackage>> {
+    let Some(planned) = planned else {
+        return Ok(Vec::new());
+    };
+    let network = Network::open(build.network_settings())?;
+    let archives = condense_prefix::archives(&planned.added, &network)?;
+    Ok(archives.into_iter().map(PreviewedPackage::from).collect())
+}
+
+/// Returns the change of each conda package, sorted by names.
+fn changes(planned: &Planned) -> Vec<PreviewedChange> {
+    let added = planned.added.packages();
+    let of = |(name, (kind, from)): (String, (Transaction, Option<String>))| {
+        let new = added.iter().find(|package| package.name == name);
+        let to = new.map(|new| format!("{}-{}", new.version, new.build));
+        PreviewedChange {
+            change: match kind {
+                Transaction::Install => "install",
+                Transaction::Upgrade => "upgrade",
+                Transaction::Downgrade => "downgrade",
+                Transaction::Rebuild => "rebuild",
+                Transaction::Remove => "remove",
+            },
+            name,
+            from,
+            to,
+        }
+    };
+    planned.transactions().into_iter().map(of).collect()
 }
 
 /// Returns the steps that change packages: of a solved change, or else as they are asked for.

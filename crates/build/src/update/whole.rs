@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use condense_image::{ExtractOptions, Reader, extract};
 use condense_installation::Launch;
-use condense_prefix::{BuildSteps, CondaFacts, PipPackage, Place, Solution};
+use condense_prefix::{BuildSteps, CondaFacts, PipPackage, Place, Planned, Solution};
 
 use super::change::{Changed, Update};
 use crate::{
@@ -15,11 +15,17 @@ use crate::{
 };
 
 impl Update<'_> {
-    /// Returns the changed image.
+    /// Returns the changed image. A change of conda packages that is solved already is made as
+    /// `planned`.
     ///
     /// # Errors
     /// Returns the error of a script or pip, or an error if a file cannot be written.
-    pub(super) fn change_whole(&self, solution: Solution, path: &Path) -> anyhow::Result<Changed> {
+    pub(super) fn change_whole(
+        &self,
+        solution: Solution,
+        planned: Option<Planned>,
+        path: &Path,
+    ) -> anyhow::Result<Changed> {
         let (build, change) = (self.build, self.change);
         let receipt = &change.before.receipt;
         let root = build.scratch().join("root");
@@ -36,14 +42,18 @@ impl Update<'_> {
         };
         let known = self.known_pip_packages(&place)?;
         let (solution, asked, extended) = if change.facts.is_conda_idle {
-            (solution, None, Vec::new())
+            (solution, None, None)
         } else {
-            let changed = self.change_packages(&place, solution)?;
-            (changed.solution, Some(changed.asked), changed.extended)
+            let changed = self.change_packages(&place, &solution, planned)?;
+            (
+                changed.solution,
+                Some(changed.asked),
+                Some(changed.extended),
+            )
         };
         let mut steps = BuildSteps::reopen(&place, &solution, &change.facts.requirements)?;
         steps.remove_pip_packages(&change.facts.removed_pip);
-        for extended in extended {
+        if let Some(extended) = extended {
             steps.take_over(extended);
         }
         let spec = asked.as_ref().unwrap_or(&change.facts.spec);

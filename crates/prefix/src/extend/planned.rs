@@ -1,16 +1,21 @@
 //! Responsible for questions about a change of an environment that can be answered before its files
 //! are there.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
 
 use pep508_rs::VersionOrUrl;
+use rattler_conda_types::RepoDataRecord;
 use serde_yaml::{Mapping, Value};
 
 use super::{
     Change, Removal,
     dependencies::{needs, reached},
-    differences, is_satisfied, refuse_another_python,
-    remove::{names_of, removed_together, without},
+    differences, is_satisfied, name_of, refuse_another_python,
+    remove::{refuse_python, removed_together, without},
     solve_change,
 };
 use crate::{
@@ -34,22 +39,42 @@ pub struct StillNeeded {
     pub by: String,
 }
 
-/// An environment after a change that is only planned.
+/// A change of an environment that is solved and not made.
 #[derive(Debug, Clone)]
 pub struct Planned {
     /// All packages after the change.
     pub solution: Solution,
-    /// Packages that the change adds.
+    /// Packages that the change adds, also in place of other versions.
     pub added: Solution,
     /// Sorted `name-version-build` of the packages that it removes.
     pub removed: Vec<String>,
+    /// Everything that is asked for after the change.
+    pub asked: EnvironmentSpec,
+    /// Installed packages that it removes.
+    pub(super) gone: Vec<RepoDataRecord>,
 }
 
-/// Finds out which packages [`super::remove()`] and [`super::extend()`] would change, and changes
-/// nothing. `scratch` is a directory for temporary files.
+/// Change of one package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transaction {
+    /// A package comes that was not there.
+    Install,
+    /// A package gets a newer version.
+    Upgrade,
+    /// A package gets an older version.
+    Downgrade,
+    /// A package gets another build of its version, or the same from another channel.
+    Rebuild,
+    /// A package goes.
+    Remove,
+}
+
+/// Finds out which packages [`apply`](super::apply()) would change, and changes nothing. `scratch`
+/// is a directory for temporary files.
 ///
 /// # Errors
-/// Returns the errors of a solve, and [`Error::Spec`] for an invalid package or channel.
+/// Returns the errors of a solve, [`Error::Spec`] for an invalid package or channel, and
+/// [`Error::CannotRemove`] for the environment's Python.
 pub async fn plan_change(
     spec: &EnvironmentSpec,
     solution: &Solution,
@@ -67,35 +92,84 @@ pub async fn plan_change(
     } else {
         removed_together(solution, spec, named, removal.alone)
     };
-    let mut removed = names_of(solution, &gone);
+    refuse_python(&gone, removal)?;
     let before = without(solution, &gone);
     wanted.remove_requests(&gone);
     let asked = wanted.add_packages(&change.packages, &change.channels)?;
-    if is_satisfied(&before, &asked) {
-        return Ok(Planned {
-            added: Solution {
-                records: Vec::new(),
-                ..before.clone()
-            },
-            solution: before,
-            removed,
-        });
+    if is_satisfied(&before, &asked) && !change.free {
+        return Planned::between(solution, before, wanted);
     }
     let means = SolveContext {
         target,
         network,
         scratch,
     };
-    let mut new = solve_change(&mut wanted, &before, change, &asked, &means, progress).await?;
-    refuse_another_python(&before, &new)?;
-    let (added, replaced) = differences(&before, &mut new);
-    removed.extend(replaced.into_iter().map(super::name_of));
-    removed.sort();
-    Ok(Planned {
-        added,
-        solution: new,
-        removed,
-    })
+    let new = solve_change(&mut wanted, &before, change, &asked, &means, progress).await?;
+    Planned::between(solution, new, wanted)
+}
+
+impl Planned {
+    /// Returns the change that leads from the packages `before` to those of `new`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Unsolvable`] if Python's minor version would change.
+    pub(super) fn between(
+        before: &Solution,
+        mut new: Solution,
+        asked: EnvironmentSpec,
+    ) -> Result<Self, Error> {
+        refuse_another_python(before, &new)?;
+        new.locked_pip.clone_from(&before.locked_pip);
+        let (added, gone) = differences(before, &mut new);
+        let gone: Vec<RepoDataRecord> = gone.into_iter().cloned().collect();
+        let mut removed: Vec<String> = gone.iter().map(name_of).collect();
+        removed.sort();
+        Ok(Self {
+            solution: new,
+            added,
+            removed,
+            asked,
+            gone,
+        })
+    }
+
+    /// Returns whether all packages stay as they are.
+    pub fn is_idle(&self) -> bool {
+        self.added.is_empty() && self.gone.is_empty()
+    }
+
+    /// Returns the names of the packages that are removed or replaced.
+    pub fn gone_names(&self) -> impl Iterator<Item = &str> {
+        let records = self.gone.iter();
+        records.map(|record| record.package_record.name.as_normalized())
+    }
+
+    /// Returns the change of each package by its name, sorted by names.
+    pub fn transactions(&self) -> BTreeMap<String, (Transaction, Option<String>)> {
+        let mut found = BTreeMap::new();
+        let name = |record: &RepoDataRecord| record.package_record.name.as_normalized().to_owned();
+        let shown = |record: &RepoDataRecord| {
+            let package = &record.package_record;
+            format!("{}-{}", package.version, package.build)
+        };
+        for record in &self.gone {
+            found.insert(name(record), (Transaction::Remove, Some(shown(record))));
+        }
+        for record in &self.added.records {
+            let mut before = self.gone.iter();
+            let before = before.find(|old| old.package_record.name == record.package_record.name);
+            let version = &record.package_record.version;
+            let kind = before.map_or(Transaction::Install, |old| {
+                match version.cmp(&old.package_record.version) {
+                    Ordering::Greater => Transaction::Upgrade,
+                    Ordering::Less => Transaction::Downgrade,
+                    Ordering::Equal => Transaction::Rebuild,
+                }
+            });
+            found.insert(name(record), (kind, before.map(shown)));
+        }
+        found
+    }
 }
 
 impl Change {
@@ -105,7 +179,7 @@ impl Change {
     /// Returns [`Error::Spec`] for an invalid package.
     pub fn is_satisfied(&self, spec: &EnvironmentSpec, solution: &Solution) -> Result<bool, Error> {
         let asked = spec.clone().add_packages(&self.packages, &[])?;
-        Ok(!self.update && !self.all && is_satisfied(solution, &asked))
+        Ok(!self.update && !self.all && !self.free && is_satisfied(solution, &asked))
     }
 }
 

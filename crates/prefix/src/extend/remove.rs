@@ -51,15 +51,7 @@ pub fn remove(
 ) -> Result<Extended, Error> {
     let named = named(solution, removal.packages, place)?;
     let gone = removed_together(solution, spec, named, removal.alone);
-    if gone.contains("python") {
-        let named = removal.packages.join(" ");
-        return Err(Error::CannotRemove {
-            package: "python".to_owned(),
-            reason: format!(
-                "it would go with `{named}`, and the environment is a Python's: what pip has installed needs it"
-            ),
-        });
-    }
+    refuse_python(&gone, removal)?;
     let started = Instant::now();
     progress.begin(Phase::Link, None);
     let removed = names_of(solution, &gone);
@@ -70,7 +62,7 @@ pub fn remove(
         .map(|record| record.identifier.to_file_name())
         .collect();
     let env = place.open_env()?;
-    unlink::remove_packages(&env, &archives)?;
+    let unlinked = unlink::remove_packages(&env, &archives)?;
     spec.remove_requests(&gone);
     install::write_history(&new, spec, &env)?;
     progress.end(Phase::Link, started.elapsed());
@@ -78,9 +70,30 @@ pub fn remove(
         solution: new,
         added: Vec::new(),
         removed,
+        linked: Vec::new(),
+        records: Vec::new(),
+        unlinked,
+        relinked: Vec::new(),
         post_link: Vec::new(),
         patched: HashSet::new(),
     })
+}
+
+/// Refuses to remove the environment's Python.
+///
+/// # Errors
+/// Returns [`Error::CannotRemove`] if it would go.
+pub(super) fn refuse_python(gone: &HashSet<String>, removal: Removal<'_>) -> Result<(), Error> {
+    if gone.contains("python") {
+        let named = removal.packages.join(" ");
+        return Err(Error::CannotRemove {
+            package: "python".to_owned(),
+            reason: format!(
+                "it would go with `{named}`, and the environment is a Python's: what pip has installed needs it"
+            ),
+        });
+    }
+    Ok(())
 }
 
 /// Returns the sorted `name-version-build` of these packages.

@@ -35,6 +35,15 @@ impl EnvironmentSpec {
                         || !matches!(&requested.spec.name, PackageNameMatcher::Exact(other) if other.as_normalized() == name)
                 });
             }
+            // As for conda, the channel of a request is asked after all others.
+            if let Some(channel) = parsed.channel.as_deref()
+                && self
+                    .channels
+                    .iter()
+                    .all(|known| known.base_url != channel.base_url)
+            {
+                self.channels.push(channel.clone());
+            }
             asked.push(parsed);
         }
         for channel in channels {
@@ -42,6 +51,14 @@ impl EnvironmentSpec {
                 .map_err(|problem| refused("conda install", channel, &problem))?;
         }
         Ok(asked)
+    }
+
+    /// Checks a package that is written as on conda's command line.
+    ///
+    /// # Errors
+    /// Returns the mistake in words.
+    pub fn check_package(text: &str) -> Result<(), String> {
+        Self::default().add_package(text).map(drop)
     }
 
     /// Puts a channel before all others, or after them.

@@ -3,9 +3,10 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
 use rustix::fs::FileType;
 
 use crate::{error::Error, link, records};
@@ -14,13 +15,60 @@ use condense_within::Within;
 /// Directories that are kept even if they are empty, since other code expects them.
 const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
 
+/// Finds the packages that stay and have, or gave up, a file of the packages that go, which are
+/// given by the names of their archives. They have to be linked again, so that the file is theirs.
+/// Returns the names of their archives.
+///
+/// # Errors
+/// Returns [`Error::Io`] if a record cannot be read.
+pub(super) fn sharers(env: &Within, gone: &HashSet<String>) -> Result<HashSet<String>, Error> {
+    let mut found = HashSet::new();
+    if gone.is_empty() {
+        return Ok(found);
+    }
+    let records = records::records(env)?;
+    let stems: HashSet<&str> = gone.iter().map(|archive| stem(archive)).collect();
+    let (going, kept): (Vec<_>, Vec<_>) = records.iter().partition(|record| {
+        let name = record.file_name();
+        stems.contains(name.strip_suffix(".json").unwrap_or(&name))
+    });
+    let files: HashSet<&Path> = going.into_iter().flat_map(files_of).collect();
+    for record in kept {
+        let path = Path::new("conda-meta").join(record.file_name());
+        let yielded = records::yielded_files(env, &path)?;
+        let mut yielded = yielded.iter().map(PathBuf::as_path);
+        if files_of(record).any(|file| files.contains(file))
+            || yielded.any(|file| files.contains(file))
+        {
+            found.insert(record.repodata_record.identifier.to_file_name());
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the files and links of a package, without its empty directories, which several packages
+/// may have.
+fn files_of(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
+    let entries = record.paths_data.paths.iter();
+    let entries = entries.filter(|entry| entry.path_type != PathType::Directory);
+    entries.map(|entry| entry.relative_path.as_path())
+}
+
 /// Removes packages, which are given by the names of their archives. A file that also belongs to a
-/// remaining package is kept.
+/// remaining package is kept. Returns the removed paths, records included, each directory behind
+/// everything in it.
 ///
 /// # Errors
 /// Returns [`Error::Refused`] if a file may not be removed, [`Error::LeadsOut`] for a record that
 /// names files outside of the environment, and [`Error::Io`] if a file cannot be read or removed.
-pub(super) fn remove_packages(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
+pub(super) fn remove_packages(
+    env: &Within,
+    archives: &HashSet<String>,
+) -> Result<Vec<PathBuf>, Error> {
+    if archives.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut removed = BTreeSet::new();
     let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
     let records = records::records(env)?;
     let (gone, kept): (Vec<_>, Vec<_>) = records.iter().partition(|record| {
@@ -46,8 +94,11 @@ pub(super) fn remove_packages(env: &Within, archives: &HashSet<String>) -> Resul
                 dirs.insert(path.with_file_name("__pycache__"));
             }
             dirs.extend(path.ancestors().skip(1).map(Path::to_owned));
+            removed.insert(path.clone());
         }
-        env.remove(Path::new("conda-meta").join(record.file_name()))?;
+        let path = Path::new("conda-meta").join(record.file_name());
+        env.remove(&path)?;
+        removed.insert(path);
     }
     // Each directory is removed after everything in it. A directory that is not empty, or a link,
     // is kept.
@@ -57,7 +108,7 @@ pub(super) fn remove_packages(env: &Within, archives: &HashSet<String>) -> Resul
             env.remove(dir)?;
         }
     }
-    Ok(())
+    Ok(removed.into_iter().rev().collect())
 }
 
 fn is_directory(env: &Within, path: &Path) -> bool {
@@ -91,7 +142,7 @@ fn remove_byte_code(env: &Within, source: &Path) -> Result<(), Error> {
 
 /// Returns true for byte code such as `name.cpython-311.opt-1.pyc`, but not for byte code of
 /// `name.more.py`.
-fn is_byte_code_of(path: &Path, beginning: &str) -> bool {
+pub(super) fn is_byte_code_of(path: &Path, beginning: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(tag) = name
         .strip_prefix(beginning)

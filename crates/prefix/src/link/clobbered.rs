@@ -61,6 +61,7 @@ pub(super) fn unclobber(
 pub(super) fn settle_clobbered(
     clobbered: Vec<Clobbered>,
     linked: &[Linked],
+    installed: &[PrefixRecord],
     env: &Within,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
@@ -87,11 +88,9 @@ pub(super) fn settle_clobbered(
     let losers_dir = env.path("__clobbers__");
     if losers_dir.exists() {
         fs_err::remove_dir_all(&losers_dir).map_err(Error::io("remove", &losers_dir))?;
-        for linked in linked
-            .iter()
-            .filter(|l| touched.contains(l.record.name().as_normalized()))
-        {
-            forget_files(env, &record_path(linked), &|file| {
+        let records = linked.iter().map(|linked| &linked.record).chain(installed);
+        for record in records.filter(|record| touched.contains(record.name().as_normalized())) {
+            forget_files(env, &record_path(record), &|file| {
                 file.starts_with("__clobbers__/")
             })?;
         }

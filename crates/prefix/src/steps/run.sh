@@ -63,8 +63,12 @@ if [ -f "$build/compile.list" ]; then
   walk=
   [ ! -f "$build/surroundings.sh" ] || walk=--walk
   [ ! -f "$build/sources.index" ] || walk=--fed
+  # Sources beside an environment that is read-only are compiled for their later path.
+  into=$environment
+  [ ! -f "$build/compile.into" ] || into=$(cat "$build/compile.into")
   status=0
-  said=$("$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk 2>&1) || status=$?
+  said=$("$environment/bin/python" -S -s "$build/compile.py" "$into" "$build/compile.list" $walk --as "$environment" 2>&1) ||
+    status=$?
   case $status in
     0) [ -z "$said" ] || printf '%s\n' "$said" ;;
     # An interpreter that does not start in the build container may start where programs run: it may
