@@ -2,6 +2,7 @@
 //! commands of modules and `condense run` take the copy while it is whole.
 
 use std::{
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -200,6 +201,45 @@ fn a_sif_is_copied_and_its_copy_is_started() {
         let said = condense(&test, &["stage", "--to", NODE, name]);
         assert_eq!(said.status, 1, "{said:?}");
     }
+}
+
+/// Two files with the same bytes, or one that was written again, share a copy, and both start from
+/// it.
+#[test]
+fn a_sif_with_the_bytes_of_another_shares_its_copy() {
+    let test = with_sif();
+    let first = json(&test, &["--to", NODE, "base.sif"]);
+    let copy = first["files"][0]["path"].as_str().unwrap();
+    fs_err::copy(test.path("work/base.sif"), test.path("work/b.sif")).unwrap();
+    let rewritten = fs_err::read(test.path("work/base.sif")).unwrap();
+    fs_err::write(test.path("work/base.sif"), rewritten).unwrap();
+    for name in ["b.sif", "base.sif", "b.sif"] {
+        let said = condense(&test, &["stage", "--to", NODE, name]).succeeded();
+        assert_eq!(said.stdout, format!("{copy}\n"), "{name}");
+        let mut command = test.condense(&["run", name, "true"]);
+        let said = command.env("CW_STAGE", node(&test)).run().succeeded();
+        assert!(said.stdout.contains(copy), "{said:?}");
+    }
+    assert_eq!(copies(&node(&test)).len(), 1);
+}
+
+/// Other users who can write into the place could replace the copies.
+#[test]
+fn a_place_that_others_can_change_is_refused() {
+    let test = with_sif();
+    let open = test.path("work/project");
+    fs_err::create_dir(&open).unwrap();
+    fs_err::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let said = condense(&test, &["stage", "--to", "project", "base.sif"]);
+    assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{said:?}");
+    assert!(said.stderr.contains("other users can write"), "{said:?}");
+    assert!(said.stderr.contains("chmod go-w "), "{said:?}");
+    assert_eq!(names(&open), [""; 0]);
+    // A directory of this kind is not chosen either.
+    let mut command = test.condense(&["stage", "--json", "--dry-run", "base.sif"]);
+    let said = command.env("SLURM_TMPDIR", &open).run().succeeded();
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(value["stage"], test.path("tmp").to_str().unwrap());
 }
 
 #[test]

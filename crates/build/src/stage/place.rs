@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use condense_diagnostics::UserError;
+use condense_installation::NodeDir;
 use indicatif::HumanBytes;
 
 use crate::doctor::IN_MEMORY;
@@ -69,7 +70,10 @@ fn existing(path: &Path) -> Option<&Path> {
 pub fn choose_place(candidates: &[PathBuf]) -> anyhow::Result<Place> {
     let may_write = rustix::fs::Access::WRITE_OK.union(rustix::fs::Access::EXEC_OK);
     let usable = |path: &&PathBuf| {
-        path.is_absolute() && path.is_dir() && rustix::fs::access(*path, may_write).is_ok()
+        path.is_absolute()
+            && path.is_dir()
+            && rustix::fs::access(*path, may_write).is_ok()
+            && NodeDir::check_parent(path).is_ok()
     };
     let places = candidates.iter().filter(usable).map(|path| Place::of(path));
     let places: Vec<Place> = places.collect();

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use condense_installation::NodeDir;
 use serde::{Deserialize, Serialize};
 
-use super::{StageSources, all_copies, place, stage_here};
+use super::{StageSources, place, stage_here};
 use crate::report::Report;
 use condense_diagnostics::{Hint, UserError};
 
@@ -264,15 +264,14 @@ fn prepare(
         let Some(sha256) = &file.sha256 else { continue };
         // A step of this job may have been killed here.
         let _ = std::fs::remove_file(node.incoming(sha256, job));
-        if node.find_copy(file).is_none() {
+        if let Some(copy) = node.find_copy(file) {
+            node.note_owner(&copy, file)?;
+        } else {
             bytes += file.size_bytes;
             answer.missing.push(sha256.clone());
         }
     }
     place::check_room(node.path(), bytes)?;
-    if bytes == 0 {
-        all_copies(&node, sources)?;
-    }
     Ok(answer)
 }
 
