@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{CommandOutput, Run, TestEnv, names};
+use crate::harness::{CommandOutput, Run, TestEnv, finish, names};
 use crate::pull::layout;
 
 /// Runtime that prints its arguments, each on a line.
@@ -387,6 +387,17 @@ fn a_dry_run_makes_nothing_and_names_the_place() {
     let mut command = test.condense(&["stage", "--dry-run", "--json", "installation"]);
     let said = command.env("CW_STAGE", "/else").run().succeeded();
     assert!(said.stdout.contains("\"/else\""), "{said:?}");
+    // Wrappers look at no relative path.
+    let mut command = test.condense(&["stage", "installation"]);
+    let said = command.env("CW_STAGE", "else").run();
+    assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{said:?}");
+    assert!(
+        said.stderr.contains("CW_STAGE is not an absolute path"),
+        "{said:?}"
+    );
+    let absolute = test.path("work/else");
+    assert!(said.stderr.contains(absolute.to_str().unwrap()), "{said:?}");
+    assert!(!absolute.exists());
 }
 
 /// Stands in for srun: starts the program once, as a node of its own would.
@@ -459,6 +470,43 @@ fn in_a_job_sbcast_sends_the_bytes() {
     );
     let said = stage(&["--this-node", "base.sif"]);
     assert_eq!(value(said)["nodes"], Value::Array(Vec::new()));
+}
+
+/// The user stops the command while bytes travel: nothing stays on the nodes, and they do not read
+/// the image by themselves.
+#[test]
+fn in_a_job_the_user_can_stop() {
+    let test = with_sif();
+    let begun = test.path("begun");
+    let wait = format!(": >'{}'; exec /bin/sleep 60", begun.display());
+    test.fake_program("sbcast", &format!("#!/bin/sh\necho half >\"$3\"\n{wait}\n"));
+    // The first time the user stops sbcast, then srun.
+    for srun in [SRUN.to_owned(), format!("#!/bin/sh\n{wait}\n")] {
+        test.fake_program("srun", &srun);
+        let mut command = test.condense(&["stage", "--to", NODE, "base.sif"]);
+        let mut child = command
+            .envs([("SLURM_JOB_ID", "7"), ("SLURM_JOB_NUM_NODES", "1")])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while !begun.exists() {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let id = child.id().to_string();
+        let signal = std::process::Command::new("kill")
+            .args(["-INT", &id])
+            .status();
+        assert!(signal.unwrap().success());
+        // Nodes answer now, and remove what has arrived.
+        test.fake_program("srun", SRUN);
+        let said = finish(child);
+        assert_eq!((said.status, said.stdout.as_str()), (130, ""), "{said:?}");
+        assert!(!said.stderr.contains("by themselves"), "{said:?}");
+        assert_eq!(copies(&node(&test)), [""; 0]);
+        fs_err::remove_file(&begun).unwrap();
+    }
 }
 
 #[test]
