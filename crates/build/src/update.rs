@@ -235,13 +235,6 @@ impl PackageFacts {
         })
     }
 
-    /// Returns whether the old image has the zone that is wished for, as far as its lock tells.
-    fn has_wanted_zone(&self, warm: &WarmStart) -> bool {
-        let recipe = self.lock.as_ref().and_then(Lock::recipe);
-        let known = recipe.and_then(|recipe| recipe.hot_files.as_ref());
-        warm.code.is_empty() && (!warm.is_off || known.is_some_and(Vec::is_empty))
-    }
-
     /// Returns whether the next generation would be the same as the one before.
     fn is_idle(&self, plan: &UpdatePlan, before: &PreviousGeneration) -> bool {
         let remembered = &before.receipt.update_state;
@@ -265,6 +258,13 @@ impl PackageFacts {
             && self.has_wanted_zone(&extra.warm)
             && (!plan.settings.rules.no_user_site || launch.is_some_and(|it| it.no_user_site))
             && launch.is_some()
+    }
+
+    /// Returns whether the old image has the zone that is wished for, as far as its lock tells.
+    fn has_wanted_zone(&self, warm: &WarmStart) -> bool {
+        let recipe = self.lock.as_ref().and_then(Lock::recipe);
+        let known = recipe.and_then(|recipe| recipe.hot_files.as_ref());
+        warm.code.is_empty() && (!warm.is_off || known.is_some_and(Vec::is_empty))
     }
 }
 
