@@ -1,7 +1,10 @@
 //! Tests of H3: `condense stage` copies images to a node, whole or not at all, and wrappers,
 //! commands of modules and `condense run` take the copy while it is whole.
 
+mod in_jobs;
+
 use std::{
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -202,6 +205,45 @@ fn a_sif_is_copied_and_its_copy_is_started() {
     }
 }
 
+/// Two files with the same bytes, or one that was written again, share a copy, and both start from
+/// it.
+#[test]
+fn a_sif_with_the_bytes_of_another_shares_its_copy() {
+    let test = with_sif();
+    let first = json(&test, &["--to", NODE, "base.sif"]);
+    let copy = first["files"][0]["path"].as_str().unwrap();
+    fs_err::copy(test.path("work/base.sif"), test.path("work/b.sif")).unwrap();
+    let rewritten = fs_err::read(test.path("work/base.sif")).unwrap();
+    fs_err::write(test.path("work/base.sif"), rewritten).unwrap();
+    for name in ["b.sif", "base.sif", "b.sif"] {
+        let said = condense(&test, &["stage", "--to", NODE, name]).succeeded();
+        assert_eq!(said.stdout, format!("{copy}\n"), "{name}");
+        let mut command = test.condense(&["run", name, "true"]);
+        let said = command.env("CW_STAGE", node(&test)).run().succeeded();
+        assert!(said.stdout.contains(copy), "{said:?}");
+    }
+    assert_eq!(copies(&node(&test)).len(), 1);
+}
+
+/// Other users who can write into the place could replace the copies.
+#[test]
+fn a_place_that_others_can_change_is_refused() {
+    let test = with_sif();
+    let open = test.path("work/project");
+    fs_err::create_dir(&open).unwrap();
+    fs_err::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let said = condense(&test, &["stage", "--to", "project", "base.sif"]);
+    assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{said:?}");
+    assert!(said.stderr.contains("other users can write"), "{said:?}");
+    assert!(said.stderr.contains("chmod go-w "), "{said:?}");
+    assert_eq!(names(&open), [""; 0]);
+    // A directory of this kind is not chosen either.
+    let mut command = test.condense(&["stage", "--json", "--dry-run", "base.sif"]);
+    let said = command.env("SLURM_TMPDIR", &open).run().succeeded();
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(value["stage"], test.path("tmp").to_str().unwrap());
+}
+
 #[test]
 fn commands_of_a_module_take_the_copy_also_without_the_image() {
     let (test, root) = crate::modules::written();
@@ -347,78 +389,17 @@ fn a_dry_run_makes_nothing_and_names_the_place() {
     let mut command = test.condense(&["stage", "--dry-run", "--json", "installation"]);
     let said = command.env("CW_STAGE", "/else").run().succeeded();
     assert!(said.stdout.contains("\"/else\""), "{said:?}");
-}
-
-/// Stands in for srun: starts the program once, as a node of its own would.
-const SRUN: &str = "#!/bin/sh\nwhile :; do case $1 in --*) shift ;; *) break ;; esac; done\n\
-     SLURM_STEP_ID=0 SLURMD_NODENAME=nid1 exec \"$@\"\n";
-
-#[test]
-fn in_a_job_sbcast_sends_the_bytes() {
-    let test = built();
-    test.fake_program("srun", SRUN);
-    let stage = |words: &[&str]| {
-        let mut command = test.condense(&["stage", "--json", "--to", NODE]);
-        command
-            .args(words)
-            .envs([("SLURM_JOB_ID", "7"), ("SLURM_JOB_NUM_NODES", "1")]);
-        command.run()
-    };
-    let value =
-        |said: CommandOutput| -> Value { serde_json::from_str(&said.succeeded().stdout).unwrap() };
-    test.fake_program(
-        "sbcast",
-        "#!/bin/sh\n[ \"$1\" = --force ] || exit 1\ncat \"$2\" >\"$3\"\n",
-    );
-    let sent = value(stage(&["installation"]));
-    assert_eq!(sent["method"], "sbcast", "{sent}");
-    let node = &sent["nodes"][0];
-    assert_eq!(
-        (&node["node"], &node["received"]),
-        (&"nid1".into(), &2.into())
-    );
-    for file in sent["files"].as_array().unwrap() {
-        assert!(Path::new(file["path"].as_str().unwrap()).is_file());
-    }
-    // Nothing is sent to nodes that have everything.
-    test.fake_program("sbcast", "#!/bin/sh\nexit 3\n");
-    assert_eq!(value(stage(&["installation"]))["made"], 0);
-    condense(&test, &["stage", "--clean", "--to", NODE]).succeeded();
-
-    // Bytes that arrive damaged, or not at all, are replaced by those of the original.
-    for script in [
-        "echo Slurm is tired >&2; exit 3",
-        "echo damaged >\"$3\"",
-        ":",
-    ] {
-        test.fake_program("sbcast", &format!("#!/bin/sh\n{script}\n"));
-        let said = stage(&["installation"]);
-        let failed = script.contains("exit 3");
-        assert_eq!(said.stderr.contains("Slurm is tired"), failed, "{said:?}");
-        let copied = value(said);
-        assert_eq!(
-            (&copied["method"], &copied["made"]),
-            (&"copy".into(), &2.into())
-        );
-        assert_eq!(copies(&self::node(&test)).len(), 2);
-        condense(&test, &["stage", "--clean", "--to", NODE]).succeeded();
-    }
-    // Errors of a node, and of srun, end the command.
-    let image = fs_err::canonicalize(test.installation().join("img.sqfs")).unwrap();
-    fs_err::write(&image, "damaged").unwrap();
-    let said = stage(&["installation"]);
-    assert_eq!(said.status, 1, "{said:?}");
-    assert!(said.stderr.contains("node nid1: "), "{said:?}");
-    test.fake_program("srun", "#!/bin/sh\necho srun: no such luck >&2\nexit 1\n");
-    let said = stage(&["installation"]);
-    assert_eq!(said.status, 1, "{said:?}");
+    // Wrappers look at no relative path.
+    let mut command = test.condense(&["stage", "installation"]);
+    let said = command.env("CW_STAGE", "else").run();
+    assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{said:?}");
     assert!(
-        said.stderr
-            .contains("0 of 1 nodes have answered to srun: srun: no such luck"),
+        said.stderr.contains("CW_STAGE is not an absolute path"),
         "{said:?}"
     );
-    let said = stage(&["--this-node", "base.sif"]);
-    assert_eq!(value(said)["nodes"], Value::Array(Vec::new()));
+    let absolute = test.path("work/else");
+    assert!(said.stderr.contains(absolute.to_str().unwrap()), "{said:?}");
+    assert!(!absolute.exists());
 }
 
 #[test]

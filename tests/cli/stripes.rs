@@ -1,6 +1,8 @@
 //! Tests of H3: images on Lustre get a layout by size from `lfs` before their first byte. A
 //! stand-in for `lfs` notes its calls, and `CONDENSE_STRIPES=1` stands for the file system.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::harness::{CommandOutput, Run, TestEnv};
 use crate::pull::layout;
 
@@ -121,4 +123,29 @@ fn no_process_starts_elsewhere_or_when_switched_off() {
         command.env("CONDENSE_STRIPES", value).run().succeeded();
     }
     assert_eq!(striped(&test), [""; 0]);
+}
+
+/// A new image has the mode that the umask lets through, also if `lfs` has made it with another.
+#[test]
+fn a_layout_does_not_change_the_mode() {
+    let test = with_lfs("/bin/chmod 644 \"$file\"");
+    fs_err::create_dir(test.path("work/dir")).unwrap();
+    for (umask, expected) in [
+        ("002", 0o664),
+        ("022", 0o644),
+        ("027", 0o640),
+        ("077", 0o600),
+    ] {
+        let out = format!("{umask}.sqfs");
+        let line = "umask \"$1\"; shift; exec \"$@\"";
+        let mut command = test.command("/bin/sh");
+        command
+            .args(["-c", line, "sh", umask, env!("CARGO_BIN_EXE_condense")])
+            .args(["image", "pack", "dir", &out])
+            .env("CONDENSE_STRIPES", "1");
+        command.run().succeeded();
+        assert_eq!(striped(&test), [&*out]);
+        let found = fs_err::metadata(test.path("work").join(&out)).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, expected, "{umask}");
+    }
 }

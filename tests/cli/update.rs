@@ -95,6 +95,38 @@ fn an_update_with_nothing_to_do_says_so() {
     test.left_nothing();
 }
 
+/// A start that is wished for, or none, is a change of its own.
+#[test]
+fn a_zone_alone_is_something_to_do() {
+    let test = TestEnv::new();
+    let file = test.environment("tool, library");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    let hot_files = || {
+        let lock = fs_err::read_to_string(test.installation().join("share/condense.lock")).unwrap();
+        let mut lines = lock.lines().map(str::trim);
+        let found = lines.find(|line| line.starts_with("hot_files:"));
+        found.map(str::to_owned)
+    };
+    // An environment without Python has no start.
+    assert_eq!(hot_files(), None);
+    for (words, generation, expected) in [
+        (&["--no-warm"][..], 2, Some("hot_files: []")),
+        (&["--no-warm"], 2, Some("hot_files: []")),
+        (&["--warm", "import this"], 3, None),
+        (&["--warm", "import this"], 4, None),
+        (&["--no-warm"], 5, Some("hot_files: []")),
+        (&[], 5, Some("hot_files: []")),
+    ] {
+        let said = update(&test, words).succeeded();
+        assert_eq!(
+            receipt(&test)["generation"],
+            generation,
+            "{words:?} {said:?}"
+        );
+        assert_eq!(hot_files().as_deref(), expected, "{words:?}");
+    }
+}
+
 /// Usability row B9: conda packages are named on the command line, also to remove them.
 #[test]
 fn conda_packages_are_added_and_removed() {

@@ -9,7 +9,7 @@ use condense_diagnostics::UserError;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
     BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner, Solution, Start,
-    Target,
+    StartFiles, Target,
 };
 use indicatif::HumanBytes;
 
@@ -192,7 +192,12 @@ impl Build<'_> {
             let report = self.report();
             report.info(format!("not in the start that orders the image: {failed}"));
         }
-        Some(start.files.clone())
+        let recorded = recorded(start);
+        if recorded.is_none() {
+            self.report()
+                .info("no start was recorded, so no files come first in the image");
+        }
+        recorded
     }
 
     /// Returns the directories of this machine that the finished environment refers to.
@@ -376,5 +381,27 @@ impl Build<'_> {
                 base_env_vars,
             })
         })
+    }
+}
+
+/// Returns the files of a start, or `None` if it has read nothing: an empty list in the lock says
+/// that there is no zone on purpose.
+fn recorded(start: &StartFiles) -> Option<Vec<String>> {
+    (!start.files.is_empty()).then(|| start.files.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_reads_nothing_is_not_recorded() {
+        let mut start = StartFiles {
+            failed: vec!["the time limit".to_owned()],
+            ..StartFiles::default()
+        };
+        assert_eq!(recorded(&start), None);
+        start.files.push("bin/python3.12".to_owned());
+        assert_eq!(recorded(&start), Some(start.files.clone()));
     }
 }

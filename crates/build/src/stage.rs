@@ -181,13 +181,14 @@ pub fn stage_here(
         // The space of older copies may be needed.
         old = node.clean(Some(&sources.owner), &kept)?;
     }
-    let missing: Vec<&NodeSource> = sources
-        .files
-        .iter()
-        .filter(|file| node.find_copy(file).is_none())
-        .collect();
+    let files = sources.files.iter();
+    let found: Vec<Option<NodeCopy>> = files.map(|file| node.find_copy(file)).collect();
+    let missing = sources.files.iter().zip(&found);
+    let missing = missing.filter(|(_, copy)| copy.is_none());
+    let missing: Vec<&NodeSource> = missing.map(|(file, _)| file).collect();
     let bytes = missing.iter().map(|file| file.size_bytes).sum();
     place::check_room(node.path(), bytes)?;
+    let mut made = Vec::new();
     if !missing.is_empty() {
         report.begin(Phase::Copy, Some(bytes));
         let progress = CopyProgress {
@@ -196,11 +197,18 @@ pub fn stage_here(
         };
         for file in &missing {
             report.debug(format!("copying `{}`", file.path.display()));
-            node.copy(file, progress)?;
+            made.push(node.copy(file, progress)?);
         }
         report.end(Phase::Copy);
     }
-    let copies = all_copies(&node, sources)?;
+    let mut made = made.into_iter();
+    let copies = found
+        .into_iter()
+        .filter_map(|copy| copy.or_else(|| made.next()));
+    let copies: Vec<NodeCopy> = copies.collect();
+    for (file, copy) in sources.files.iter().zip(&copies) {
+        node.note_owner(copy, file)?;
+    }
     if sources.digests().is_none() {
         let kept: Vec<String> = copies.iter().map(|copy| copy.sha256.clone()).collect();
         old = node.clean(Some(&sources.owner), &kept)?;
@@ -210,23 +218,6 @@ pub fn stage_here(
         made: missing.len(),
         old,
     })
-}
-
-/// Returns the copies of all files, and notes their owner.
-fn all_copies(node: &NodeDir, sources: &StageSources) -> anyhow::Result<Vec<NodeCopy>> {
-    let mut copies = Vec::new();
-    for file in &sources.files {
-        let Some(copy) = node.find_copy(file) else {
-            bail!(
-                "the copy of `{}` has vanished from `{}`",
-                file.path.display(),
-                node.path().display()
-            );
-        };
-        node.note_owner(&copy, &sources.owner)?;
-        copies.push(copy);
-    }
-    Ok(copies)
 }
 
 /// Removes the copies below `parent` that no program uses: those of an owner, or all.

@@ -32,7 +32,7 @@ use crate::{
     open_base::OpenBase,
     os_packages,
     pack::Packed,
-    plan::{NextGeneration, UpdatePlan},
+    plan::{NextGeneration, UpdatePlan, WarmStart},
     prepared::Prepared,
     report::{Phase, Report},
     session::Session,
@@ -263,8 +263,16 @@ impl PackageFacts {
             && plan.compression.is_none()
             && (!extra.no_cache || remembered.no_cache)
             && self.removed_pip.is_empty()
+            && self.has_wanted_zone(&extra.warm)
             && (!plan.settings.rules.no_user_site || launch.is_some_and(|it| it.no_user_site))
             && launch.is_some()
+    }
+
+    /// Returns whether the old image has the zone that is wished for, as far as its lock tells.
+    fn has_wanted_zone(&self, warm: &WarmStart) -> bool {
+        let recipe = self.lock.as_ref().and_then(Lock::recipe);
+        let known = recipe.and_then(|recipe| recipe.hot_files.as_ref());
+        warm.code.is_empty() && (!warm.is_off || known.is_some_and(Vec::is_empty))
     }
 }
 

@@ -154,6 +154,11 @@ impl PlannedReuse {
         Ok((reuse, contents))
     }
 
+    /// Makes the zone of the donor an ordinary part of it.
+    pub(crate) fn drop_zone(&mut self) {
+        self.zone = None;
+    }
+
     /// Returns the kept files in the zone of the donor, in their order there.
     pub(crate) fn zone_files(
         &self,

@@ -45,6 +45,8 @@ pub struct PackOptions {
     /// others, large ones' blocks beside them. Symlinks are followed, and paths that lead to no
     /// file with content are ignored. The hot zone of a donor becomes a part of the zone.
     pub hot: Vec<PathBuf>,
+    /// Whether the hot zone of a donor counts as an ordinary part of it.
+    pub drop_zone: bool,
     /// Maximum share of the blocks taken from the donor that no file uses, in percent. Above that,
     /// everything is packed again without a donor. `None` means no limit.
     pub garbage_percent_max: Option<u8>,
@@ -119,6 +121,7 @@ impl std::fmt::Debug for PackOptions {
             .field("block_size", &self.block_size)
             .field("donor", &self.donor)
             .field("hot", &self.hot.len())
+            .field("drop_zone", &self.drop_zone)
             .field("garbage_percent_max", &self.garbage_percent_max)
             .field("trust_times", &self.trust_times)
             .field("threads", &self.threads)
@@ -261,7 +264,10 @@ impl<'t> PackPlan<'t> {
         };
         let mut plan = Plan::new(tree, format.block_size, Some(donor), &hot);
         let percent_max = options.garbage_percent_max;
-        let (reuse, contents) = PlannedReuse::new(donor, tree, &plan.kept, percent_max)?;
+        let (mut reuse, contents) = PlannedReuse::new(donor, tree, &plan.kept, percent_max)?;
+        if options.drop_zone {
+            reuse.drop_zone();
+        }
         let in_zone = reuse.zone_files(&plan.kept, &contents);
         let garbage_max = percent_max.map(|percent| u64::from(percent) * reuse.bytes / 100);
         if garbage_max.is_some_and(|garbage_max| reuse.garbage > garbage_max) {

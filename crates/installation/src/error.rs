@@ -121,6 +121,12 @@ pub enum Error {
         /// Path of the directory.
         path: PathBuf,
     },
+    /// Other users can replace the directory for copies on this node.
+    #[error("other users can write into `{}`, where they could replace copies", path.display())]
+    NodeParent {
+        /// Path of the directory that others can write into.
+        path: PathBuf,
+    },
     /// An image, or its copy on this node, has other bytes than it should have.
     #[error("`{}` is not what {}: its sha256 is {found}", path.display(), match expected { Some(digest) => format!("was recorded, sha256 {digest}"), None => "it was a moment ago".to_owned() })]
     NodeCopyDiffers {
@@ -210,6 +216,10 @@ impl Hint for Error {
             }
             Self::NodeDir { path } => format!(
                 "remove `{}` or have it removed, or name another place with --to",
+                path.display()
+            ),
+            Self::NodeParent { path } => format!(
+                "name another place with --to, or close this one with `chmod go-w {}`",
                 path.display()
             ),
             Self::NodeCopyDiffers { .. } => {

@@ -305,13 +305,16 @@ for d in $host_files; do
   while [ "$list" ]; do show_file "${d%:}" "${list%%:*}"; list=${list#*:}; done
 done
 # Copies of the image and of the base that `condense stage` has made on this node take their places.
-# A copy gets its name when it is whole, in a directory that only the user can write into.
-image_from=$real/$SQFS_IMAGE base_from=$real/$CONTAINER_IMAGE
+# A copy gets its name when it is whole, in a directory that only the user can write into, and that
+# others cannot replace: `condense stage` has looked at all directories above, of which the nearest
+# one is looked at again.
+image_from=$real/$SQFS_IMAGE base_from=$real/$CONTAINER_IMAGE is_copy=''
 case ${CW_STAGE-} in /*)
   for d in "$CW_STAGE"/condense-stage-*; do
     { [ -d "$d" ] && [ ! -h "$d" ] && CDPATH='' cd -P -- "$d" 2>/dev/null && [ -O . ]; } || continue
+    [ -k .. ] || [ -O .. ] || [ ! -w .. ] || continue
     case $PWD in *[:,]*) continue ;; esac
-    [ ! -r "${image_digest:-none}/img.sqfs" ] || image_from=$PWD/$image_digest/img.sqfs
+    [ ! -r "${image_digest:-none}/img.sqfs" ] || image_from=$PWD/$image_digest/img.sqfs is_copy=yes
     [ ! -r "${base_digest:-none}/container.sif" ] || base_from=$PWD/$base_digest/container.sif
   done
   ;;
@@ -412,11 +415,28 @@ fi
 
 # The first task of each node of a job reads what a start needs of the image in large pieces, while
 # the container starts: the parts that common.sh names, each by its first MiB and its length. The
-# reader is no child of the program, has none of its streams, and ends with it.
+# reader is no child of the program, has none of its streams and files, and ends with it.
+birth() { # sets `born` to the time at which the program has begun, unless it has ended
+  born='' line=''
+  IFS= read -r line <"/proc/$$/stat" || return
+  # shellcheck disable=SC2086 # The fields behind the name are words.
+  set -- ${line##*)}
+  case ${1-} in '' | Z | X) ;; *) born=${20-} ;; esac
+}
+let_go() { # closes what the caller has open: a lock, or the end of a pipe. Only bash has all numbers.
+  exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+  [ -z "${BASH_VERSION-}" ] || for d in /proc/self/fd/*; do
+    case ${d##*/} in [1-9][0-9]*) eval "exec ${d##*/}>&-" ;; esac
+  done
+}
 read_ahead() { # FIRST LENGTH [FIRST LENGTH]…
+  begun=$born
   while [ $# -gt 0 ]; do
     d=$1
-    while [ "$d" -lt $(($1 + $2)) ] && kill -0 $$; do
+    while [ "$d" -lt $(($1 + $2)) ]; do
+      # The number of a program that has ended may become that of another one.
+      birth
+      [ "$born" ] && [ "$born" = "$begun" ] || return 0
       dd "if=$image_from" of=/dev/null bs=1048576 "skip=$d" count=4
       d=$((d + 4))
     done
@@ -426,13 +446,15 @@ read_ahead() { # FIRST LENGTH [FIRST LENGTH]…
 d=${CONDENSE_PREFETCH-}
 case ${SLURM_LOCALID-}${PALS_LOCAL_RANKID-}${OMPI_COMM_WORLD_LOCAL_RANK-}${MPI_LOCALRANKID-}${PMI_LOCAL_RANK-} in *[!0]*) d=0 ;; esac
 # An image in the memory or on the disk of its node needs no reader.
-case $d$image_from in /tmp/* | /dev/shm/* | "${TMPDIR:-/tmp}"/*) d=0 ;; esac
+t=${TMPDIR:-/tmp} t=${t%"${t##*[!/]}"}
+case $d$is_copy$image_from in yes* | /tmp/* | /dev/shm/* | "${t:-/tmp}"/*) d=0 ;; esac
+t=${PMI_LOCAL_SIZE:-${MPI_LOCALNRANKS-}} # PALS has the former, hydra of MPICH and Intel MPI the latter.
 [ "$d" ] || {
-  [ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] && [ "${PMI_SIZE-}" = "${PMI_LOCAL_SIZE-}" ] &&
+  [ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] && [ "${PMI_SIZE:-$t}" = "${t:-${PMI_SIZE-}}" ] &&
     [ "${OMPI_COMM_WORLD_SIZE-}" = "${OMPI_COMM_WORLD_LOCAL_SIZE-}" ]
 } || d=1
 # shellcheck disable=SC2086 # The numbers are words without blanks.
-case $d$explain in '' | 0* | *yes) ;; *) [ -z "${hot_parts-}" ] || (read_ahead $hot_parts &) </dev/null >/dev/null 2>&1 ;; esac
+case $d$explain in '' | 0* | *yes) ;; *) [ -z "${hot_parts-}" ] || (let_go; birth; read_ahead $hot_parts &) </dev/null >/dev/null 2>&1 ;; esac
 
 # 8. The tasks of a job step share one container on each node, if nothing is in the way.
 share_said=''

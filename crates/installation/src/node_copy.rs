@@ -28,6 +28,8 @@ const INCOMING: &str = "incoming-";
 const INCOMING_AGE: Duration = Duration::from_secs(3600);
 /// Time between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Bit of the mode of a directory in which only owners may rename and remove files.
+const STICKY: u32 = 0o1000;
 /// Number of bytes that are copied at once.
 const CHUNK_LEN: usize = 4 << 20;
 
@@ -117,9 +119,15 @@ impl NodeDir {
     /// Opens the user's directory of copies below `parent`. Returns `None` if there is none.
     ///
     /// # Errors
-    /// Returns [`Error::NodeDir`] if it is not private to this user.
+    /// Returns [`Error::NodeDir`] if it is not private to this user, and [`Error::NodeParent`] if
+    /// others can replace it.
     pub fn find(parent: &Path) -> Result<Option<NodeDir>> {
-        let path = Self::path_below(parent);
+        let parent = match parent.canonicalize() {
+            Ok(parent) => parent,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::at("look at", parent, error)),
+        };
+        let path = Self::path_below(&parent);
         match path.symlink_metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::at("look at", &path, error)),
@@ -128,9 +136,29 @@ impl NodeDir {
                 if !found.is_dir() || !own || found.mode() & 0o022 != 0 {
                     return Err(Error::NodeDir { path });
                 }
+                Self::check_parent(&parent)?;
                 Ok(Some(NodeDir { path }))
             }
         }
+    }
+
+    /// Checks that other users cannot replace what is below `parent`: that they can write into
+    /// neither it nor a directory above, or only with the sticky bit. The owner of a directory, and
+    /// a directory that does not exist, are trusted.
+    ///
+    /// # Errors
+    /// Returns [`Error::NodeParent`] with the directory that others can write into.
+    pub fn check_parent(parent: &Path) -> Result<()> {
+        let Ok(parent) = parent.canonicalize() else {
+            return Ok(());
+        };
+        for dir in parent.ancestors() {
+            let found = fs_err::metadata(dir).map_err(Error::Io)?;
+            if found.mode() & 0o022 != 0 && found.mode() & STICKY == 0 {
+                return Err(Error::NodeParent { path: dir.into() });
+            }
+        }
+        Ok(())
     }
 
     /// Opens the user's directory of copies below `parent`. Both are made if they do not exist.
@@ -138,7 +166,11 @@ impl NodeDir {
     /// # Errors
     /// Returns [`Error::Io`] if a directory cannot be made, and the errors of [`NodeDir::find`].
     pub fn create(parent: &Path) -> Result<NodeDir> {
-        fs_err::create_dir_all(parent).map_err(Error::Io)?;
+        // The umask may let a group write into what is made.
+        let mut parents = DirBuilder::new();
+        let made = parents.recursive(true).mode(0o755).create(parent);
+        made.map_err(|error| Error::at("create", parent, error))?;
+        Self::check_parent(parent)?;
         let path = Self::path_below(parent);
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -188,7 +220,7 @@ impl NodeDir {
         let mut names = self.digests().into_iter();
         names.find(|name| {
             let record = Record::load(&self.path.join(name));
-            record.is_some_and(|record| record.source == stamp)
+            record.is_some_and(|record| record.has_source(&stamp))
         })
     }
 
@@ -305,14 +337,16 @@ impl NodeDir {
         let original = fs_err::metadata(&source.path).map_err(Error::Io)?;
         let permissions = std::fs::Permissions::from_mode(original.mode() & 0o555 | 0o400);
         fs_err::set_permissions(&file, permissions).map_err(Error::Io)?;
-        Record::new(stamp, &source.owner).store(made)?;
+        Record::new(stamp.clone(), &source.owner).store(made)?;
         sync_tree(made)?;
         let target = self.path.join(sha256);
         match condense_publish::give_name(made, &target, Existing::Refuse) {
             Ok(()) => {}
             // Another process was faster, or the directory has a file of another size.
             Err(error) if error.source_kind() == ErrorKind::AlreadyExists => {
-                if self.find_copy(&with_digest(source, sha256)).is_none() {
+                if self.find_copy(&with_digest(source, sha256)).is_some() {
+                    note(&target, Some(stamp), &source.owner)?;
+                } else {
                     discard(&target, None)?;
                     condense_publish::give_name(made, &target, Existing::Refuse)?;
                 }
@@ -326,19 +360,22 @@ impl NodeDir {
         })
     }
 
-    /// Notes that an owner uses a copy, which stays until none does. The caller holds the lock.
+    /// Notes that an owner uses the copy of an image, which stays until none does. The caller holds
+    /// the lock.
     ///
     /// # Errors
     /// Returns [`Error::Io`] if the note cannot be written.
-    pub fn note_owner(&self, copy: &NodeCopy, owner: &Path) -> Result<()> {
-        let dir = self.path.join(&copy.sha256);
-        let Some(mut record) = Record::load(&dir) else {
-            return Ok(());
+    pub fn note_owner(&self, copy: &NodeCopy, source: &NodeSource) -> Result<()> {
+        // The digest of a whole container image was read from the file a moment ago. The one of a
+        // part of an installation is as old as the installation. Without a digest, the file was
+        // recognised or copied, and is in the record.
+        let is_whole = source.owner == source.path && source.sha256.is_some();
+        let stamp = if is_whole {
+            Stamp::of(&source.path).ok()
+        } else {
+            None
         };
-        if record.add(owner) {
-            record.store(&dir)?;
-        }
-        Ok(())
+        note(&self.path.join(&copy.sha256), stamp, &source.owner)
     }
 
     /// Removes copies that no program uses: those that only `owner` has, but not those whose
@@ -399,6 +436,19 @@ impl NodeDir {
             }
         }
     }
+}
+
+/// Adds an original and an owner to the record of a copy.
+fn note(dir: &Path, stamp: Option<Stamp>, owner: &Path) -> Result<()> {
+    let record = match (Record::load(dir), stamp) {
+        (Some(mut record), stamp) => {
+            let is_new = stamp.is_some_and(|stamp| record.add_source(stamp));
+            (record.add(owner) || is_new).then_some(record)
+        }
+        (None, Some(stamp)) => Some(Record::new(stamp, owner)),
+        (None, None) => None,
+    };
+    record.map_or(Ok(()), |record| record.store(dir))
 }
 
 fn with_digest(source: &NodeSource, sha256: &str) -> NodeSource {

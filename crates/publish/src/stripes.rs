@@ -37,6 +37,9 @@ const LAYOUT: [&str; 15] = [
 /// Time that `lfs` gets. A server that does not answer must not hold up a build.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
+/// Time that a killed `lfs` gets to end.
+const AFTERWARDS: Duration = Duration::from_millis(500);
+
 /// Pause between two looks at a running `lfs`.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -148,8 +151,11 @@ impl Striping {
             (self.tell)("the image gets no layout for Lustre: lfs is not on PATH");
             return create_plain(path, mode);
         };
+        // A new file shows the mode that the umask, or the directory's access list, lets through.
+        let mode_here = create_plain(path, mode)?.metadata()?.permissions().mode();
+        std::fs::remove_file(path)?;
         match run(&program, path) {
-            Ok(()) => match open_empty(path, mode) {
+            Ok(()) => match open_empty(path, mode_here & 0o777) {
                 Ok(file) => return Ok(file),
                 Err(error) => self.tell_failure(path, &error.to_string()),
             },
@@ -175,8 +181,7 @@ fn create_plain(path: &Path, mode: u32) -> std::io::Result<File> {
         .open(path)
 }
 
-/// Opens the file that `lfs` has created. Its permissions become those of a new file: `lfs` has
-/// kept to the umask, which thus shows in them.
+/// Opens the file that `lfs` has created, and sets its permissions.
 fn open_empty(path: &Path, mode: u32) -> std::io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let file = File::options()
@@ -188,9 +193,7 @@ fn open_empty(path: &Path, mode: u32) -> std::io::Result<File> {
     if !found.is_file() || found.len() > 0 {
         return Err(std::io::Error::other("lfs has made something else"));
     }
-    let let_through = found.permissions().mode() & 0o777;
-    let let_through = let_through | (let_through & 0o444) >> 2;
-    file.set_permissions(Permissions::from_mode(mode & let_through))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
 }
 
@@ -229,7 +232,8 @@ fn run(program: &Path, path: &Path) -> Result<(), String> {
     Err(format!("lfs ended with {ended}"))
 }
 
-/// Waits for a program, but ends it when its time is over.
+/// Waits for a program, but ends it when its time is over. A program that waits for a server in the
+/// kernel does not end even then, and is left behind.
 fn wait(child: &mut Child) -> Result<ExitStatus, String> {
     let begin = Instant::now();
     loop {
@@ -238,7 +242,7 @@ fn wait(child: &mut Child) -> Result<ExitStatus, String> {
             Ok(None) if begin.elapsed() < TIME_LIMIT => std::thread::sleep(PAUSE),
             Ok(None) => {
                 let _ = child.kill();
-                let _ = child.wait();
+                settle(|| !matches!(child.try_wait(), Ok(None)));
                 return Err(format!(
                     "lfs does not answer within {} s",
                     TIME_LIMIT.as_secs()
@@ -246,6 +250,14 @@ fn wait(child: &mut Child) -> Result<ExitStatus, String> {
             }
             Err(error) => return Err(error.to_string()),
         }
+    }
+}
+
+/// Looks for a moment whether a killed program has ended, and takes its status.
+fn settle(mut has_ended: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !has_ended() && begin.elapsed() < AFTERWARDS {
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -321,6 +333,21 @@ mod tests {
             assert_eq!(said.lock().unwrap().len(), expected, "{script:?}");
             fs_err::remove_file(&path).unwrap();
         }
+    }
+
+    /// A killed program that the kernel keeps does not hold up the build.
+    #[test]
+    fn a_program_that_cannot_be_killed_is_left_behind() {
+        let begin = Instant::now();
+        settle(|| false);
+        let waited = begin.elapsed();
+        assert!(waited >= AFTERWARDS && waited < TIME_LIMIT, "{waited:?}");
+        let mut looks = 0;
+        settle(|| {
+            looks += 1;
+            looks == 2
+        });
+        assert_eq!(looks, 2);
     }
 
     #[test]

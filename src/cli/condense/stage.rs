@@ -62,6 +62,7 @@ pub(super) struct Arguments {
 enum StepWord {
     Prepare,
     Finish,
+    Discard,
 }
 
 /// Result of a run on one node or on all nodes of a job.
@@ -86,11 +87,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         return as_node(step, &mut sources, arguments, context);
     }
     let place = place(arguments, context)?;
-    if let Some(system) = place.shared {
-        context.report.warning(format!(
-            "`{}` is on {system}, which nodes share: copies there make no start faster",
-            place.path.display()
-        ));
+    if let Some(doubt) = place.doubt() {
+        context.report.warning(doubt);
     }
     let job = job(arguments, context)?;
     if arguments.dry_run {
@@ -167,7 +165,7 @@ fn copies_on_nodes(sources: &StageSources, parent: &Path) -> Vec<NodeCopy> {
 /// usable one.
 fn place(arguments: &Arguments, context: &Context) -> anyhow::Result<Place> {
     let env_vars = context.env_vars;
-    if let Some(named) = named_place(arguments, env_vars) {
+    if let Some(named) = named_place(arguments, env_vars)? {
         return Ok(Place::of(&named));
     }
     let (_, site) = arguments.site.load(env_vars, context.console)?;
@@ -191,10 +189,28 @@ fn place(arguments: &Arguments, context: &Context) -> anyhow::Result<Place> {
     Ok(place)
 }
 
-fn named_place(arguments: &Arguments, env_vars: &EnvVars) -> Option<PathBuf> {
-    let named = arguments.to.clone();
-    let named = named.or_else(|| env_vars.get(env_vars::CW_STAGE).map(PathBuf::from));
-    named.map(|named| env_vars.cwd.join(named))
+/// Returns the place that an option or a variable names. Wrappers do not look at a relative path in
+/// the variable, so it is refused.
+fn named_place(arguments: &Arguments, env_vars: &EnvVars) -> anyhow::Result<Option<PathBuf>> {
+    if let Some(to) = &arguments.to {
+        return Ok(Some(env_vars.cwd.join(to)));
+    }
+    let Some(stage) = env_vars.get(env_vars::CW_STAGE).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    if stage.is_relative() {
+        bail!(UserError::new(
+            format!(
+                "CW_STAGE is not an absolute path, so wrappers would find no copies there: `{}`",
+                stage.display()
+            ),
+            format!(
+                "set it to `{}`, or name the place with `--to`",
+                env_vars.cwd.join(&stage).display()
+            ),
+        ));
+    }
+    Ok(Some(stage))
 }
 
 /// Returns the job whose nodes get copies. Returns `None` outside of batch scripts of Slurm, in the
@@ -246,6 +262,7 @@ fn as_node(
     let step = match word {
         StepWord::Prepare => NodeStep::Prepare,
         StepWord::Finish => NodeStep::Finish,
+        StepWord::Discard => NodeStep::Discard,
     };
     let parent = arguments.to.as_ref().context("a step needs --to")?;
     for (file, sha256) in sources.files.iter_mut().zip(&arguments.sha256) {

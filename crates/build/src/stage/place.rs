@@ -4,10 +4,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use condense_diagnostics::UserError;
+use condense_installation::NodeDir;
 use indicatif::HumanBytes;
 
 use crate::doctor::IN_MEMORY;
 
+/// `f_type` of file systems that are on the disks of one node, or in its memory.
+const LOCAL: [i64; 12] = [
+    0xEF53,      // ext2, ext3 and ext4
+    0x5846_5342, // XFS
+    0x9123_683E, // Btrfs
+    0x2FC1_2FC1, // ZFS
+    0xCA45_1A4E, // bcachefs
+    0xF2F5_2010, // F2FS
+    0x3153_464A, // JFS
+    0x5265_4973, // ReiserFS
+    0x3434,      // NILFS
+    0x794C_7630, // overlayfs, as in containers
+    IN_MEMORY[0],
+    IN_MEMORY[1],
+];
+/// Name of all file systems that are neither known as local nor as shared.
+const UNKNOWN: &str = "a file system of unknown kind";
 /// `f_type` of file systems that nodes share.
 const SHARED: [(i64, &str); 12] = [
     (0x0BD0_0BD0, "Lustre"),
@@ -33,7 +51,7 @@ pub struct Place {
     pub path: PathBuf,
     /// Whether its files are in memory.
     pub in_memory: bool,
-    /// Name of its file system, if nodes share it.
+    /// Name of its file system, if nodes share it or may share it.
     pub shared: Option<&'static str>,
 }
 
@@ -52,7 +70,11 @@ impl Place {
         Self {
             path: path.to_owned(),
             in_memory: kind.is_some_and(|kind| IN_MEMORY.contains(&kind)),
-            shared: found.map(|(_, name)| *name),
+            shared: match found {
+                Some((_, name)) => Some(name),
+                None if kind.is_some_and(|kind| LOCAL.contains(&kind)) => None,
+                None => Some(UNKNOWN),
+            },
         }
     }
 }
@@ -69,7 +91,10 @@ fn existing(path: &Path) -> Option<&Path> {
 pub fn choose_place(candidates: &[PathBuf]) -> anyhow::Result<Place> {
     let may_write = rustix::fs::Access::WRITE_OK.union(rustix::fs::Access::EXEC_OK);
     let usable = |path: &&PathBuf| {
-        path.is_absolute() && path.is_dir() && rustix::fs::access(*path, may_write).is_ok()
+        path.is_absolute()
+            && path.is_dir()
+            && rustix::fs::access(*path, may_write).is_ok()
+            && NodeDir::check_parent(path).is_ok()
     };
     let places = candidates.iter().filter(usable).map(|path| Place::of(path));
     let places: Vec<Place> = places.collect();
@@ -134,6 +159,22 @@ fn judge_room(dir: &Path, bytes: u64, free: u64, memory: Option<u64>) -> anyhow:
     Ok(())
 }
 
+impl Place {
+    /// Returns why copies in this place may be in vain.
+    pub fn doubt(&self) -> Option<String> {
+        let system = self.shared?;
+        let share = if system == UNKNOWN {
+            "may share"
+        } else {
+            "share"
+        };
+        Some(format!(
+            "`{}` is on {system}, which nodes {share}: copies there make no start faster",
+            self.path.display()
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -152,6 +193,19 @@ mod tests {
         assert_eq!(chosen(&all[..2]), Some("/dev/shm".into()));
         assert_eq!(chosen(&all[..1]), None);
         assert_eq!(place("/scratch", lustre).shared, Some("Lustre"));
+        // The numbers of CVMFS, VAST and others may change or are not known: none of them is
+        // taken for a disk of the node.
+        for kind in [0x2003_0528, 0x0102_1997, 0x6462_671F, 0] {
+            assert_eq!(place("/other", kind).shared, Some(UNKNOWN), "{kind:x}");
+            assert_eq!(chosen(&[("/other", kind)]), None);
+        }
+        assert_eq!(
+            Place::of_kind(Path::new("/gone"), None).shared,
+            Some(UNKNOWN)
+        );
+        for kind in LOCAL {
+            assert_eq!(place("/local", kind).shared, None, "{kind:x}");
+        }
         let error = choose_place(&["/none".into(), "relative".into()]).unwrap_err();
         assert!(error.to_string().contains("/none, relative"), "{error}");
     }

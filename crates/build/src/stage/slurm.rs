@@ -5,16 +5,24 @@ use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use condense_installation::NodeDir;
 use serde::{Deserialize, Serialize};
 
-use super::{StageSources, all_copies, place, stage_here};
-use crate::report::Report;
+use super::{StageSources, place, stage_here};
+use crate::{
+    child::{SignalScope, run_streaming},
+    report::Report,
+};
 use condense_diagnostics::{Hint, UserError};
 
+/// Time that nodes get to remove what has arrived when the user has asked to stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two looks at them.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Start of the line that a node prints.
 const MARK: &str = "condense-stage-node: ";
 /// Variables that ask for tasks of another shape than one for each node.
@@ -54,6 +62,8 @@ pub enum NodeStep {
     Prepare,
     /// Takes what has arrived, and copies the rest.
     Finish,
+    /// Removes what has arrived when the user has asked to stop.
+    Discard,
 }
 
 impl NodeStep {
@@ -62,6 +72,7 @@ impl NodeStep {
         match self {
             Self::Prepare => "prepare",
             Self::Finish => "finish",
+            Self::Discard => "discard",
         }
     }
 }
@@ -85,7 +96,8 @@ pub struct NodeAnswer {
 /// answers of the nodes.
 ///
 /// # Errors
-/// Returns the first error of a node, with the name of the node, or an error of `srun`.
+/// Returns the first error of a node, with the name of the node, an error of `srun`, or
+/// [`condense_prefix::Error::Interrupted`], after which nodes have removed what had arrived.
 pub fn stage_in_job(
     sources: &StageSources,
     subject: &Path,
@@ -93,7 +105,14 @@ pub fn stage_in_job(
     job: &SlurmJob,
     report: &Report,
 ) -> anyhow::Result<Vec<NodeAnswer>> {
-    let before = ask(NodeStep::Prepare, sources, subject, parent, job)?;
+    let request = Request {
+        sources,
+        subject,
+        parent,
+        job,
+        report,
+    };
+    let before = request.ask(NodeStep::Prepare)?;
     let is_missing = |sha256: &String| before.iter().any(|node| node.missing.contains(sha256));
     let mut sent = false;
     for file in &sources.files {
@@ -108,7 +127,12 @@ pub fn stage_in_job(
             to.display()
         ));
         sent = true;
-        if let Err(reason) = send(sbcast, &file.path, &to) {
+        let done = send(sbcast, &file.path, &to, report);
+        if report.cancelled() {
+            request.discard();
+            return Err(condense_prefix::Error::Interrupted.into());
+        }
+        if let Err(reason) = done {
             report.warning(format!(
                 "sbcast has failed, so nodes read the image by themselves: {reason}"
             ));
@@ -118,93 +142,152 @@ pub fn stage_in_job(
     if !sent && !before.iter().any(|node| !node.missing.is_empty()) {
         return Ok(before);
     }
-    ask(NodeStep::Finish, sources, subject, parent, job)
+    request.ask(NodeStep::Finish)
 }
 
 fn incoming(parent: &Path, sha256: &str, job: &str) -> PathBuf {
     NodeDir::path_below(parent).join(NodeDir::incoming_name(sha256, job))
 }
 
-fn send(sbcast: &Path, from: &Path, to: &Path) -> Result<(), String> {
-    let output = Command::new(sbcast)
-        .arg("--force")
-        .args([from, to])
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
+/// Lets `sbcast` send a file to all nodes. Returns its last line if it fails.
+fn send(sbcast: &Path, from: &Path, to: &Path, report: &Report) -> Result<(), String> {
+    let mut command = Command::new(sbcast);
+    command.arg("--force").args([from, to]);
+    let mut last = None;
+    let status = run_streaming(command, SignalScope::Group, report, &mut |line| {
+        note_last(&mut last, line);
+        Ok(())
+    });
+    match status {
+        Ok(0) => Ok(()),
+        Ok(status) => Err(last.unwrap_or_else(|| format!("exit status {status}"))),
+        Err(error) => Err(error.to_string()),
     }
-    Err(last_line(&output.stderr).unwrap_or_else(|| output.status.to_string()))
 }
 
-fn last_line(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let mut lines = text.lines().rev().map(str::trim);
-    lines.find(|line| !line.is_empty()).map(str::to_owned)
+/// Keeps a line unless it is blank.
+fn note_last(last: &mut Option<String>, line: &str) {
+    let line = line.trim();
+    if !line.is_empty() {
+        *last = Some(line.to_owned());
+    }
 }
 
-/// Starts this program once on each node.
-fn ask(
-    step: NodeStep,
-    sources: &StageSources,
-    subject: &Path,
-    parent: &Path,
-    job: &SlurmJob,
-) -> anyhow::Result<Vec<NodeAnswer>> {
-    let mut command = Command::new(&job.srun);
-    for name in SHAPES {
-        command.env_remove(name);
+/// Work on all nodes of a job.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    sources: &'a StageSources,
+    subject: &'a Path,
+    parent: &'a Path,
+    job: &'a SlurmJob,
+    report: &'a Report,
+}
+
+impl Request<'_> {
+    /// Returns the command that starts this program once on each node.
+    fn command(&self, step: NodeStep) -> anyhow::Result<Command> {
+        let job = self.job;
+        let mut command = Command::new(&job.srun);
+        for name in SHAPES {
+            command.env_remove(name);
+        }
+        command.args([
+            format!("--nodes={}", job.nodes),
+            format!("--ntasks={}", job.nodes),
+        ]);
+        command.args([
+            "--ntasks-per-node=1",
+            "--cpus-per-task=1",
+            "--distribution=block",
+            "--overlap",
+            "--cpu-bind=none",
+            "--mpi=none",
+            "--export=ALL",
+            "--input=none",
+        ]);
+        let mut words: Vec<OsString> = vec![job.condense.clone().into(), "stage".into()];
+        words.extend(["--node-step".into(), step.as_str().into()]);
+        words.extend(["--to".into(), self.parent.into()]);
+        for file in &self.sources.files {
+            let digest = file.sha256.as_deref().context("a digest is missing")?;
+            words.extend(["--sha256".into(), digest.into()]);
+        }
+        words.extend([OsStr::new("--").into(), self.subject.into()]);
+        command.args(&words);
+        Ok(command)
     }
-    command.args([
-        format!("--nodes={}", job.nodes),
-        format!("--ntasks={}", job.nodes),
-    ]);
-    command.args([
-        "--ntasks-per-node=1",
-        "--cpus-per-task=1",
-        "--distribution=block",
-        "--overlap",
-        "--cpu-bind=none",
-        "--mpi=none",
-        "--export=ALL",
-        "--input=none",
-    ]);
-    let mut words: Vec<OsString> = vec![job.condense.clone().into(), "stage".into()];
-    words.extend(["--node-step".into(), step.as_str().into()]);
-    words.extend(["--to".into(), parent.into()]);
-    for file in &sources.files {
-        let digest = file.sha256.as_deref().context("a digest is missing")?;
-        words.extend(["--sha256".into(), digest.into()]);
-    }
-    words.extend([OsStr::new("--").into(), subject.into()]);
-    let output = command.args(&words).stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("failed to start `{}`", job.srun.display()))?;
-    let answers = answers(&String::from_utf8_lossy(&output.stdout));
-    for node in &answers {
-        if let Some((error, hint)) = &node.error {
+
+    /// Lets all nodes do a step, and returns their answers.
+    fn ask(&self, step: NodeStep) -> anyhow::Result<Vec<NodeAnswer>> {
+        let job = self.job;
+        let (mut text, mut last) = (String::new(), None);
+        let command = self.command(step)?;
+        let status = run_streaming(command, SignalScope::Group, self.report, &mut |line| {
+            if line.contains(MARK) {
+                text.push_str(line);
+                text.push('\n');
+            } else {
+                note_last(&mut last, line);
+            }
+            Ok(())
+        });
+        if self.report.cancelled() {
+            self.discard();
+            return Err(condense_prefix::Error::Interrupted.into());
+        }
+        let status = status
+            .map_err(anyhow::Error::from_boxed)
+            .with_context(|| format!("failed to start `{}`", job.srun.display()))?;
+        let answers = answers(&text);
+        for node in &answers {
+            if let Some((error, hint)) = &node.error {
+                bail!(UserError::new(
+                    format!("node {}: {error}", node.node),
+                    hint.clone().unwrap_or_else(|| {
+                        "`condense stage --this-node` there tells more".to_owned()
+                    }),
+                ));
+            }
+        }
+        if answers.len() != job.nodes as usize {
+            let reason = last.unwrap_or_else(|| format!("exit status {status}"));
             bail!(UserError::new(
-                format!("node {}: {error}", node.node),
-                hint.clone()
-                    .unwrap_or_else(|| "`condense stage --this-node` there tells more".to_owned()),
+                format!(
+                    "{} of {} nodes have answered to srun: {reason}",
+                    answers.len(),
+                    job.nodes
+                ),
+                format!(
+                    "the program `{}` must be there on all nodes; `srun condense stage --this-node` in the script does without this",
+                    job.condense.display()
+                ),
             ));
         }
+        Ok(answers)
     }
-    if answers.len() != job.nodes as usize {
-        let reason = last_line(&output.stderr).unwrap_or_else(|| output.status.to_string());
-        bail!(UserError::new(
-            format!(
-                "{} of {} nodes have answered to srun: {reason}",
-                answers.len(),
-                job.nodes
-            ),
-            format!(
-                "the program `{}` must be there on all nodes; `srun condense stage --this-node` in the script does without this",
-                job.condense.display()
-            ),
-        ));
+
+    /// Lets nodes remove what has arrived, for a short time: the user has asked to stop. The rest
+    /// is removed by the next run on the node.
+    fn discard(&self) {
+        let Ok(mut command) = self.command(NodeStep::Discard) else {
+            return;
+        };
+        let quiet = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let Ok(mut child) = quiet.spawn() else {
+            return;
+        };
+        let begin = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) {
+            if begin.elapsed() > PATIENCE {
+                let _ = child.kill();
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
-    Ok(answers)
 }
 
 fn answers(text: &str) -> Vec<NodeAnswer> {
@@ -231,6 +314,7 @@ pub fn answer_as_node(
     let done = match step {
         NodeStep::Prepare => prepare(sources, parent, job, report),
         NodeStep::Finish => finish(sources, parent, job, report),
+        NodeStep::Discard => discard(sources, parent, job),
     };
     let mut answer = done.unwrap_or_else(|error| NodeAnswer {
         error: Some((format!("{error:#}"), hint_of(&error))),
@@ -264,15 +348,14 @@ fn prepare(
         let Some(sha256) = &file.sha256 else { continue };
         // A step of this job may have been killed here.
         let _ = std::fs::remove_file(node.incoming(sha256, job));
-        if node.find_copy(file).is_none() {
+        if let Some(copy) = node.find_copy(file) {
+            node.note_owner(&copy, file)?;
+        } else {
             bytes += file.size_bytes;
             answer.missing.push(sha256.clone());
         }
     }
     place::check_room(node.path(), bytes)?;
-    if bytes == 0 {
-        all_copies(&node, sources)?;
-    }
     Ok(answer)
 }
 
@@ -301,6 +384,16 @@ fn finish(
     Ok(answer)
 }
 
+/// Removes what has arrived for a job that is stopped.
+fn discard(sources: &StageSources, parent: &Path, job: &str) -> anyhow::Result<NodeAnswer> {
+    if let Some(node) = NodeDir::find(parent)? {
+        for sha256 in sources.files.iter().filter_map(|file| file.sha256.as_ref()) {
+            let _ = std::fs::remove_file(node.incoming(sha256, job));
+        }
+    }
+    Ok(NodeAnswer::default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +412,10 @@ mod tests {
             Some("no room")
         );
         assert_eq!((found[1].missing.len(), found[1].copied), (1, 2));
-        assert_eq!(last_line(b"one\ntwo\n\n").as_deref(), Some("two"));
+        let mut last = None;
+        for line in ["one", " two ", ""] {
+            note_last(&mut last, line);
+        }
+        assert_eq!(last.as_deref(), Some("two"));
     }
 }

@@ -275,9 +275,12 @@ impl Update<'_> {
     }
 
     /// Returns options that reuse the blocks of the donor, with the level of compression that the
-    /// generation wishes.
+    /// generation wishes. An image that is to have no zone loses the one of the donor.
     pub(super) fn repack_options(&self, donor: Donor) -> PackOptions {
-        repack_options(donor, self.generation.compression)
+        PackOptions {
+            drop_zone: self.build.inputs.warm().is_off,
+            ..repack_options(donor, self.generation.compression)
+        }
     }
 
     /// Returns the settings of the wrappers before, with the changes of this update.

@@ -116,6 +116,36 @@ fn an_update_keeps_the_zone_and_adds_what_is_new_in_it() {
     }
 }
 
+/// An image without a zone may come from one with a zone, whether its blocks are reused or not.
+#[test]
+fn the_zone_of_a_donor_can_be_dropped() {
+    let place = Place::new();
+    let (before, hot) = tree(1);
+    let options = PackOptions {
+        hot,
+        block_size: "8K".parse().unwrap(),
+        ..PackOptions::default()
+    };
+    let old = pack_and_verify(&before, &place.path("old"), &options);
+    assert!(old.hot_zone.is_some());
+    let donor = Donor::open(&old.path).unwrap();
+    for percent in [100, 0] {
+        let mut after = tree(2).0;
+        let options = PackOptions {
+            drop_zone: true,
+            garbage_percent_max: Some(percent),
+            ..onto(&donor, 2)
+        };
+        after.keep_unchanged(&options).unwrap();
+        let image = pack_and_verify(&after, &place.path(&format!("new-{percent}")), &options);
+        assert_eq!(image.taken_bytes == 0, percent == 0);
+        assert_eq!(image.hot_zone, None);
+        let reader = open(&image.path);
+        assert_eq!(reader.hot_zone().unwrap(), None);
+        condense_image::check(&reader, &condense_image::CheckOptions::default()).unwrap();
+    }
+}
+
 #[test]
 fn an_environment_on_a_base_has_its_zone_in_front_of_the_base() {
     let place = Place::new();

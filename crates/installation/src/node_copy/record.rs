@@ -37,7 +37,8 @@ impl Stamp {
 /// Record of a copy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Record {
-    pub(super) source: Stamp,
+    /// Originals that have the bytes of the copy. There is at most one for each path.
+    sources: Vec<Stamp>,
     /// Installations and files whose copy this is.
     owners: Vec<String>,
 }
@@ -45,7 +46,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(source: Stamp, owner: &Path) -> Self {
         Self {
-            source,
+            sources: vec![source],
             owners: vec![text(owner)],
         }
     }
@@ -60,6 +61,22 @@ impl Record {
     pub(super) fn store(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).expect("a record has a JSON form");
         Ok(condense_publish::write(&dir.join(NAME), &text)?)
+    }
+
+    /// Returns whether an original has the bytes of the copy.
+    pub(super) fn has_source(&self, source: &Stamp) -> bool {
+        self.sources.contains(source)
+    }
+
+    /// Adds an original, in place of an earlier one at the same path. Returns `false` if it was
+    /// known.
+    pub(super) fn add_source(&mut self, source: Stamp) -> bool {
+        let is_new = !self.has_source(&source);
+        if is_new {
+            self.sources.retain(|known| known.path != source.path);
+            self.sources.push(source);
+        }
+        is_new
     }
 
     /// Adds an owner. Returns `false` if it was known.

@@ -72,6 +72,48 @@ fn a_copy_is_found_by_its_digest_or_by_its_original() {
     assert_eq!(scene.names().len(), 2);
 }
 
+/// Two originals with the same bytes have one copy, and each of them finds it.
+#[test]
+fn originals_with_the_same_bytes_share_a_copy() {
+    let scene = Scene::new();
+    let one = scene.source("one", b"bytes", false);
+    let copy = scene.node.copy(&one, QUIET).unwrap();
+    let two = scene.source("two", b"bytes", false);
+    assert_eq!(scene.node.find_copy(&two), None);
+    assert_eq!(scene.node.copy(&two, QUIET).unwrap(), copy);
+    assert_eq!(scene.node.find_copy(&two), Some(copy.clone()));
+    assert_eq!(scene.node.find_copy(&one), Some(copy.clone()));
+    // The first one is written again, with the same bytes and a later time.
+    let touched = fs_err::File::options()
+        .append(true)
+        .open(&one.path)
+        .unwrap();
+    touched
+        .file()
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(scene.node.find_copy(&one), None);
+    let known = NodeSource {
+        sha256: Some(copy.sha256.clone()),
+        ..one.clone()
+    };
+    scene.node.note_owner(&copy, &known).unwrap();
+    assert_eq!(scene.node.find_copy(&one), Some(copy.clone()));
+    // A part of an installation says nothing about the file at its path now.
+    let changed = scene.source("two", b"other", false);
+    let part = NodeSource {
+        owner: scene.dir.path().join("installation"),
+        sha256: Some(copy.sha256.clone()),
+        ..changed.clone()
+    };
+    scene.node.note_owner(&copy, &part).unwrap();
+    assert_eq!(scene.node.find_copy(&changed), None);
+    // The copy stays until the last owner has gone.
+    for (owner, left) in [(&one.owner, 0), (&two.owner, 0), (&part.owner, 1)] {
+        assert_eq!(scene.node.clean(Some(owner), &[]).unwrap().len(), left);
+    }
+}
+
 #[test]
 fn what_differs_from_its_record_gets_no_name() {
     let scene = Scene::new();
@@ -155,7 +197,11 @@ fn old_copies_go_unless_they_are_used() {
         copies.push(scene.node.copy(&source, QUIET).unwrap());
     }
     let other = scene.dir.path().join("other");
-    scene.node.note_owner(&copies[0], &other).unwrap();
+    let shared = NodeSource {
+        owner: other.clone(),
+        ..scene.source("one", b"one", true)
+    };
+    scene.node.note_owner(&copies[0], &shared).unwrap();
     let open = fs_err::File::open(&copies[1].path).unwrap();
     // Files of a program that was killed: one is new and may still be written.
     fs_err::write(scene.node.incoming("1", "1"), "").unwrap();
@@ -201,4 +247,43 @@ fn the_directory_must_be_private() {
     let closed = std::fs::Permissions::from_mode(0o700);
     fs_err::set_permissions(&path, closed).unwrap();
     NodeDir::create(scratch.path()).unwrap();
+}
+
+/// Other users who can write into a directory above could put another one in the place of the
+/// copies, unless the sticky bit keeps them from it.
+#[test]
+fn nobody_else_may_replace_the_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (above, parent) = (
+        scratch.path().join("above"),
+        scratch.path().join("above/in"),
+    );
+    NodeDir::create(&parent).unwrap();
+    let set = |dir: &Path, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        fs_err::set_permissions(dir, mode).unwrap();
+    };
+    for dir in [&parent, &above] {
+        for (mode, is_open) in [
+            (0o775, true),
+            (0o707, true),
+            (0o1777, false),
+            (0o755, false),
+        ] {
+            set(dir, mode);
+            let results = [
+                NodeDir::create(&parent).map(drop),
+                NodeDir::find(&parent).map(drop),
+            ];
+            for result in results {
+                let refused = matches!(&result, Err(Error::NodeParent { path }) if path == dir);
+                assert_eq!((refused, result.is_err()), (is_open, is_open), "{mode:o}");
+            }
+        }
+    }
+    // The path is that of the directory itself.
+    std::os::unix::fs::symlink(&parent, scratch.path().join("link")).unwrap();
+    let through = NodeDir::create(&scratch.path().join("link")).unwrap();
+    let parent = parent.canonicalize().unwrap();
+    assert_eq!(through.path(), NodeDir::path_below(&parent));
 }

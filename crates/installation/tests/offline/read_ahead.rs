@@ -134,7 +134,44 @@ fn the_first_task_of_a_node_reads_ahead_in_jobs_of_several() {
             ],
             &all,
         ),
+        // Variables of hydra, the starter of MPICH and Intel MPI.
+        (
+            &[
+                ("PMI_RANK", "0"),
+                ("PMI_SIZE", "4"),
+                ("MPI_LOCALNRANKS", "4"),
+                ("MPI_LOCALRANKID", "0"),
+            ],
+            &none,
+        ),
+        (
+            &[
+                ("PMI_RANK", "4"),
+                ("PMI_SIZE", "8"),
+                ("MPI_LOCALNRANKS", "4"),
+                ("MPI_LOCALRANKID", "0"),
+            ],
+            &all,
+        ),
+        (
+            &[
+                ("PMI_RANK", "5"),
+                ("PMI_SIZE", "8"),
+                ("MPI_LOCALNRANKS", "4"),
+                ("MPI_LOCALRANKID", "1"),
+            ],
+            &none,
+        ),
+        (&[("PMI_RANK", "0"), ("PMI_SIZE", "4")], &none),
         (&[nodes, ("TMPDIR", env!("CARGO_TARGET_TMPDIR"))], &none),
+        (
+            &[
+                nodes,
+                ("TMPDIR", concat!(env!("CARGO_TARGET_TMPDIR"), "//")),
+            ],
+            &none,
+        ),
+        (&[nodes, ("TMPDIR", "/")], &all),
     ] {
         let output = scene.command(&["sh"], variables).output().unwrap();
         assert_eq!(output.status.code(), Some(7), "{variables:?}");
@@ -166,4 +203,84 @@ fn a_reader_ends_with_the_program() {
     assert_eq!(output.status.code(), Some(7));
     std::thread::sleep(Duration::from_millis(1300));
     assert_eq!(scene.read(), ["0"]);
+}
+
+/// A copy of `condense stage` is on the node already, wherever that is.
+#[test]
+fn a_copy_on_the_node_is_not_read_ahead() {
+    let scene = Scene::new();
+    let nodes = ("SLURM_JOB_NUM_NODES", "2");
+    let parent = scene.scratch.path().join("node");
+    // A later line of the settings counts.
+    let common = scene.scratch.path().join("dir/common.sh");
+    let text = fs::read_to_string(&common).unwrap();
+    fs::write(&common, text + "\nimage_digest=feed\n").unwrap();
+    let copies = parent.join("condense-stage-0/feed");
+    fs::create_dir_all(&copies).unwrap();
+    fs::write(copies.join("img.sqfs"), "").unwrap();
+    let read = || {
+        let stage = ("CW_STAGE", parent.to_str().unwrap());
+        let output = scene.command(&["sh"], &[nodes, stage]).output().unwrap();
+        assert_eq!(output.status.code(), Some(7));
+        scene.read().len()
+    };
+    assert_eq!(read(), 0);
+    fs::remove_file(copies.join("img.sqfs")).unwrap();
+    assert_eq!(read(), 3);
+}
+
+/// A lock that the caller of the wrapper has open is free when the program has ended, however long
+/// the reader goes on.
+#[test]
+fn a_reader_holds_no_lock_of_the_caller() {
+    let scene = Scene::new();
+    let lock = scene.scratch.path().join("lock");
+    let slow = [
+        ("CONDENSE_PREFETCH", "1"),
+        ("RUN_SECONDS", "0.1"),
+        ("DD_SECONDS", "2"),
+    ];
+    for (shell, number) in [("sh", 9), ("sh", 3), ("bash", 200)] {
+        let wrapper = scene.scratch.path().join("dir/bin/python3");
+        let script = "exec NUMBER>\"$1\"; flock -n NUMBER || exit 8; shift; \"$@\"; exit $?";
+        let script = script.replace("NUMBER", &number.to_string());
+        let started = Instant::now();
+        let output = Command::new("bash")
+            .args(["-c", &script, "bash"])
+            .args([lock.as_path(), Path::new(shell), &wrapper])
+            .envs(slow)
+            .env("DD_LOG", scene.scratch.path().join("log"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(7), "{output:?}");
+        // The reader is at its first part now, and holds the lock if it has it open.
+        let free = Command::new("flock")
+            .arg("-n")
+            .arg(&lock)
+            .arg("true")
+            .status();
+        assert!(free.unwrap().success(), "{shell} {number}");
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+}
+
+/// A program that has ended, but whose parent has not taken its status, has ended.
+#[test]
+fn a_reader_ends_although_nobody_asks_for_the_status() {
+    let scene = Scene::new();
+    let quick = [
+        ("CONDENSE_PREFETCH", "1"),
+        ("RUN_SECONDS", "0"),
+        ("DD_SECONDS", "0.4"),
+    ];
+    let mut child = scene
+        .command(&["sh"], &quick)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(scene.read(), ["0"]);
+    assert_eq!(child.wait().unwrap().code(), Some(7));
 }

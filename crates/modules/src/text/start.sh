@@ -117,6 +117,8 @@ find_copy() {
   CDPATH='' cd -- "$here" 2>/dev/null || return 0
   for each in "$CW_STAGE"/condense-stage-*; do
     { [ -d "$each" ] && [ ! -h "$each" ] && CDPATH='' cd -P -- "$each" 2>/dev/null && [ -O . ]; } || continue
+    # Others could replace the directory.
+    [ -k .. ] || [ -O .. ] || [ ! -w .. ] || continue
     for found in "$digest"*/container.sif; do [ ! -r "$found" ] || copy=$PWD/$found; done
   done
   CDPATH='' cd -- "$here" || die "cannot enter $here"
