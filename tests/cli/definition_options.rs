@@ -115,3 +115,33 @@ fn every_option_of_the_runtimes_is_in_the_table() {
         assert!(known.iter().any(|one| one == name), "--{name}");
     }
 }
+
+/// D14: an image has places for what its site shows in containers, if they are on this machine, so
+/// that no bind ends a build on top of it.
+#[test]
+fn mount_points_of_the_site_are_in_the_image() {
+    let test = prepared();
+    let there = test.path("pfs/projects");
+    fs_err::create_dir_all(&there).unwrap();
+    fs_err::write(test.path("pfs/file"), "").unwrap();
+    let shown = test.path("pfs").display().to_string();
+    let site = format!(
+        "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\nbinds = [\"{shown}/projects\", \"{shown}:/elsewhere/deep\", \"{shown}/file:/a-file\", \"/nowhere/at-all\"]\n"
+    );
+    test.write("catalogue.toml", &site);
+    let listing = |words: &[&str]| {
+        let line = [&["build", "out.sif", "my.def", "-F"], words].concat();
+        test.condense(&line).run().succeeded();
+        let said = test.condense(&["image", "ls", "out.sif"]).run();
+        said.succeeded().stdout
+    };
+    let with = listing(&["--site", "here", "--catalogue", "catalogue.toml"]);
+    let place = format!("{}/projects", shown.trim_start_matches('/'));
+    for path in [&*place, "elsewhere/deep"] {
+        assert!(with.contains(path), "`{path}` is not in {with}");
+    }
+    for path in ["nowhere", "a-file"] {
+        assert!(!with.contains(path), "`{path}` is in {with}");
+    }
+    assert!(!listing(&[]).contains("elsewhere"));
+}

@@ -37,6 +37,7 @@ mod pip_containerize;
 mod pip_preflight;
 mod private;
 mod pythons;
+mod recipes;
 mod reproducible;
 mod root_scripts;
 mod root_ways;
