@@ -1,5 +1,5 @@
-//! Options of `apptainer build` 1.4 and of `singularity build` of SingularityCE 4: each is honoured,
-//! or refused by its name with what to do instead.
+//! Options of `apptainer build` 1.4 and of `singularity build` of SingularityCE 4: each is
+//! honoured, or refused by its name with what to do instead.
 
 use crate::harness::{Run, TestEnv};
 

@@ -1,5 +1,5 @@
-//! Recipes of the kind that courses and users have, with the real archive of Debian: packages of the
-//! distribution on a base, and mpi4py from source against the image's MPICH.
+//! Recipes of the kind that courses and users have, with the real archive of Debian: packages of
+//! the distribution on a base, and mpi4py from source against the image's MPICH.
 
 mod long {
     use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
@@ -32,7 +32,7 @@ mod long {
     fn packages_of_the_distribution_are_installed_on_a_base() {
         let test = TestDir::new(Account::Ordinary, "recipe-packages");
         let sections = format!(
-            "{ARCHIVE}  apt-get -q install -y --no-install-recommends jq mesa-utils-bin openssh-client\n  apt-get clean\n%environment\n  export QUERY=.a\n%runscript\n  exec jq \"$QUERY\"\n%test\n  jq --version\n  command -v eglinfo\n  grep -q ^_ssh: /etc/group\n"
+            "{ARCHIVE}  apt-get -q install -y --no-install-recommends jq mesa-utils-bin openssh-client uuid-runtime\n  apt-get clean\n%environment\n  export QUERY=.a\n%runscript\n  exec jq \"$QUERY\"\n%test\n  jq --version\n  command -v eglinfo\n  grep -q ^_ssh: /etc/group\n  grep -q ^uuidd: /etc/passwd\n"
         );
         build(&test, &sections).succeeded();
         let shown = exec(&test, &["sh", "-c", "echo '{\"a\": 7}' | jq \"$QUERY\""]);

@@ -1,5 +1,5 @@
-//! Tests of the ways in which scripts run as root where no namespaces can be made: `unshare` is hidden
-//! from the program, in a name space of mounts of its own.
+//! Tests of the ways in which scripts run as root where no namespaces can be made: `unshare` is
+//! hidden from the program, in a name space of mounts of its own.
 
 use std::process::Command;
 
