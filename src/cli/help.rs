@@ -68,6 +68,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Definition file",
         &[
+            "authfile",
             "bind",
             "build-arg",
             "build-arg-file",
@@ -76,6 +77,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "fakeroot",
             "fix-perms",
             "no-cleanup",
+            "no-https",
             "no-root",
             "notest",
             "nv",

@@ -7,6 +7,7 @@
 
 mod child;
 mod error;
+mod examine;
 mod way;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::{
 };
 pub use child::run_root_script_child;
 pub(crate) use error::Error;
+pub(crate) use examine::examine;
 use way::{Chosen, Way};
 
 /// Name of the directory of everything that scripts need, in the scratch directory.
@@ -122,7 +124,7 @@ impl<'a> ScriptRoot<'a> {
         let dir = scratch.join(DIR);
         fs_err::create_dir_all(&dir)?;
         add_directories(&mut tree)?;
-        let mut ways = way::Ways::new(session, &dir, runtime, settings.allow_no_root);
+        let mut ways = way::Ways::new(session.search_path, &dir, runtime, settings.allow_no_root);
         // A namespace can be tried before the file system is there.
         ways.try_namespaces()?;
         ways.refuse_if_hopeless()?;
