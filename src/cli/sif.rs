@@ -11,8 +11,10 @@ use condense_build::plan::{
 use condense_catalogue::Site;
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
+use condense_publish::Existing;
 
 use super::{
+    definition::{PUBLIC_KEYS, key_files},
     dry_run::DryRunArguments, network::NetworkArguments, os_packages::OsPackagesArguments,
     run_settings::run_settings, site::SiteArguments, warm::WarmArguments,
 };
@@ -117,6 +119,8 @@ impl SifOptions {
 pub(super) struct AskedSif<'a> {
     /// The new file, absolute.
     pub(super) out: PathBuf,
+    /// Whether an image that is there is replaced.
+    pub(super) existing: Existing,
     pub(super) base: BaseChoice,
     pub(super) site: &'a Site,
     pub(super) requirements: Option<PathBuf>,
@@ -165,6 +169,7 @@ pub(super) fn plan(
                 pip: asked.pip,
                 warm: options.warm.choice(),
                 os_packages: options.os.names()?,
+                keyrings: key_files(PUBLIC_KEYS, env_vars),
                 work_dir: env_vars.cwd.clone(),
                 ..ExtraInputs::default()
             },
@@ -174,6 +179,7 @@ pub(super) fn plan(
         },
         output: Sif {
             file: asked.out,
+            existing: asked.existing,
             mount_point: place.mount_point,
             copies,
             layout: if options.layout == "overlay" {

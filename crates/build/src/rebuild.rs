@@ -246,6 +246,7 @@ fn of_sif(subject: &Subject, plan: &RebuildPlan, session: Session) -> anyhow::Re
         },
         output: SifOutput {
             file: again.clone(),
+            existing: condense_publish::Existing::Replace,
             mount_point: recipe.mount_point.clone(),
             copies: Vec::new(),
             layout: layout(&sif),

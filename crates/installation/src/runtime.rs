@@ -32,6 +32,18 @@ pub enum RuntimeKind {
     Singularity,
 }
 
+/// Flags of a container whose files may be changed. `--contain` leaves out the site's own binds.
+const OF_WRITABLE: [&str; 8] = [
+    "--writable",
+    "--contain",
+    "--no-home",
+    "--cleanenv",
+    "--pid",
+    "--ipc",
+    "--no-mount",
+    "hostfs,tmp,cwd",
+];
+
 /// A command to run in a container.
 #[derive(Clone, Debug, Default)]
 pub struct Exec {
@@ -209,8 +221,9 @@ impl Runtime {
     }
 
     /// Builds the command that runs a program in a directory whose files it may change, with no
-    /// variable, bind mount or home directory of the user. With `is_fake_root`, the program counts
-    /// as root.
+    /// variable, bind mount, process or directory of this machine: neither HOME nor `/tmp`, and
+    /// nothing that the site shows in each container. With `is_fake_root`, the program counts as
+    /// root.
     pub fn exec_writable(
         &self,
         root: &Path,
@@ -225,7 +238,7 @@ impl Runtime {
             ..Exec::default()
         };
         let mut flags = self.flags.clone();
-        flags.extend(["--writable", "--no-home", "--cleanenv"].map(str::to_owned));
+        flags.extend(OF_WRITABLE.map(str::to_owned));
         flags.extend(is_fake_root.then(|| "--fakeroot".to_owned()));
         self.clone().with_flags(flags).exec(&exec)
     }

@@ -4,6 +4,7 @@ use std::{ffi::OsStr, sync::Arc};
 
 use condense_definition::Agent;
 use condense_image::Compression;
+use condense_installation::Runtime;
 
 use super::{check, source};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         Amounts, Estimate, FoundBase, Parts, Preview, PreviewedBase, Resolved, Step, count_of,
     },
     report::Report,
+    root_script,
     session::Session,
     sif::{check_destination, check_space, size},
 };
@@ -30,12 +32,21 @@ pub fn preview_definition(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Preview> {
     let session = Session::new(&plan.settings, search_path, report, interrupt).dry();
-    check_destination(&plan.output)?;
+    check_destination(&plan.output, plan.existing)?;
     check(plan)?;
     for note in &plan.definition.notes {
         report.warning(note.to_string());
     }
+    for note in plan.options_without_effect() {
+        report.warning(note);
+    }
     let notes = session.scratch()?;
+    if plan.options.explains && plan.runs_any("post") {
+        let runtime = Runtime::find(plan.settings.runtime.as_deref(), search_path).ok();
+        let allow_no_root = plan.options.allows_no_root;
+        let foreseen = root_script::foreseen(session, notes.path(), runtime.as_ref(), allow_no_root);
+        report.info(foreseen?);
+    }
     let mut last = Nothing::default();
     let mut steps = Vec::new();
     let mut timed = vec![Step::Fixed];

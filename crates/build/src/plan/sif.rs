@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use condense_publish::Existing;
+
 use super::{CondaInput, ExtraInputs, PackageSettings, SifPlan};
 
 /// Content that is added to the base of a SIF.
@@ -35,6 +37,8 @@ pub enum SifContent {
 pub struct Sif {
     /// The new file, absolute.
     pub file: PathBuf,
+    /// Whether an image that is there is replaced.
+    pub existing: Existing,
     /// Directory of environments in the container, absolute.
     pub mount_point: PathBuf,
     /// Files and directories of this machine that are copied into the container.
