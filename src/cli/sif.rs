@@ -169,12 +169,12 @@ pub(super) fn plan(
                 pip: asked.pip,
                 warm: options.warm.choice(),
                 os_packages: options.os.names()?,
-                keyrings: key_files(PUBLIC_KEYS, env_vars),
                 work_dir: env_vars.cwd.clone(),
                 ..ExtraInputs::default()
             },
             env_path: place.env_path.into(),
             post: options.post,
+            keyrings: key_files(PUBLIC_KEYS, env_vars),
             settings: packages,
         },
         output: Sif {

@@ -242,6 +242,7 @@ fn of_sif(subject: &Subject, plan: &RebuildPlan, session: Session) -> anyhow::Re
             },
             env_path: recipe.environment.clone(),
             post: commands(&reader)?,
+            keyrings: Vec::new(),
             settings: plan.packages.clone(),
         },
         output: SifOutput {

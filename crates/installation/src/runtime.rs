@@ -509,7 +509,7 @@ mod tests {
             version: "1.4.5".to_owned(),
             flags: Vec::new(),
         };
-        let command = runtime.exec(&Exec {
+        let exec = Exec {
             base: "/b.sif".into(),
             binds: vec![Bind::path("/scratch dir", "/MOUNT").unwrap()],
             env_vars: vec![("X".to_owned(), "a$b`c\\d e".into())],
@@ -520,7 +520,8 @@ mod tests {
                 ..Isolation::default()
             },
             argv: vec!["sh".into(), "-c".into(), "exit 3".into()],
-        });
+        };
+        let command = runtime.exec(&exec);
         let words: Vec<_> = command
             .get_args()
             .map(|word| word.to_str().unwrap())
@@ -542,6 +543,14 @@ mod tests {
                 "exit 3"
             ]
         );
+        let command = runtime.exec_writable(Path::new("/root"), &[], true, &["sh".into()]);
+        let words: Vec<_> = command.get_args().collect();
+        for flag in ["--contain", "--pid", "--ipc", "--no-home", "--cleanenv"] {
+            assert!(words.contains(&OsStr::new(flag)), "{flag}: {words:?}");
+        }
+        let at = words.iter().position(|word| *word == "--no-mount");
+        assert_eq!(words[at.unwrap() + 1], "hostfs,tmp,cwd");
+        let command = runtime.exec(&exec);
         let set: Vec<_> = command
             .get_envs()
             .filter(|(name, _)| *name == "SINGULARITYENV_X")

@@ -87,7 +87,7 @@ fn plan_of(plan: &SifPlan) -> anyhow::Result<Option<DefinitionPlan>> {
         existing: condense_publish::Existing::Replace,
         options: DefinitionOptions::default(),
         cwd,
-        keyrings: plan.input.extra.keyrings.clone(),
+        keyrings: plan.input.keyrings.clone(),
         source_date_epoch: plan.output.source_date_epoch,
         dry_run: plan.dry_run,
         submission: None,

@@ -235,9 +235,6 @@ pub struct ExtraInputs {
     pub warm: WarmStart,
     /// Packages of the base's own distribution that are added to the base.
     pub os_packages: Vec<String>,
-    /// Files with the public keys that signatures are checked with if the base is a definition
-    /// file. Some may not exist.
-    pub keyrings: Vec<PathBuf>,
     /// The user's current directory.
     pub work_dir: PathBuf,
 }

@@ -17,6 +17,9 @@ pub struct SifInput {
     pub env_path: PathBuf,
     /// Commands that change the installed environment, run in the container in this order.
     pub post: Vec<String>,
+    /// Files with the public keys that signatures are checked with if the base is a definition
+    /// file. Some may not exist.
+    pub keyrings: Vec<PathBuf>,
     /// Settings for solving and installing packages.
     pub settings: PackageSettings,
 }
