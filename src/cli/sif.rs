@@ -15,8 +15,12 @@ use condense_publish::Existing;
 
 use super::{
     definition::{PUBLIC_KEYS, key_files},
-    dry_run::DryRunArguments, network::NetworkArguments, os_packages::OsPackagesArguments,
-    run_settings::run_settings, site::SiteArguments, warm::WarmArguments,
+    dry_run::DryRunArguments,
+    network::NetworkArguments,
+    os_packages::OsPackagesArguments,
+    run_settings::run_settings,
+    site::SiteArguments,
+    warm::WarmArguments,
 };
 use crate::console::Console;
 

@@ -301,14 +301,34 @@ fn a_source_must_be_signed_by_the_keys_that_the_stage_names() {
         "`base.sif` is not signed by the key 000",
     );
     of_base(&test, &format!("Fingerprints: {signer}\n")).succeeded();
+    let said = of_base(&test, "%labels\n  v {{ V }}\n");
+    said.failed_on_either_stream(1, &["`V` has no value", "or build the base first"]);
     // Another group of objects, which another key has signed.
     let sif = |words: &[&str]| test.condense(&[&["sif"], words].concat()).run().succeeded();
-    sif(&["add", "base.sif", "passphrase", "--type", "generic", "--group", "2"]);
+    sif(&[
+        "add",
+        "base.sif",
+        "passphrase",
+        "--type",
+        "generic",
+        "--group",
+        "2",
+    ]);
     let secret = keys.join("plain.secret.asc");
     let secret = secret.to_str().unwrap();
     sif(&["sign", "base.sif", "--key", secret, "--group", "2"]);
-    refused(signer, &format!("the key {signer} has not signed the group 2"));
-    let words = ["sign", "base.sif", "--passphrase-file", "passphrase", "--group", "2"];
+    refused(
+        signer,
+        &format!("the key {signer} has not signed the group 2"),
+    );
+    let words = [
+        "sign",
+        "base.sif",
+        "--passphrase-file",
+        "passphrase",
+        "--group",
+        "2",
+    ];
     let locked = keys.join("locked.secret.asc");
     sif(&[&words[..], &["--key", locked.to_str().unwrap()]].concat());
     // The wanted key has signed everything, and nothing is known about the other one.
@@ -319,7 +339,14 @@ fn a_source_must_be_signed_by_the_keys_that_the_stage_names() {
 fn of_base(test: &TestEnv, headers: &str) -> CommandOutput {
     let text = format!("Bootstrap: localimage\nFrom: base.sif\n{headers}");
     test.write("base.def", &text);
-    let words = ["cotainr", "build", "on-base.sif", "--base-image", "base.def", "-y"];
+    let words = [
+        "cotainr",
+        "build",
+        "on-base.sif",
+        "--base-image",
+        "base.def",
+        "-y",
+    ];
     test.condense(&words).run()
 }
 
@@ -334,7 +361,14 @@ fn an_image_that_appears_during_the_build_stays() {
     );
     test.fake_program("apptainer", &runtime);
     let of_definition = ["build", "my.def", "out.sif"];
-    let of_packages = ["build", "out.sif", "tool", "--base-image", "../base", "--channel"];
+    let of_packages = [
+        "build",
+        "out.sif",
+        "tool",
+        "--base-image",
+        "../base",
+        "--channel",
+    ];
     for words in [&of_definition[..], &of_packages] {
         let run = |force: &[&str]| {
             let mut command = test.condense(words);
@@ -345,7 +379,10 @@ fn an_image_that_appears_during_the_build_stays() {
         };
         let said = run(&[]);
         assert_eq!(said.status, 1, "{said:?}");
-        assert!(said.stderr.contains("out.sif` is there already"), "{said:?}");
+        assert!(
+            said.stderr.contains("out.sif` is there already"),
+            "{said:?}"
+        );
         assert_eq!(fs_err::read_to_string(&image).unwrap(), "other\n");
         run(&["--force"]).succeeded();
         assert!(fs_err::metadata(&image).unwrap().len() > 1000);
@@ -374,8 +411,8 @@ fn options_without_effect_are_said() {
     let said = test.condense(&words).run();
     let text = said.text();
     assert!(
-        text.contains("the script runs as root in namespaces of its own")
-            || text.contains("not with namespaces of its own: ")
+        text.contains("%post         the script runs as root in namespaces of its own")
+            || text.contains("%post         not with namespaces of its own: ")
             || text.contains("a script cannot run as root here: "),
         "{text}"
     );

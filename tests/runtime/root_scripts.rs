@@ -154,7 +154,7 @@ umount -l /dev; umount -l \"$work/dev\"; rmdir \"$work/dev\"";
 
 /// Returns the command in a namespace of [`FENCE`] and with a terminal.
 fn fenced(test: &TestDir, command: &Command) -> Command {
-    let mut fenced = Command::new("unshare");
+    let mut fenced = Command::new("/usr/bin/unshare");
     fenced
         .args(["--mount", "--propagation", "private", "/bin/sh", "-c"])
         .args([FENCE, "sh"])
@@ -243,9 +243,15 @@ fn a_runtime_shows_a_script_nothing_of_this_machine() {
     let executable = std::fs::Permissions::from_mode(0o755);
     fs_err::set_permissions(bin.join("unshare"), executable).unwrap();
     let mut command = command(&test, "thing");
-    command.env("PATH", format!("{}:{}", bin.display(), parts().search_path()));
+    command.env(
+        "PATH",
+        format!("{}:{}", bin.display(), parts().search_path()),
+    );
     let said = fenced(&test, &command).run().text();
-    for words in ["the script runs with the container runtime", "the script has ended"] {
+    for words in [
+        "the script runs with the container runtime",
+        "the script has ended",
+    ] {
         assert!(said.contains(words), "`{words}` is not in {said}");
     }
     assert!(!said.contains("LEAK"), "{said}");

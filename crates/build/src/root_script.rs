@@ -182,7 +182,7 @@ impl<'a> ScriptRoot<'a> {
         // A namespace can be tried before the file system is there.
         ways.try_namespaces()?;
         ways.refuse_if_hopeless()?;
-        refuse_without_place(&tree, &settings.binds)?;
+        refuse_without_place(&tree, &settings.binds).map_err(|error| *error)?;
         let mut binds = Vec::new();
         let mut placeholders = vec![PathBuf::from(SCRIPT)];
         for path in OF_THE_HOST {

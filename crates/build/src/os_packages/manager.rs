@@ -40,7 +40,11 @@ const MANAGERS: [Manager; 6] = [
             ("No provider of '", "' found"),
             ("Package '", "' not found"),
         ],
-        fetching: &["Error message:", "Download (curl) error", "Timeout exceeded"],
+        fetching: &[
+            "Error message:",
+            "Download (curl) error",
+            "Timeout exceeded",
+        ],
     },
     Manager {
         name: "dnf",
@@ -237,7 +241,11 @@ mod tests {
         let script = found.unwrap().script();
         let script = script
             .replacen("\ntop=\n", &format!("\ntop={}\n", top.display()), 1)
-            .replacen("=/tmp/condense-os-packages", &format!("={}", notes.display()), 1);
+            .replacen(
+                "=/tmp/condense-os-packages",
+                &format!("={}", notes.display()),
+                1,
+            );
         let output = Command::new("/bin/sh")
             .args(["-c", &script, "sh"])
             .args(names)
@@ -254,7 +262,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let programs = [
             ("dpkg-query", "echo base 1 install ok installed"),
-            ("apt-cache", "[ \"$1 $2\" = '--all-names pkgnames' ]; echo thing; echo python3.11"),
+            (
+                "apt-cache",
+                "[ \"$1 $2\" = '--all-names pkgnames' ]; echo thing; echo python3.11",
+            ),
             (
                 "apt-get",
                 "for word; do last=$word; done; [ \"$last\" = update ] || echo \"asked $*\" >>\"$top/asked\"",
@@ -263,7 +274,10 @@ mod tests {
         let (status, said) = run(dir.path(), "apt", &programs, &["thing=2:1", "thing:amd64"]);
         assert_eq!(status, 0, "{said}");
         let asked = fs_err::read_to_string(dir.path().join("top/asked")).unwrap();
-        assert!(asked.contains("install -- thing=2:1 thing:amd64"), "{asked}");
+        assert!(
+            asked.contains("install -- thing=2:1 thing:amd64"),
+            "{asked}"
+        );
         fs_err::remove_file(dir.path().join("top/asked")).unwrap();
         let (status, said) = run(dir.path(), "apt", &programs, &["thing", "python3.1"]);
         assert_eq!(status, 1, "{said}");
@@ -319,7 +333,12 @@ mod tests {
         for path in ["var/log/old/log", "var/cache/dnf/old/index"] {
             assert_eq!(fs_err::read_to_string(at(path)).unwrap(), "old", "{path}");
         }
-        for path in ["var/log/dnf.log", "var/log/old/link", "var/cache/dnf/new", "var/lib/dnf/repos"] {
+        for path in [
+            "var/log/dnf.log",
+            "var/log/old/link",
+            "var/cache/dnf/new",
+            "var/lib/dnf/repos",
+        ] {
             assert!(at(path).symlink_metadata().is_err(), "{path}");
         }
     }

@@ -13,14 +13,17 @@ const OWN: [&str; 3] = ["dev", "proc", "sys"];
 ///
 /// # Errors
 /// Returns [`Error::NoPlace`] for the first one.
-pub(super) fn refuse_without_place(tree: &Tree, binds: &[(PathBuf, PathBuf)]) -> Result<(), Error> {
+pub(super) fn refuse_without_place(
+    tree: &Tree,
+    binds: &[(PathBuf, PathBuf)],
+) -> Result<(), Box<Error>> {
     for (source, destination) in binds {
         if let Some(reason) = problem(tree, source, destination) {
-            return Err(Error::NoPlace {
+            return Err(Box::new(Error::NoPlace {
                 bound: source.clone(),
                 destination: destination.clone(),
                 reason,
-            });
+            }));
         }
     }
     Ok(())

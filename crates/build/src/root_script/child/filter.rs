@@ -61,8 +61,9 @@ const DEVICES: &[(libc::c_long, u8)] = &[
     (libc::SYS_mknodat, 2),
 ];
 
-/// Requests to a terminal that act as its user: one types a character, the other pastes.
-const OF_TERMINALS: [libc::Ioctl; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
+/// Requests to a terminal that act as its user: `TIOCSTI` types a character, `TIOCLINUX` pastes.
+/// Their type depends on the C library.
+const OF_TERMINALS: [u64; 2] = [0x5412, 0x541c];
 
 /// Restricts this process and all that it starts.
 pub(super) fn restrict() -> anyhow::Result<()> {
@@ -96,9 +97,8 @@ fn program(rules: Rules, errno: libc::c_int) -> anyhow::Result<BpfProgram> {
 }
 
 fn refused() -> anyhow::Result<Rules> {
-    let rule = |request: libc::Ioctl| {
+    let rule = |request: u64| {
         let length = SeccompCmpArgLen::Dword;
-        let request = request as u64 & u64::from(u32::MAX);
         let condition = SeccompCondition::new(1, length, SeccompCmpOp::Eq, request)?;
         SeccompRule::new(vec![condition])
     };

@@ -231,15 +231,12 @@ fn without_escapes(text: &[u8]) -> Vec<u8> {
         let byte = digits
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match byte {
-            Some(byte) => {
-                plain.push(byte);
-                rest = &behind[3..];
-            }
-            None => {
-                plain.push(*first);
-                rest = behind;
-            }
+        if let Some(byte) = byte {
+            plain.push(byte);
+            rest = &behind[3..];
+        } else {
+            plain.push(*first);
+            rest = behind;
         }
     }
     plain
