@@ -220,7 +220,7 @@ fn a_hostile_script_changes_nothing_outside_of_its_root() {
     });
 }
 
-/// Where there are no namespaces, the runtime runs the script. It shows neither files nor processes
+/// A runtime runs the script if there are no namespaces. It shows neither files nor processes
 /// of this machine, and no owner of such a file changes.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]

@@ -3,8 +3,8 @@
 //! result compresses only what is new.
 //!
 //! A script is hostile: in namespaces it sees nothing of this machine but the network and what is
-//! bound, gets no variable of the user, and everything that it has started ends with it. A container
-//! runtime isolates it as it isolates containers, and proot not at all.
+//! bound, gets no variable of the user, and everything that it has started ends with it. A runtime
+//! isolates it as it isolates containers, and proot not at all.
 
 mod binds;
 mod child;

@@ -32,18 +32,6 @@ pub enum RuntimeKind {
     Singularity,
 }
 
-/// Flags of a container whose files may be changed. `--contain` leaves out the site's own binds.
-const OF_WRITABLE: [&str; 8] = [
-    "--writable",
-    "--contain",
-    "--no-home",
-    "--cleanenv",
-    "--pid",
-    "--ipc",
-    "--no-mount",
-    "hostfs,tmp,cwd",
-];
-
 /// A command to run in a container.
 #[derive(Clone, Debug, Default)]
 pub struct Exec {
@@ -221,9 +209,8 @@ impl Runtime {
     }
 
     /// Builds the command that runs a program in a directory whose files it may change, with no
-    /// variable, bind mount, process or directory of this machine: neither HOME nor `/tmp`, and
-    /// nothing that the site shows in each container. With `is_fake_root`, the program counts as
-    /// root.
+    /// variable, bind mount, directory or process of the user or of the site. With `is_fake_root`,
+    /// the program counts as root.
     pub fn exec_writable(
         &self,
         root: &Path,
@@ -238,7 +225,9 @@ impl Runtime {
             ..Exec::default()
         };
         let mut flags = self.flags.clone();
-        flags.extend(OF_WRITABLE.map(str::to_owned));
+        let contained =
+            "--writable --contain --no-mount hostfs,tmp,cwd --no-home --cleanenv --pid --ipc";
+        flags.extend(contained.split(' ').map(str::to_owned));
         flags.extend(is_fake_root.then(|| "--fakeroot".to_owned()));
         self.clone().with_flags(flags).exec(&exec)
     }
@@ -509,7 +498,7 @@ mod tests {
             version: "1.4.5".to_owned(),
             flags: Vec::new(),
         };
-        let exec = Exec {
+        let command = runtime.exec(&Exec {
             base: "/b.sif".into(),
             binds: vec![Bind::path("/scratch dir", "/MOUNT").unwrap()],
             env_vars: vec![("X".to_owned(), "a$b`c\\d e".into())],
@@ -520,8 +509,7 @@ mod tests {
                 ..Isolation::default()
             },
             argv: vec!["sh".into(), "-c".into(), "exit 3".into()],
-        };
-        let command = runtime.exec(&exec);
+        });
         let words: Vec<_> = command
             .get_args()
             .map(|word| word.to_str().unwrap())
@@ -543,14 +531,6 @@ mod tests {
                 "exit 3"
             ]
         );
-        let command = runtime.exec_writable(Path::new("/root"), &[], true, &["sh".into()]);
-        let words: Vec<_> = command.get_args().collect();
-        for flag in ["--contain", "--pid", "--ipc", "--no-home", "--cleanenv"] {
-            assert!(words.contains(&OsStr::new(flag)), "{flag}: {words:?}");
-        }
-        let at = words.iter().position(|word| *word == "--no-mount");
-        assert_eq!(words[at.unwrap() + 1], "hostfs,tmp,cwd");
-        let command = runtime.exec(&exec);
         let set: Vec<_> = command
             .get_envs()
             .filter(|(name, _)| *name == "SINGULARITYENV_X")

@@ -153,8 +153,8 @@ fn last_command(lines: &[String]) -> Option<String> {
     shown.map(str::to_owned)
 }
 
-/// Returns the line that a shell has named in its messages about the last command: `/.post.script: 3: x: not found`
-/// of dash, `/.post.script: line 3: x: command not found` of bash.
+/// Returns the line that a shell has named in its messages about the last command:
+/// `/.post.script: 3: x: not found` of dash, `/.post.script: line 3: x: command not found` of bash.
 fn told_line(lines: &[String]) -> Option<usize> {
     let is_command = |line: &String| {
         let rest = line.trim_start_matches('+');
