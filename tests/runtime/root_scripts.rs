@@ -139,6 +139,9 @@ for device in null zero full random urandom tty ptmx fuse; do
     [ ! -e \"/dev/$device\" ] || cp -a \"/dev/$device\" \"$work/dev/\"
 done
 mkdir \"$work/dev/pts\" \"$work/dev/shm\"; ln -s /proc/self/fd \"$work/dev/fd\"
+for link in 0:stdin 1:stdout 2:stderr; do
+    ln -s \"fd/${link%:*}\" \"$work/dev/${link#*:}\"
+done
 mount --rbind /dev/pts \"$work/dev/pts\"
 for name in hosts resolv.conf; do
     cp \"/etc/$name\" \"$work/$name\"; mount --bind \"$work/$name\" \"/etc/$name\"
