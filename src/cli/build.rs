@@ -183,6 +183,13 @@ pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
     }
 }
 
+impl BuildOptions {
+    /// Returns whether packages of the base's distribution are named.
+    pub(super) fn has_os_packages(&self) -> bool {
+        self.os.is_given()
+    }
+}
+
 impl BuildArguments {
     /// Returns the directory of the installation, and all other options.
     pub(super) fn split(self, env_vars: &EnvVars) -> (PathBuf, BuildOptions) {

@@ -1,6 +1,8 @@
 //! Responsible for building from definition files: the options of `condense build` that are about
 //! them, and the plan.
 
+mod refused;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -16,6 +18,7 @@ use condense_env_vars::{self as env_vars, EnvVars};
 use condense_publish::Existing;
 
 use crate::console::Console;
+use refused::RefusedArguments;
 
 /// Words that `--section` takes.
 const SECTIONS: [&str; 10] = [
@@ -54,7 +57,8 @@ pub(super) struct DefinitionArguments {
     /// let the owner read and write everything of the source
     #[arg(long)]
     fix_perms: bool,
-    /// show a path of this machine to %post and %test; may be given several times
+    /// show paths of this machine to %post and %test, separated by commas; may be given several
+    /// times
     #[arg(short = 'B', long, value_name = "SRC[:DST]", action = ArgAction::Append)]
     bind: Vec<String>,
     /// show NVIDIA's driver to %test
@@ -78,92 +82,22 @@ pub(super) struct DefinitionArguments {
     /// keep the scratch directory
     #[arg(long)]
     no_cleanup: bool,
+    /// reach registries with plain HTTP
+    #[arg(long, alias = "nohttps")]
+    no_https: bool,
+    /// credentials of registries, in the format of docker
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// Options of runtimes for what is done anyway: no setuid program takes part, the namespaces
+    /// have no groups, and the image is a SIF.
+    #[arg(long, hide = true)]
+    userns: bool,
+    #[arg(long, hide = true)]
+    no_setgroups: bool,
+    #[arg(long, hide = true)]
+    no_oci: bool,
     #[command(flatten)]
     refused: RefusedArguments,
-}
-
-/// Options of runtimes that are refused by name.
-#[derive(Debug, Default, Args)]
-struct RefusedArguments {
-    #[arg(long, hide = true)]
-    arch: Option<String>,
-    #[arg(short = 'e', long, hide = true)]
-    encrypt: bool,
-    #[arg(long, hide = true)]
-    library: Option<String>,
-    #[arg(long, hide = true, allow_hyphen_values = true)]
-    mksquashfs_args: Option<String>,
-    #[arg(long, hide = true)]
-    mount: Option<String>,
-    #[arg(long, hide = true)]
-    remote: bool,
-    #[arg(short = 's', long, hide = true)]
-    sandbox: bool,
-    #[arg(short = 'u', long, hide = true)]
-    update: bool,
-    #[arg(long, hide = true)]
-    writable_tmpfs: bool,
-}
-
-impl RefusedArguments {
-    /// Returns the first refused option that is given, with the reason and advice.
-    fn first(&self) -> Option<UserError> {
-        let host = std::env::consts::ARCH;
-        let own = if host == "x86_64" { "amd64" } else { "arm64" };
-        let is_host = |arch: &Option<String>| {
-            let arch = arch.as_deref();
-            arch.is_none_or(|arch| arch == host || arch == own)
-        };
-        let (message, hint) = if !is_host(&self.arch) {
-            (
-                "`--arch`: an image is built for the architecture of this machine",
-                "build on a machine of that architecture",
-            )
-        } else if self.encrypt {
-            (
-                "`--encrypt`: this program writes no encrypted images",
-                "encrypt the finished image: `apptainer build --encrypt NEW.sif OUT.sif`",
-            )
-        } else if self.library.is_some() {
-            (
-                "`--library`: images of a library are not fetched",
-                "use `Bootstrap: docker` or `Bootstrap: oras`",
-            )
-        } else if self.mksquashfs_args.is_some() {
-            (
-                "`--mksquashfs-args`: the blocks of the source are reused as they are, with its compression",
-                "leave it out; `condense pull --compression CODEC` makes a source with another one",
-            )
-        } else if self.mount.is_some() {
-            (
-                "`--mount`: paths are shown to scripts with `--bind`",
-                "write `--bind SRC:DST`",
-            )
-        } else if self.remote {
-            (
-                "`--remote`: there is no service that builds images",
-                "leave it out: scripts need no root on this machine either",
-            )
-        } else if self.sandbox {
-            (
-                "`--sandbox`: an image is one file",
-                "build it, then `condense image extract OUT.sif DIR`",
-            )
-        } else if self.update {
-            (
-                "`--update`: an image is not changed in place",
-                "write `Bootstrap: localimage` and `From: OLD.sif`, which copies no block again",
-            )
-        } else if self.writable_tmpfs {
-            (
-                "`--writable-tmpfs`: %test sees the image as it is",
-                "write to /tmp in %test",
-            )
-        } else {
-            return None;
-        };
-        Some(UserError::new(message, hint))
-    }
 }
 
 /// Image that a command line asks for with a definition file, besides the options.
@@ -205,6 +139,11 @@ impl DefinitionArguments {
             (self.explain, "--explain"),
             (self.disable_cache, "--disable-cache"),
             (self.no_cleanup, "--no-cleanup"),
+            (self.no_https, "--no-https"),
+            (self.authfile.is_some(), "--authfile"),
+            (self.userns, "--userns"),
+            (self.no_setgroups, "--no-setgroups"),
+            (self.no_oci, "--no-oci"),
         ];
         given
             .iter()
@@ -243,7 +182,8 @@ impl DefinitionArguments {
             mut settings,
         } = asked;
         let sections = sections(&self.section)?;
-        let binds = self.bind.iter().map(|text| bind(text, &env_vars.cwd));
+        let binds = self.bind.iter().flat_map(|list| list.split(','));
+        let binds = binds.map(|text| bind(text, &env_vars.cwd));
         let binds = binds.collect::<anyhow::Result<Vec<ScriptBind>>>()?;
         let arguments = self.arguments(env_vars, console)?;
         let place = env_vars.cwd.join(&file);
@@ -258,6 +198,11 @@ impl DefinitionArguments {
             settings.registries.cache = None;
         }
         settings.keep_scratch |= self.no_cleanup;
+        let access = &mut settings.registries.access;
+        access.plain_http |= self.no_https;
+        if let Some(file) = &self.authfile {
+            access.keyring.auth_file = Some(env_vars.cwd.join(file));
+        }
         let flags = [(self.nv, "--nv"), (self.rocm, "--rocm")];
         let flags = flags.iter().filter(|(is_given, _)| *is_given);
         Ok(DefinitionPlan {

@@ -67,6 +67,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     (
         "Definition file",
         &[
+            "authfile",
             "bind",
             "build-arg",
             "build-arg-file",
@@ -75,6 +76,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "fakeroot",
             "fix-perms",
             "no-cleanup",
+            "no-https",
             "no-root",
             "notest",
             "nv",

@@ -103,6 +103,11 @@ impl SifOptions {
             .map(|(_, name)| *name)
     }
 
+    /// Returns whether something is added to the base besides an environment.
+    pub(super) fn adds_to_base(&self) -> bool {
+        self.os.is_given() || !self.copy.is_empty()
+    }
+
     /// Returns the settings of a run that installs no packages.
     ///
     /// # Errors

@@ -162,3 +162,18 @@ fn bind_mounts_in_force_are_shown() {
     let line = "bind mounts       APPTAINER_BIND=/a:/b SINGULARITY_BINDPATH=/c\n";
     assert!(said.stdout.contains(line), "{said:?}");
 }
+
+/// D11: whether proot works is tried and not guessed.
+#[test]
+fn a_proot_is_tried() {
+    let test = TestEnv::new();
+    let said = doctor(&test, &[], &["--offline"]);
+    for words in ["\nscripts as root   ", "\nproot             not on PATH\n"] {
+        assert!(said.stdout.contains(words), "`{words}` is not in {said:?}");
+    }
+    test.fake_program("proot", "#!/bin/sh\nexit 0\n");
+    let said = doctor(&test, &[], &["--offline"]);
+    let words = "\nproot             does not work: a ";
+    assert!(said.stdout.contains(words), "{said:?}");
+    test.left_nothing();
+}

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod bases;
+mod bind_variables;
 mod build;
 mod builds;
 mod cache;
@@ -20,6 +21,7 @@ mod completion;
 mod config;
 mod contents;
 mod cotainr;
+mod definition_options;
 mod definitions;
 mod desktop;
 mod doctor;
@@ -47,6 +49,7 @@ mod limits;
 mod lock;
 mod modules;
 mod network;
+mod os_packages;
 mod outputs;
 mod pip_containerize;
 mod private;

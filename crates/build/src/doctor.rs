@@ -15,7 +15,7 @@ use condense_check::{
 };
 use condense_installation::Runtime;
 
-use crate::{contents::Subject, generation::IMAGE, stage::Place};
+use crate::{contents::Subject, generation::IMAGE, root_script, stage::Place};
 
 /// `f_type` of the file systems in memory: tmpfs and ramfs.
 pub(crate) const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
@@ -77,7 +77,10 @@ pub fn doctor(examined: &Examined, machine: &Machine) -> Health {
             .collect(),
         starts: examined.starts.clone(),
     };
-    examine(&host, machine)
+    let mut health = examine(&host, machine);
+    let facts = root_script::examine(&examined.scratch, examined.search_path);
+    health.facts.extend(facts);
+    health
 }
 
 /// Returns the directory above the `bin` of a program.

@@ -49,7 +49,7 @@ pub(crate) struct NewBase {
 
 impl OpenBase {
     /// Installs packages of the base's distribution. The base with them takes the place of the
-    /// base, which stays as it is.
+    /// base, which stays as it is. A dry run only checks whether that can be done.
     ///
     /// # Errors
     /// Returns an error if the base has no package manager, if there is no such package, or if no
@@ -64,21 +64,50 @@ impl OpenBase {
         if wanted.is_empty() {
             return Ok(self);
         }
-        let new = NewBase::make(session, &self, wanted, packages, epoch)?;
-        self.replaced_by(new)
+        if session.is_dry_run() {
+            check(&self, wanted, packages)?;
+            return Ok(self);
+        }
+        match NewBase::make(session, &self, wanted, packages, epoch)? {
+            Some(new) => self.replaced_by(new),
+            None => Ok(self),
+        }
+    }
+
+    /// Returns the step of a build that installs packages of the base's distribution, if there are
+    /// any.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be installed.
+    pub(crate) fn os_packages_step(
+        &self,
+        wanted: &[String],
+        packages: &PackageSettings,
+    ) -> anyhow::Result<Option<String>> {
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let manager = check(self, wanted, packages)?;
+        Ok(Some(step(wanted, manager.name)))
     }
 }
 
+/// Returns the step of a build that installs packages with a package manager.
+pub(crate) fn step(wanted: &[String], manager: &str) -> String {
+    format!("install {} with {manager}", wanted.join(", "))
+}
+
 impl NewBase {
+    /// Makes a base with more packages. Returns `None` if the base has them all.
     fn make(
         session: Session,
         base: &OpenBase,
         wanted: &[String],
         packages: &PackageSettings,
         epoch: Option<u32>,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
         let report = session.report;
-        let manager = check(base, packages)?;
+        let manager = check(base, wanted, packages)?;
         report.info(format!(
             "Installing packages of {} with {}: {}",
             system(base),
@@ -105,6 +134,10 @@ impl NewBase {
         root.run(&script)
             .map_err(|error| explained(error, manager, base))?;
         let installed = installed(&Within::open(root.temporary_dir())?)?;
+        if installed.is_empty() {
+            report.info("The base has these packages already");
+            return Ok(None);
+        }
         let (tree, changes) = root.finish(epoch)?;
         let path = scratch.path().join(NEW_BASE);
         write(session, &base.image, &tree, donor, &path, epoch.or(created))?;
@@ -115,22 +148,14 @@ impl NewBase {
             "{} packages of the distribution are new in the base, {} of files were compressed: {}",
             installed.len(),
             HumanBytes(changes.bytes),
-            shown(&installed)
+            records(&installed).join(" ")
         ));
-        Ok(Self {
+        Ok(Some(Self {
             image: BaseImage::open(&path)?,
             scratch,
             installed,
-        })
+        }))
     }
-}
-
-/// Returns packages as one line.
-pub(crate) fn shown(installed: &Installed) -> String {
-    if installed.is_empty() {
-        return "nothing was missing".to_owned();
-    }
-    records(installed).join(" ")
 }
 
 /// Returns packages as locks and receipts record them: `NAME=VERSION`.
@@ -141,6 +166,16 @@ pub(crate) fn records(installed: &Installed) -> Vec<String> {
         .collect()
 }
 
+/// Returns records with new packages among them, which replace other versions of themselves.
+pub(crate) fn merged(mut old: Vec<String>, new: &Installed) -> Vec<String> {
+    let name = |record: &str| record.split('=').next().map(str::to_owned);
+    let new = records(new);
+    old.retain(|old| !new.iter().any(|new| name(new) == name(old)));
+    old.extend(new);
+    old.sort();
+    old
+}
+
 /// Returns the name of the base's distribution.
 fn system(base: &OpenBase) -> String {
     let distribution = base.facts.distribution.as_ref();
@@ -148,14 +183,27 @@ fn system(base: &OpenBase) -> String {
     name.unwrap_or_else(|| "the base".to_owned())
 }
 
-/// Checks a request before anything is written, and returns the package manager.
-fn check(base: &OpenBase, packages: &PackageSettings) -> anyhow::Result<Manager> {
-    if packages.network.offline {
+/// Refuses to ask servers in a run without network.
+///
+/// # Errors
+/// Returns an error if packages are wanted and the run is offline.
+pub(crate) fn check_network(wanted: &[String], packages: &PackageSettings) -> anyhow::Result<()> {
+    if !wanted.is_empty() && packages.network.offline {
         bail!(UserError::new(
             "`--os-packages` asks the servers of the base's distribution, and `--offline` forbids that",
             "leave one of them out, or make the base with its packages once: `condense build NEW.sif --base-image BASE --os-packages …`",
         ));
     }
+    Ok(())
+}
+
+/// Checks a request before anything is written, and returns the package manager.
+fn check(
+    base: &OpenBase,
+    wanted: &[String],
+    packages: &PackageSettings,
+) -> anyhow::Result<Manager> {
+    check_network(wanted, packages)?;
     Manager::of(&base.image)?.ok_or_else(|| {
         UserError::new(
             format!(

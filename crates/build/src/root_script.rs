@@ -9,6 +9,7 @@
 mod binds;
 mod child;
 mod error;
+mod examine;
 mod way;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::{
 use binds::{make_mount_points, refuse_without_place};
 pub use child::run_root_script_child;
 pub(crate) use error::Error;
+pub(crate) use examine::examine;
 use way::{Chosen, Way};
 
 /// Name of the directory of everything that scripts need, in the scratch directory.
@@ -151,7 +153,7 @@ pub(crate) fn foreseen(
 ) -> anyhow::Result<String> {
     let dir = scratch.join(DIR);
     fs_err::create_dir_all(&dir)?;
-    let mut ways = way::Ways::new(session, &dir, runtime, allow_no_root);
+    let mut ways = way::Ways::new(session.search_path, &dir, runtime, allow_no_root);
     ways.try_namespaces()?;
     ways.refuse_if_hopeless()?;
     let foreseen = ways.foreseen();
@@ -178,7 +180,7 @@ impl<'a> ScriptRoot<'a> {
         let dir = scratch.join(DIR);
         fs_err::create_dir_all(&dir)?;
         add_directories(&mut tree)?;
-        let mut ways = way::Ways::new(session, &dir, runtime, settings.allow_no_root);
+        let mut ways = way::Ways::new(session.search_path, &dir, runtime, settings.allow_no_root);
         // A namespace can be tried before the file system is there.
         ways.try_namespaces()?;
         ways.refuse_if_hopeless()?;

@@ -45,6 +45,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Returns whether the run only finds out what a build would do.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.is_dry_run
+    }
+
     /// Makes the scratch directory of the run.
     ///
     /// # Errors

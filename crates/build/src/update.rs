@@ -97,13 +97,7 @@ fn base_record(before: &Receipt, base: &OpenBase) -> anyhow::Result<BaseRecord> 
     let mut record = before.base.clone();
     if base.is_replaced() {
         record.sha256 = base.image.digest()?;
-        let new = os_packages::records(&base.os_packages);
-        let name = |package: &str| package.split('=').next().map(str::to_owned);
-        record
-            .os_packages
-            .retain(|old| !new.iter().any(|new| name(new) == name(old)));
-        record.os_packages.extend(new);
-        record.os_packages.sort();
+        record.os_packages = os_packages::merged(record.os_packages, &base.os_packages);
     }
     Ok(record)
 }
@@ -165,7 +159,9 @@ fn prepare<'a>(
     if facts.is_pip_idle(before) {
         facts.requirements = EnvironmentSpec::default();
     }
-    if !base.is_replaced() && facts.is_idle(plan, before) && before.is_mountable(session)? {
+    let may_change_base = session.is_dry_run() && !plan.extra.os_packages.is_empty();
+    let has_other_base = base.is_replaced() || may_change_base;
+    if !has_other_base && facts.is_idle(plan, before) && before.is_mountable(session)? {
         return Ok(None);
     }
     let requirements = &facts.requirements;

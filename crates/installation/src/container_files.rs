@@ -20,6 +20,9 @@ const DIRECTORY: &str = ".singularity.d";
 const ENVIRONMENT: &str = "env/92-cotainr-env.sh";
 /// Text that apptainer writes into the runscript of an image without a runscript of its own.
 const NO_RUNSCRIPT: &str = "There is no runscript defined for this container";
+/// Line that gives programs of an image without runtime files the PATH that runtimes give them. A
+/// runtime sets none if a script has set one.
+const USUAL_PATH: &str = "[ -n \"${PATH:-}\" ] || export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
 /// Lines that hide the user's own Python packages, unless the user asks for them at a start.
 const NO_USER_SITE: &str = "[ \"${CONDENSE_NO_USER_SITE:-1}\" = 0 ] || export PYTHONNOUSERSITE=1\n";
 /// First line of every generated script.
@@ -187,7 +190,7 @@ impl ContainerFiles {
         }
         Ok(Some(match &self.base.environment {
             Some(before) => format!("{}\n{own}", before.trim_end()),
-            None => format!("{SHEBANG}{own}"),
+            None => format!("{SHEBANG}{USUAL_PATH}{own}"),
         }))
     }
 

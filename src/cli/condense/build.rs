@@ -19,7 +19,7 @@ use condense_publish::Existing;
 
 use super::{
     Context,
-    inputs::{Beside, Inputs, RULE},
+    inputs::{Beside, Inputs, RULE, Requested},
     misuse,
     new::MorePackages,
 };
@@ -104,6 +104,15 @@ fn find_definition(
 ) -> Result<(Arguments, Option<PathBuf>), UserError> {
     let out = arguments.out.clone();
     if is_definition(&out) {
+        if let (Some(image), []) = (&arguments.requirement, arguments.inputs.as_slice()) {
+            return Err(UserError::new(
+                format!(
+                    "`-r {}` names a file of requirements for pip, and a definition file is built alone",
+                    image.display()
+                ),
+                "leave out `-r`: there is no service that builds images, and scripts need no root on this machine either",
+            ));
+        }
         let [image] = arguments.inputs.as_slice() else {
             return Err(UserError::new(
                 format!(
@@ -260,15 +269,13 @@ fn plan(
         }),
         has_pip: !more.pip.is_empty(),
     };
-    let Some(requested) = Inputs::read(&inputs, env_vars, console)?.request(beside)? else {
-        let shown = out.display();
-        return Ok(Err(UserError::new(
-            "no FILE and no SPEC is named, so there is nothing to install",
-            format!(
-                "`condense build {shown} environment.yml` or `condense build {shown} python=3.12 numpy --pip rich`"
-            ),
-        )));
-    };
+    let has_channel = !beside.channels.is_empty();
+    let requested = Inputs::read(&inputs, env_vars, console)?.request(beside)?;
+    if requested.is_none()
+        && let Err(refusal) = nothing_to_install(&out, has_channel, &options)
+    {
+        return Ok(Err(refusal));
+    }
     let file = clean(&env_vars.cwd.join(&out));
     let policy = if force {
         Existing::Replace
@@ -276,21 +283,9 @@ fn plan(
         Existing::Refuse
     };
     check_output(&file, policy, Some("--force"))?;
-    let has_pip = requested.requirements.is_some() || !more.pip.is_empty();
-    let content = if options.on_top {
-        let is_conda = requested
-            .conda
-            .request()
-            .is_none_or(|request| request.file.is_some() || !request.packages.is_empty());
-        if is_conda || !has_pip || !options.post.is_empty() {
-            bail!(UserError::new(
-                "`--on-top` installs requirements for pip over the image's own Python, and nothing else",
-                "name them with `--pip REQ`, `-r FILE` or a requirements file, without SPECs, `--lock` and `--post`",
-            ));
-        }
-        SifContent::OnTop
-    } else {
-        SifContent::Conda(requested.conda)
+    let (content, requirements) = match requested {
+        Some(requested) => content(requested, &more.pip, &options)?,
+        None => (SifContent::Nothing, None),
     };
     let (catalogue, site) = options.site.load(env_vars, console)?;
     let words = words.iter().map(|word| word.to_string_lossy());
@@ -303,10 +298,61 @@ fn plan(
         existing: policy,
         base: choose_base(base_image, &catalogue, &site, env_vars, console)?,
         site: &site,
-        requirements: requested.requirements,
+        requirements,
         pip: more.pip,
         content,
         labels: vec![("condense.command".to_owned(), words.join(" "))],
     };
     Ok(Ok(sif::plan(options, asked, env_vars, console)?))
+}
+
+/// Refuses a command line that names no packages, unless something else is added to the base.
+fn nothing_to_install(
+    out: &Path,
+    has_channel: bool,
+    options: &SifOptions,
+) -> Result<(), UserError> {
+    let shown = out.display();
+    if !options.adds_to_base() {
+        return Err(UserError::new(
+            "no FILE and no SPEC is named, so there is nothing to install",
+            format!(
+                "`condense build {shown} environment.yml`, `condense build {shown} python=3.12 numpy --pip rich`, or `--os-packages` for packages of the base's distribution"
+            ),
+        ));
+    }
+    let without_meaning = [(has_channel, "--channel"), (options.on_top, "--on-top")];
+    match without_meaning.iter().find(|(is_given, _)| *is_given) {
+        Some((_, option)) => Err(UserError::new(
+            format!("`{option}` is for an environment, and none is named"),
+            format!("leave out `{option}`, or name packages"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Returns the content of the image, and the requirements file.
+fn content(
+    requested: Requested,
+    pip: &[String],
+    options: &SifOptions,
+) -> anyhow::Result<(SifContent, Option<PathBuf>)> {
+    let Requested {
+        conda,
+        requirements,
+    } = requested;
+    if !options.on_top {
+        return Ok((SifContent::Conda(conda), requirements));
+    }
+    let has_pip = requirements.is_some() || !pip.is_empty();
+    let is_conda = conda
+        .request()
+        .is_none_or(|request| request.file.is_some() || !request.packages.is_empty());
+    if is_conda || !has_pip || !options.post.is_empty() {
+        bail!(UserError::new(
+            "`--on-top` installs requirements for pip over the image's own Python, and nothing else",
+            "name them with `--pip REQ`, `-r FILE` or a requirements file, without SPECs, `--lock` and `--post`",
+        ));
+    }
+    Ok((SifContent::OnTop, requirements))
 }

@@ -96,12 +96,17 @@ fn plan(
         has_pip: !more.pip.is_empty(),
     };
     let Some(requested) = Inputs::read(&inputs, env_vars, console)?.request(beside)? else {
-        return Ok(Err(UserError::new(
-            "no FILE and no SPEC is named, so there is nothing to install",
+        let hint = if options.has_os_packages() {
+            "name packages of the environment as well; `condense build OUT.sif --os-packages …` makes an image without one".to_owned()
+        } else {
             format!(
                 "`condense new {0} environment.yml` or `condense new {0} python=3.12 numpy --pip rich`",
                 name.display()
-            ),
+            )
+        };
+        return Ok(Err(UserError::new(
+            "no FILE and no SPEC is named, so there is nothing to install",
+            hint,
         )));
     };
     let dir = place_of_new(&name, env_vars)?;

@@ -120,7 +120,7 @@ impl TestParts {
         for channel in ["channel", "old-channel"] {
             replicate(&parts.join(channel), &made.path(channel));
         }
-        for part in ["sdists", "modules", "desktop"] {
+        for part in ["sdists", "modules", "desktop", "base-apt.sqfs", "proot"] {
             if parts.join(part).exists() {
                 replicate(&parts.join(part), &made.path(part));
             }
@@ -196,6 +196,20 @@ impl TestParts {
     /// Returns a base image whose glibc has another version than the machine's.
     pub(crate) fn other_base(&self) -> PathBuf {
         self.path("base-other-glibc.sif")
+    }
+
+    /// Returns a base image with apt and the packages `hello` and `tree` in a repository.
+    pub(crate) fn apt_base(&self) -> PathBuf {
+        let base = self.path("base-apt.sqfs");
+        need(base.exists(), "the part `base-apt.sqfs` is missing");
+        base
+    }
+
+    /// Returns the directory of a proot that works.
+    pub(crate) fn proot(&self) -> PathBuf {
+        let dir = self.path("proot");
+        need(dir.exists(), "the part `proot` is missing");
+        dir
     }
 
     /// Returns the URL of the channel with Python 2.7 and old pips, for an environment file.

@@ -77,7 +77,7 @@ const MANAGERS: [Manager; 6] = [
 ];
 
 /// Messages of programs that reach no server.
-const NO_NETWORK: [&str; 12] = [
+const NO_NETWORK: [&str; 14] = [
     "Temporary failure resolving",
     "Temporary failure in name resolution",
     "Could not resolve",
@@ -89,6 +89,8 @@ const NO_NETWORK: [&str; 12] = [
     "Network is unreachable",
     "network error (check Internet connection",
     "DNS lookup error",
+    "Download (curl) error",
+    "Timeout exceeded when accessing",
     "temporary error (try again later)",
 ];
 
@@ -205,6 +207,58 @@ mod tests {
         }
         let missed = Some(Reason::Unknown("thing-1.".to_owned()));
         assert_eq!(reason("apt", "condense: no package thing-1."), missed);
+    }
+
+    /// The manuals of the package managers have these options. Those of apt were run for real.
+    #[test]
+    fn the_command_lines_are_those_of_the_manuals() {
+        for (manager, lines) in [
+            (
+                "apt",
+                &[
+                    "apt-get -q -o APT::Update::Error-Mode=any update\n",
+                    "apt-get -q -y --no-install-recommends -o Dpkg::Use-Pty=0 \\\n    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \\\n    install -- \"$@\"\n",
+                    "apt-get clean\n",
+                ][..],
+            ),
+            (
+                "zypper",
+                &[
+                    "zypper --non-interactive --gpg-auto-import-keys refresh\n",
+                    "zypper --non-interactive install --no-recommends --auto-agree-with-licenses -- \"$@\" ||",
+                    "zypper --non-interactive clean --all\n",
+                ],
+            ),
+            (
+                "dnf",
+                &[
+                    "dnf -y --setopt=install_weak_deps=False --setopt=tsflags=nodocs install \"$@\"\n",
+                    "dnf clean all\n",
+                ],
+            ),
+            (
+                "microdnf",
+                &[
+                    "microdnf -y --nodocs --setopt=install_weak_deps=0 install \"$@\"\n",
+                    "microdnf clean all\n",
+                ],
+            ),
+            (
+                "yum",
+                &[
+                    "yum -y --setopt=tsflags=nodocs install \"$@\"\n",
+                    "yum clean all\n",
+                ],
+            ),
+            ("apk", &["apk add --no-cache \"$@\"\n"]),
+        ] {
+            let found = MANAGERS.iter().find(|found| found.name == manager);
+            let script = found.unwrap().script();
+            for line in lines {
+                let line = format!("\n{line}");
+                assert!(script.contains(&line), "{manager}: {line}");
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use condense_prefix::{Target, without_secrets};
 use super::PreviewedBase;
 use crate::{
     open_base::{OpenBase, view_of},
-    plan::{BaseChoice, Overrides},
+    os_packages,
+    plan::{BaseChoice, Overrides, PackageSettings},
     pull::{Located, Pull},
     report::Report,
     session::Session,
@@ -144,6 +145,23 @@ impl FoundBase {
         match self {
             Self::Open(_) => Vec::new(),
             Self::Remote(_) => vec!["fetch the base image and write its SIF".to_owned()],
+        }
+    }
+
+    /// Returns the step that installs packages of the base's distribution, if there are any.
+    ///
+    /// # Errors
+    /// Returns an error if it is known that they cannot be installed.
+    pub(crate) fn os_packages_step(
+        &self,
+        wanted: &[String],
+        packages: &PackageSettings,
+    ) -> anyhow::Result<Option<String>> {
+        os_packages::check_network(wanted, packages)?;
+        match self {
+            Self::Open(base) => base.os_packages_step(wanted, packages),
+            Self::Remote(_) if wanted.is_empty() => Ok(None),
+            Self::Remote(_) => Ok(Some(os_packages::step(wanted, "its package manager"))),
         }
     }
 

@@ -83,11 +83,15 @@ pub fn preview_build(
         session,
         notes: notes.path(),
     })?;
+    let os_packages = &plan.input.extra.os_packages;
+    let os_packages = base.os_packages_step(os_packages, &plan.input.settings)?;
     let suffix = || condense_prefix::mount_point_suffix(&environment.spec, &solved.solution);
     let mount_point = mount_point.path(suffix).join(&plan.input.env_path);
     let compression = ImageCompression::new(generation.compression, runtime.as_ref());
     let installer = if inputs.uv().is_some() { "uv" } else { "pip" };
-    let steps = steps(&base, &environment, &inputs, &solved, &pip, installer);
+    let mut before = base.steps();
+    before.extend(os_packages);
+    let steps = steps(before, &environment, &inputs, &solved, &pip, installer);
     let (archive_bytes, missing_bytes) = solved.bytes();
     let amounts = Amounts {
         archive_bytes,
@@ -124,16 +128,15 @@ fn python_version(base: &FoundBase, venv: Option<&Venv>, solved: &Solved) -> Opt
     }
 }
 
-/// Returns the parts of the build in their order.
+/// Returns the parts of the build in their order; `steps` are those of the base.
 fn steps(
-    base: &FoundBase,
+    mut steps: Vec<String>,
     environment: &Environment,
     inputs: &LoadedInputs,
     solved: &Solved,
     pip: &Resolved,
     installer: &str,
 ) -> Vec<String> {
-    let mut steps = base.steps();
     if !solved.packages.is_empty() {
         let count = solved.packages.len();
         if solved.packages.iter().any(|package| !package.cached) {

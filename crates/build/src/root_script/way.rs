@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -15,16 +15,18 @@ use super::{
     APT_WITHOUT_USERS, Error,
     child::{self, Request},
 };
-use crate::{child::SignalScope, session::Session};
+use crate::child::SignalScope;
 
-/// Script that makes a file and gives it to another user, and looks whether it is there and whose
-/// it is. Broken versions of proot fail at each of the three.
-const TRY_AS_ROOT: &str = "cd / && : > .condense-tried && chown 7:7 .condense-tried && \
-    set -- $(ls -ln .condense-tried) && rm .condense-tried && \
-    if [ \"$3:$4\" != 7:7 ]; then echo \"a file given to user 7 belongs to $3\"; exit 1; fi && \
+/// Name of the file that a way is tried with.
+const TRIED: &str = ".condense-tried";
+/// Script that makes a file, gives it to another user, and looks for it in two ways. proot does not
+/// keep the owner, which packages do not look at. Broken versions of proot fail at each of the
+/// others.
+const TRY_AS_ROOT: &str = "cd / && : >.condense-tried && chown 7:7 .condense-tried && \
+    ls -ln .condense-tried && cp -p .condense-tried .condense-copied && rm .condense-copied && \
     if [ \"$(id -u)\" != 0 ]; then echo 'programs do not see themselves as root'; exit 1; fi";
 /// Script that makes a file and looks whether it is there.
-const TRY_AS_USER: &str = "cd / && : > .condense-tried && ls .condense-tried && rm .condense-tried";
+const TRY_AS_USER: &str = "cd / && : >.condense-tried && ls .condense-tried";
 /// Script that gives everything to the user who has started the container.
 const GIVE_BACK: &str = "for each in /* /.[!.]*; do case $each in /dev|/proc|/sys) ;; \
     *) chown -hR 0:0 \"$each\" 2>/dev/null ;; esac; done; :";
@@ -32,6 +34,8 @@ const GIVE_BACK: &str = "for each in /* /.[!.]*; do case $each in /dev|/proc|/sy
 const SHELL: &str = "/bin/sh";
 /// Directories in which `unshare` is looked for besides PATH.
 const SYSTEM: [&str; 2] = ["/usr/bin", "/bin"];
+/// Reason why root does not run proot.
+const ROOT_AND_PROOT: &str = "a mistake of it would change this machine if root runs it";
 /// Directories of this machine that a program without a container sees.
 const OF_PROOT: [&str; 3] = ["/dev", "/proc", "/sys"];
 
@@ -61,7 +65,7 @@ impl Way {
 
 /// Program of a way.
 #[derive(Debug, Clone)]
-enum Program {
+pub(super) enum Program {
     Namespaces {
         unshare: PathBuf,
         user: bool,
@@ -73,6 +77,9 @@ enum Program {
     Proot {
         proot: PathBuf,
         is_fake_root: bool,
+        /// Whether each system call stops the program. It is slow, and works on kernels on which
+        /// the filter of proot passes calls by.
+        is_thorough: bool,
     },
 }
 
@@ -99,7 +106,8 @@ pub(super) struct Start<'s> {
 
 /// Ways that are tried.
 pub(super) struct Ways<'w> {
-    session: Session<'w>,
+    /// Value of the user's PATH.
+    search_path: &'w OsStr,
     dir: &'w Path,
     runtime: Option<&'w Runtime>,
     allow_no_root: bool,
@@ -111,13 +119,13 @@ pub(super) struct Ways<'w> {
 
 impl<'w> Ways<'w> {
     pub(super) fn new(
-        session: Session<'w>,
+        search_path: &'w OsStr,
         dir: &'w Path,
         runtime: Option<&'w Runtime>,
         allow_no_root: bool,
     ) -> Self {
         Self {
-            session,
+            search_path,
             dir,
             runtime,
             allow_no_root,
@@ -133,11 +141,14 @@ impl<'w> Ways<'w> {
     }
 
     fn close(&mut self, way: Way, reason: impl std::fmt::Display) {
-        self.closed.push(format!("{}: {reason}", way.name()));
+        let closed = format!("{}: {reason}", way.name());
+        if !self.closed.contains(&closed) {
+            self.closed.push(closed);
+        }
     }
 
     fn find(&self, name: &str) -> Option<PathBuf> {
-        let dirs = std::env::split_paths(self.session.search_path);
+        let dirs = std::env::split_paths(self.search_path);
         let dirs = dirs.filter(|dir| dir.is_absolute() && !dir.join("../common.sh").exists());
         dirs.chain(SYSTEM.map(PathBuf::from))
             .map(|dir| dir.join(name))
@@ -234,7 +245,41 @@ impl<'w> Ways<'w> {
         if let Some(program) = self.namespaces.take() {
             return Ok(self.chosen(Way::Namespace, program));
         }
+        match self.choose_other(root, binds, |_| true)? {
+            Some((way, program)) => Ok(self.chosen(way, program)),
+            None => Err(self.none()),
+        }
+    }
+
+    /// Tries proot in the root.
+    ///
+    /// # Errors
+    /// Returns an error if a file of the build cannot be written.
+    pub(super) fn choose_proot(
+        &mut self,
+        root: &Path,
+        binds: &[(PathBuf, PathBuf)],
+    ) -> anyhow::Result<Option<Program>> {
+        let is_proot = |program: &Program| matches!(program, Program::Proot { .. });
+        let found = self.choose_other(root, binds, is_proot)?;
+        Ok(found.map(|(_, program)| program))
+    }
+
+    /// Returns the first way that works in the root, of those that need a shell in it.
+    fn choose_other(
+        &mut self,
+        root: &Path,
+        binds: &[(PathBuf, PathBuf)],
+        is_asked: impl Fn(&Program) -> bool,
+    ) -> anyhow::Result<Option<(Way, Program)>> {
         for (way, program) in self.others() {
+            if !is_asked(&program) {
+                continue;
+            }
+            if is_tool_of_root(&program) {
+                self.close(way, ROOT_AND_PROOT);
+                continue;
+            }
             let script = if way == Way::NoRoot {
                 TRY_AS_USER
             } else {
@@ -251,12 +296,30 @@ impl<'w> Ways<'w> {
                 failure: &failure,
             };
             let (command, _) = program.command(&start)?;
-            match reason(command, &failure) {
-                None => return Ok(self.chosen(way, program)),
+            let found = reason(command, &failure).or_else(|| not_in(root));
+            // What is there is of this try only.
+            let _ = std::fs::remove_file(root.join(TRIED));
+            match found {
+                None => return Ok(Some((way, program))),
                 Some(reason) => self.close(way, reason),
             }
         }
-        Err(self.none())
+        Ok(None)
+    }
+
+    /// Returns the reasons why the ways that were tried do not work.
+    pub(super) fn closed(&self) -> &[String] {
+        &self.closed
+    }
+
+    /// Returns whether proot is on PATH.
+    pub(super) fn has_proot(&self) -> bool {
+        self.find("proot").is_some()
+    }
+
+    /// Returns whether namespaces were tried and work.
+    pub(super) fn has_namespaces(&self) -> bool {
+        self.namespaces.is_some()
     }
 
     /// Returns lines that say which way is taken, as far as that is known before the root is there.
@@ -298,18 +361,30 @@ impl<'w> Ways<'w> {
                     },
                 )
             }));
-            found.extend(proot.clone().map(|proot| {
-                (
-                    way(Way::Proot),
-                    Program::Proot {
+            for is_thorough in [false, true] {
+                found.extend(proot.clone().map(|proot| {
+                    let program = Program::Proot {
                         proot,
                         is_fake_root,
-                    },
-                )
-            }));
+                        is_thorough,
+                    };
+                    (way(Way::Proot), program)
+                }));
+            }
         }
         found
     }
+}
+
+/// Returns whether root would run a program whose mistakes reach the files of this machine.
+fn is_tool_of_root(program: &Program) -> bool {
+    matches!(program, Program::Proot { .. }) && rustix::process::geteuid().is_root()
+}
+
+/// Returns the reason why a try did not take place in the root although it succeeded.
+fn not_in(root: &Path) -> Option<String> {
+    let is_there = std::fs::symlink_metadata(root.join(TRIED)).is_ok();
+    (!is_there).then(|| "a file that was made inside is not in the image".to_owned())
 }
 
 /// Runs a command to its end. Returns the reason why it failed.
@@ -337,6 +412,17 @@ fn reason(mut command: Command, failure: &Path) -> Option<String> {
 }
 
 impl Program {
+    /// Returns whether proot stops at each system call.
+    pub(super) fn is_thorough(&self) -> bool {
+        matches!(
+            self,
+            Self::Proot {
+                is_thorough: true,
+                ..
+            }
+        )
+    }
+
     fn command(&self, start: &Start) -> anyhow::Result<(Command, SignalScope)> {
         match self {
             Self::Namespaces { unshare, user } => {
@@ -352,8 +438,9 @@ impl Program {
             Self::Proot {
                 proot,
                 is_fake_root,
+                is_thorough,
             } => Ok((
-                child::in_session(&proot_command(proot, *is_fake_root, start), true)?,
+                child::in_session(&proot_command(proot, *is_fake_root, *is_thorough, start), true)?,
                 SignalScope::Session,
             )),
         }
@@ -403,7 +490,7 @@ fn runtime_command(
     Ok(runtime.exec_writable(start.root, &binds, is_fake_root, &argv))
 }
 
-fn proot_command(proot: &Path, is_fake_root: bool, start: &Start) -> Command {
+fn proot_command(proot: &Path, is_fake_root: bool, is_thorough: bool, start: &Start) -> Command {
     let mut command = Command::new(proot);
     if is_fake_root {
         command.arg("-0");
@@ -421,6 +508,9 @@ fn proot_command(proot: &Path, is_fake_root: bool, start: &Start) -> Command {
     command.args(["-w", "/"]).args(start.argv);
     command.env_clear().envs(start.variables);
     command.env("PROOT_TMP_DIR", start.dir).current_dir("/");
+    if is_thorough {
+        command.env("PROOT_NO_SECCOMP", "1");
+    }
     command
 }
 
@@ -435,6 +525,10 @@ impl Chosen {
             Program::Namespaces { user: true, .. } => {
                 "the script runs as root in namespaces of its own, one of them for users".to_owned()
             }
+            program if program.is_thorough() => format!(
+                "the script runs with {}, without its filter of system calls: it sees the processes and the devices of this machine",
+                self.way.name()
+            ),
             Program::Proot { .. } => format!(
                 "the script runs with {}: it sees the processes and the devices of this machine",
                 self.way.name()

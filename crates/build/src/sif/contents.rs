@@ -24,6 +24,9 @@ use crate::{
     recipe,
 };
 
+/// Label with the packages of the distribution that were added to the image and to its bases.
+const OS_PACKAGES: &str = "condense.os-packages";
+
 /// Everything that is added to the base.
 pub(super) struct Contents<'a> {
     pub(super) build: &'a Build<'a>,
@@ -86,9 +89,12 @@ impl<'a> Contents<'a> {
             base: beginning.files.clone(),
             labels: {
                 let mut labels = labels(plan, lock.as_deref(), &reference, base_digest, &origin);
-                let packages = os_packages::records(&base.os_packages);
-                if !packages.is_empty() {
-                    labels.insert("condense.os-packages".to_owned(), packages.join(" "));
+                if !base.os_packages.is_empty() {
+                    let old = beginning.files.labels.get(OS_PACKAGES);
+                    let old = old.map_or("", String::as_str).split_whitespace();
+                    let old = old.map(str::to_owned).collect();
+                    let all = os_packages::merged(old, &base.os_packages);
+                    labels.insert(OS_PACKAGES.to_owned(), all.join(" "));
                 }
                 labels
             },

@@ -66,7 +66,10 @@ pub fn preview_sif(
         base_bytes,
         notes: &notes,
     };
-    let content = dry.content(loaded)?;
+    let os_packages = &plan.input.extra.os_packages;
+    let os_packages = base.os_packages_step(os_packages, &plan.input.settings)?;
+    let mut content = dry.content(loaded)?;
+    content.steps.splice(0..0, os_packages);
     Ok(Preview::new(dry.parts(content), report))
 }
 

@@ -63,7 +63,11 @@ pub fn preview_update(
         || plan.compression.is_some()
         || !facts.is_conda_idle
         || !facts.removed_pip.is_empty();
-    let mut steps = Vec::new();
+    let os_packages = build
+        .prepared
+        .base
+        .os_packages_step(&plan.extra.os_packages, &plan.packages)?;
+    let mut steps: Vec<String> = os_packages.into_iter().collect();
     if is_whole {
         steps.push("unpack the image".to_owned());
     }

@@ -148,6 +148,16 @@ fn the_run_scripts_are_last_on_path() {
     );
 }
 
+/// A base without runtime files has no script that sets PATH.
+#[test]
+fn programs_of_a_base_without_runtime_files_are_on_path() {
+    let path = value(Vec::new(), "PATH", &[("PATH", "")]);
+    let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert!(path.ends_with(usual), "{path}");
+    let path = value(Vec::new(), "PATH", &[("PATH", "/a")]);
+    assert!(path.ends_with(":/a"), "{path}");
+}
+
 #[test]
 fn a_name_that_no_shell_can_set_is_refused() {
     let container = ContainerFiles {
