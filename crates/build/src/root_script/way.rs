@@ -440,7 +440,10 @@ impl Program {
                 is_fake_root,
                 is_thorough,
             } => Ok((
-                child::in_session(&proot_command(proot, *is_fake_root, *is_thorough, start), true)?,
+                child::in_session(
+                    &proot_command(proot, *is_fake_root, *is_thorough, start),
+                    true,
+                )?,
                 SignalScope::Session,
             )),
         }
