@@ -15,6 +15,7 @@ use condense_build::{
 use condense_definition::Arguments;
 use condense_diagnostics::{UserError, closest};
 use condense_env_vars::{self as env_vars, EnvVars};
+use condense_publish::Existing;
 
 use crate::console::Console;
 use refused::RefusedArguments;
@@ -105,6 +106,8 @@ pub(super) struct AskedDefinition {
     pub(super) file: PathBuf,
     /// The new file, absolute.
     pub(super) out: PathBuf,
+    /// Whether an image that is there is replaced.
+    pub(super) existing: Existing,
     /// Whether `--force` is given.
     pub(super) is_forced: bool,
     pub(super) dry_run: bool,
@@ -172,6 +175,7 @@ impl DefinitionArguments {
         let AskedDefinition {
             file,
             out,
+            existing,
             is_forced,
             dry_run,
             submission,
@@ -205,6 +209,7 @@ impl DefinitionArguments {
             definition,
             file,
             output: out,
+            existing,
             options: DefinitionOptions {
                 sections,
                 skips_test: self.notest,

@@ -35,7 +35,9 @@ impl OsPackagesArguments {
                 .filter(|name| !name.is_empty())
             {
                 let is_plain = |c: char| c.is_ascii_alphanumeric() || SIGNS.contains(c);
+                // A sign at the end would ask apt to remove a package.
                 if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                    || name.ends_with('-')
                     || !name.chars().all(is_plain)
                 {
                     bail!(UserError::new(
@@ -84,6 +86,10 @@ mod tests {
             (
                 &["a -oX"],
                 "`--os-packages`: `-oX` is not the name of a package",
+            ),
+            (
+                &["libc6-"],
+                "`--os-packages`: `libc6-` is not the name of a package",
             ),
             (
                 &["a;b"],

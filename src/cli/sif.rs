@@ -11,10 +11,16 @@ use condense_build::plan::{
 use condense_catalogue::Site;
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
+use condense_publish::Existing;
 
 use super::{
-    dry_run::DryRunArguments, network::NetworkArguments, os_packages::OsPackagesArguments,
-    run_settings::run_settings, site::SiteArguments, warm::WarmArguments,
+    definition::{PUBLIC_KEYS, key_files},
+    dry_run::DryRunArguments,
+    network::NetworkArguments,
+    os_packages::OsPackagesArguments,
+    run_settings::run_settings,
+    site::SiteArguments,
+    warm::WarmArguments,
 };
 use crate::console::Console;
 
@@ -122,6 +128,8 @@ impl SifOptions {
 pub(super) struct AskedSif<'a> {
     /// The new file, absolute.
     pub(super) out: PathBuf,
+    /// Whether an image that is there is replaced.
+    pub(super) existing: Existing,
     pub(super) base: BaseChoice,
     pub(super) site: &'a Site,
     pub(super) requirements: Option<PathBuf>,
@@ -175,10 +183,12 @@ pub(super) fn plan(
             },
             env_path: place.env_path.into(),
             post: options.post,
+            keyrings: key_files(PUBLIC_KEYS, env_vars),
             settings: packages,
         },
         output: Sif {
             file: asked.out,
+            existing: asked.existing,
             mount_point: place.mount_point,
             copies,
             layout: if options.layout == "overlay" {

@@ -300,6 +300,124 @@ fn a_source_must_be_signed_by_the_keys_that_the_stage_names() {
         &format!("{signer}, {other}"),
         "`base.sif` is not signed by the key 000",
     );
+    of_base(&test, &format!("Fingerprints: {signer}\n")).succeeded();
+    let said = of_base(&test, "%labels\n  v {{ V }}\n");
+    said.failed_on_either_stream(1, &["`V` has no value", "or build the base first"]);
+    // Another group of objects, which another key has signed.
+    let sif = |words: &[&str]| test.condense(&[&["sif"], words].concat()).run().succeeded();
+    sif(&[
+        "add",
+        "base.sif",
+        "passphrase",
+        "--type",
+        "generic",
+        "--group",
+        "2",
+    ]);
+    let secret = keys.join("plain.secret.asc");
+    let secret = secret.to_str().unwrap();
+    sif(&["sign", "base.sif", "--key", secret, "--group", "2"]);
+    refused(
+        signer,
+        &format!("the key {signer} has not signed the group 2"),
+    );
+    let words = [
+        "sign",
+        "base.sif",
+        "--passphrase-file",
+        "passphrase",
+        "--group",
+        "2",
+    ];
+    let locked = keys.join("locked.secret.asc");
+    sif(&[&words[..], &["--key", locked.to_str().unwrap()]].concat());
+    // The wanted key has signed everything, and nothing is known about the other one.
+    refused(signer, "the signature of the key");
+}
+
+/// Builds an image on a definition file with these headers.
+fn of_base(test: &TestEnv, headers: &str) -> CommandOutput {
+    let text = format!("Bootstrap: localimage\nFrom: base.sif\n{headers}");
+    test.write("base.def", &text);
+    let words = [
+        "cotainr",
+        "build",
+        "on-base.sif",
+        "--base-image",
+        "base.def",
+        "-y",
+    ];
+    test.condense(&words).run()
+}
+
+/// An image that appears while another one is built under its name stays without --force.
+#[test]
+fn an_image_that_appears_during_the_build_stays() {
+    let test = with("%test\n  true\n");
+    let image = test.path("work/out.sif");
+    let runtime = format!(
+        "#!/bin/sh\ncase $* in *--version*) echo apptainer version 1.4.5; exit ;; esac\necho other >{}\n",
+        image.display()
+    );
+    test.fake_program("apptainer", &runtime);
+    let of_definition = ["build", "my.def", "out.sif"];
+    let of_packages = [
+        "build",
+        "out.sif",
+        "tool",
+        "--base-image",
+        "../base",
+        "--channel",
+    ];
+    for words in [&of_definition[..], &of_packages] {
+        let run = |force: &[&str]| {
+            let mut command = test.condense(words);
+            if words.last() == Some(&"--channel") {
+                command.arg(&test.channel);
+            }
+            command.args(force).run()
+        };
+        let said = run(&[]);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(
+            said.stderr.contains("out.sif` is there already"),
+            "{said:?}"
+        );
+        assert_eq!(fs_err::read_to_string(&image).unwrap(), "other\n");
+        run(&["--force"]).succeeded();
+        assert!(fs_err::metadata(&image).unwrap().len() > 1000);
+        fs_err::remove_file(&image).unwrap();
+        test.left_nothing();
+    }
+}
+
+/// An option that nothing uses is said, and a dry run says how %post would run.
+#[test]
+fn options_without_effect_are_said() {
+    let test = with("%help\n  Help.\n");
+    test.write("post.def", &format!("{HEAD}%post\n  true\n"));
+    let options = ["--explain", "--no-root", "--bind", "/etc", "--nv", "--rocm"];
+    let said = build(&test, &[&["my.def", "out.sif"], &options[..]].concat()).succeeded();
+    for words in [
+        "`--explain` has no effect: no %post runs",
+        "`--no-root` has no effect: no %post runs",
+        "`--bind` has no effect: neither %post nor %test runs",
+        "`--nv` has no effect: no %test runs",
+        "`--rocm` has no effect: no %test runs",
+    ] {
+        assert!(said.stderr.contains(words), "`{words}` is not in {said:?}");
+    }
+    let words = ["build", "post.def", "dry.sif", "--dry-run", "--explain"];
+    let said = test.condense(&words).run();
+    let text = said.text();
+    assert!(
+        text.contains("%post         the script runs as root in namespaces of its own")
+            || text.contains("%post         not with namespaces of its own: ")
+            || text.contains("a script cannot run as root here: "),
+        "{text}"
+    );
+    assert!(!text.contains("has no effect"), "{text}");
+    test.left_nothing();
 }
 
 /// Row D7: a failing test leaves no image, and `--notest` leaves the test out.

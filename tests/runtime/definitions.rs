@@ -356,4 +356,13 @@ fn a_bind_variable_does_not_end_a_build() {
         );
     }
     command.run().succeeded();
+    // A bind of the user has its place below /tmp and everything that is mounted below it.
+    let seen = "Bootstrap: oci\nFrom: layout\n%post\n  test -d /tmp/seen/scratch\n";
+    scene.test.write("seen.def", seen);
+    let build = |destination: &str| {
+        let bind = format!("{}:{destination}", parts().dir().display());
+        scene.condense(&["build", "seen.def", "seen.sif", "--bind", &bind])
+    };
+    build("/missing").failed_on_either_stream(1, &["the image has no `/missing`", "/mnt"]);
+    build("/tmp/seen").succeeded();
 }

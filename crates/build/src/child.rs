@@ -34,6 +34,8 @@ pub(super) enum SignalScope {
     Process,
     /// A shell and its children.
     Group,
+    /// A program that begins with making a session of its own, and its children.
+    Session,
 }
 
 /// Runs a command and passes each line of its output to `line`. An error of `line` ends the
@@ -68,7 +70,7 @@ pub(super) fn run_streaming(
     loop {
         match lines.recv_timeout(POLL) {
             // A runtime is in the terminal's group and gets the signal of the terminal itself.
-            Ok(_) if reach == SignalScope::Group && report.cancelled() => {
+            Ok(_) if reach != SignalScope::Process && report.cancelled() => {
                 attended.stop();
                 return Ok(130);
             }
@@ -147,7 +149,7 @@ impl Attended {
         let id = Pid::from_child(&self.child);
         let kill = |signal| match self.reach {
             SignalScope::Process => kill_process(id, signal),
-            SignalScope::Group => kill_process_group(id, signal),
+            SignalScope::Group | SignalScope::Session => kill_process_group(id, signal),
         };
         // A signal may fail because the process has ended by itself, which is the goal.
         let _ = kill(Signal::TERM);

@@ -35,7 +35,7 @@ use crate::{
     report::{Phase, Report},
     scratch::Scratch,
     session::Session,
-    sif::{check_destination, check_space, size},
+    sif::{check_destination, check_space, publish, size},
 };
 pub(crate) use base::{DefinitionBase, is_definition, source_of_base};
 use metadata::Facts;
@@ -66,7 +66,7 @@ pub fn build_definition(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let session = Session::new(&plan.settings, search_path, report, interrupt);
-    check_destination(&plan.output)?;
+    check_destination(&plan.output, plan.existing)?;
     let image = build_at(plan, session, &plan.output)?;
     report.info(format!(
         "{} of the source were taken as they are, the image has {}",
@@ -89,6 +89,9 @@ pub(crate) fn build_at(
     for note in &plan.definition.notes {
         session.report.warning(note.to_string());
     }
+    for note in plan.options_without_effect() {
+        session.report.warning(note);
+    }
     let mut builder = Builder::new(plan, session)?;
     let last = builder.build()?;
     session.report.info("Building container image");
@@ -100,9 +103,7 @@ pub(crate) fn build_at(
     session.report.begin(Phase::Publish, None);
     builder.test(&last, &staged)?;
     session.refuse_interrupted()?;
-    check_destination(file)?;
-    let published = staging.publish(&staged, file, condense_publish::Existing::Replace);
-    published.map_err(condense_image::Error::from)?;
+    publish(staging, &staged, file, plan.existing)?;
     session.report.end(Phase::Publish);
     Ok(image)
 }
@@ -230,17 +231,18 @@ impl<'a> Builder<'a> {
         let mut tree = source.tree;
         tree.set_mtime_of_additions(self.now);
         source::complete(&mut tree, stage.agent)?;
-        if is_last && let Some(base) = &source.base {
-            for bind in base.site_binds(&plan.settings)? {
-                add_mount_point(&mut tree, bind.source(), bind.destination())?;
-            }
-        }
         apps::add(&mut tree, stage, plan)?;
         if plan.options.uses("files") {
             self.copy_files(&mut tree, stage)?;
         }
         if plan.runs(stage, "post") {
             tree = self.run_post(tree, stage)?;
+        }
+        // They are made last: a runtime that runs %post would show the site's directories there.
+        if is_last && let Some(base) = &source.base {
+            for bind in base.site_binds(&plan.settings)? {
+                add_mount_point(&mut tree, bind.source(), bind.destination())?;
+            }
         }
         self.session.refuse_interrupted()?;
         report.info("Adding metadata to container");

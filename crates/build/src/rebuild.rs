@@ -242,10 +242,12 @@ fn of_sif(subject: &Subject, plan: &RebuildPlan, session: Session) -> anyhow::Re
             },
             env_path: recipe.environment.clone(),
             post: commands(&reader)?,
+            keyrings: Vec::new(),
             settings: plan.packages.clone(),
         },
         output: SifOutput {
             file: again.clone(),
+            existing: condense_publish::Existing::Replace,
             mount_point: recipe.mount_point.clone(),
             copies: Vec::new(),
             layout: layout(&sif),

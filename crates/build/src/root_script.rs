@@ -2,9 +2,11 @@
 //! is root. Everything that the scripts have left as it was keeps its source, so that packing the
 //! result compresses only what is new.
 //!
-//! A script is hostile: it sees nothing of this machine but the network and what is bound, gets no
-//! variable of the user, and everything that it has started ends with it.
+//! A script is hostile: in namespaces it sees nothing of this machine but the network and what is
+//! bound, gets no variable of the user, and everything that it has started ends with it. A runtime
+//! isolates it as it isolates containers, and proot not at all.
 
+mod binds;
 mod child;
 mod error;
 mod examine;
@@ -26,6 +28,7 @@ use crate::{
     report::{Phase, Report},
     session::Session,
 };
+use binds::{make_mount_points, refuse_without_place};
 pub use child::run_root_script_child;
 pub(crate) use error::Error;
 pub(crate) use examine::examine;
@@ -70,18 +73,50 @@ pub(crate) struct RootScript<'a> {
     pub(crate) arguments: Vec<String>,
     /// All variables of the script, besides those of [`usual_variables`], which they replace.
     pub(crate) variables: BTreeMap<String, String>,
-    /// File of the user that has the script, with the number of the line of the script's first
-    /// line, for messages.
-    pub(crate) origin: Option<(&'a Path, u32)>,
+    /// Place of the script in a file of the user, for messages.
+    pub(crate) origin: Option<Origin<'a>>,
+}
+
+/// Numbers of lines from which a part of a script begins: in the script, and in the user's file if
+/// the part is there.
+pub(crate) type Lines = Vec<(usize, Option<usize>)>;
+
+/// Place of a script in a file of the user.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin<'a> {
+    pub(crate) file: &'a Path,
+    /// Beginnings of the parts of the script, in its order.
+    pub(crate) lines: Lines,
+}
+
+impl Origin<'_> {
+    /// Returns the number in the file of a line of the script.
+    fn line(&self, line: usize) -> Option<usize> {
+        let mut parts = self.lines.iter().rev();
+        let (begin, of_file) = parts.find(|(begin, _)| *begin <= line)?;
+        Some((*of_file)? + line - begin)
+    }
 }
 
 /// Settings of the file system of scripts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct RootSettings {
     /// Whether a script may also run as the user, if there is no way to run it as root.
     pub(crate) allow_no_root: bool,
     /// Paths of this machine with the paths at which scripts see them.
     pub(crate) binds: Vec<(PathBuf, PathBuf)>,
+    /// Path of a shell in the file system, with which ways are tried.
+    pub(crate) shell: String,
+}
+
+impl Default for RootSettings {
+    fn default() -> Self {
+        Self {
+            allow_no_root: false,
+            binds: Vec::new(),
+            shell: "/bin/sh".to_owned(),
+        }
+    }
 }
 
 /// File system in which scripts run, unpacked below the scratch directory.
@@ -106,6 +141,27 @@ pub(crate) fn usual_variables() -> BTreeMap<String, String> {
         .into()
 }
 
+/// Returns lines that say how scripts would run, as far as that is known without a file system.
+///
+/// # Errors
+/// Returns an error if there is no way, or if a file in `scratch` cannot be written.
+pub(crate) fn foreseen(
+    session: Session,
+    scratch: &Path,
+    runtime: Option<&Runtime>,
+    allow_no_root: bool,
+) -> anyhow::Result<String> {
+    let dir = scratch.join(DIR);
+    fs_err::create_dir_all(&dir)?;
+    let mut ways = way::Ways::new(session.search_path, &dir, runtime, allow_no_root);
+    ways.try_namespaces()?;
+    ways.refuse_if_hopeless()?;
+    let foreseen = ways.foreseen();
+    // What the ways were tried with is of no use any more.
+    let _ = fs_err::remove_dir_all(&dir);
+    Ok(foreseen)
+}
+
 impl<'a> ScriptRoot<'a> {
     /// Unpacks `tree` below `scratch`, and chooses the first way in which scripts can run there.
     /// `runtime` is the container runtime, if there is one.
@@ -128,14 +184,19 @@ impl<'a> ScriptRoot<'a> {
         // A namespace can be tried before the file system is there.
         ways.try_namespaces()?;
         ways.refuse_if_hopeless()?;
-        let mut binds = settings.binds.clone();
+        refuse_without_place(&tree, &settings.binds).map_err(|error| *error)?;
+        let mut binds = Vec::new();
         let mut placeholders = vec![PathBuf::from(SCRIPT)];
         for path in OF_THE_HOST {
             let here = Path::new("/").join(path);
             let parent = tree.entry_at(Path::new(path).parent().unwrap_or(Path::new("")));
             let has_place = parent.is_some_and(|entry| entry.kind.is_directory());
             if has_place && here.is_file() {
-                binds.push((fs_err::canonicalize(&here)?, path.into()));
+                // A copy: root of this machine could write to the file itself.
+                let copy = dir.join(path.replace('/', "-"));
+                fs_err::copy(&here, &copy)?;
+                fs_err::set_permissions(&copy, std::fs::Permissions::from_mode(0o644))?;
+                binds.push((copy, path.into()));
                 placeholders.push(path.into());
             }
         }
@@ -150,8 +211,11 @@ impl<'a> ScriptRoot<'a> {
             fs_err::create_dir_all(&here)?;
             // With a runtime, package managers work as other users, too.
             fs_err::set_permissions(&here, std::fs::Permissions::from_mode(0o1777))?;
+            make_mount_points(&here, path, &settings.binds)?;
             binds.push((here, path.into()));
         }
+        // Those of the user are mounted last, so that nothing covers them.
+        binds.extend(settings.binds.iter().cloned());
         let total: u64 = tree.summary().bytes;
         report.begin(Phase::Unpack, Some(total));
         let options = UnpackOptions {
@@ -167,6 +231,7 @@ impl<'a> ScriptRoot<'a> {
                 other => anyhow::Error::new(other),
             })?;
         report.end(Phase::Unpack);
+        ways.set_shell(&settings.shell);
         let chosen = ways.choose(unpacked.root(), &binds)?;
         report.debug(chosen.explanation());
         Ok(Self {

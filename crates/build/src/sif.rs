@@ -11,12 +11,12 @@ mod preview;
 mod start;
 mod write;
 
-use std::{ffi::OsStr, path::Path, sync::Arc};
+use std::{ffi::OsStr, io::ErrorKind, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use condense_diagnostics::UserError;
 use condense_image::Image;
-use condense_publish::Staging;
+use condense_publish::{Existing, Staging};
 use indicatif::HumanBytes;
 
 use crate::{
@@ -37,6 +37,9 @@ use install::{Loaded, Opened};
 pub use preview::preview_sif;
 pub(crate) use write::{add_image, added_bytes};
 
+/// Option that replaces an image.
+const FORCE: &str = "--force";
+
 /// Makes the SIF that `plan` describes; `search_path` is the user's PATH.
 ///
 /// # Errors
@@ -49,7 +52,7 @@ pub fn build_sif(
 ) -> anyhow::Result<()> {
     let session = Session::new(&plan.settings, search_path, report, interrupt);
     let file = &plan.output.file;
-    check_destination(file)?;
+    check_destination(file, plan.output.existing)?;
     let loaded = Loaded::load(plan, report)?;
     loaded.check(plan, session)?;
     // The image of a definition file must stay until everything is written.
@@ -85,9 +88,7 @@ pub fn build_sif(
     report.begin(Phase::Publish, None);
     build.start_sif(&staged, installed.as_ref())?;
     build.refuse_interrupted()?;
-    check_destination(file)?;
-    let published = staging.publish(&staged, file, condense_publish::Existing::Replace);
-    published.map_err(condense_image::Error::from)?;
+    publish(staging, &staged, file, plan.output.existing)?;
     report.end(Phase::Publish);
     report_image(plan.output.layout, &packed, report);
     report.info(format!("Seconds: {}", report.timing()));
@@ -108,8 +109,30 @@ fn report_image(layout: Layout, packed: &Image, report: &Report) {
     });
 }
 
-pub(crate) fn check_destination(file: &Path) -> anyhow::Result<()> {
-    check_output(file, condense_publish::Existing::Replace, None)
+pub(crate) fn check_destination(file: &Path, existing: Existing) -> anyhow::Result<()> {
+    check_output(file, existing, Some(FORCE))
+}
+
+/// Gives a finished image its name. One that has appeared during the build is replaced only if one
+/// that was there before would have been.
+///
+/// # Errors
+/// Returns an error if the place is taken or cannot be written.
+pub(crate) fn publish(
+    staging: Staging,
+    staged: &Path,
+    file: &Path,
+    existing: Existing,
+) -> anyhow::Result<()> {
+    check_destination(file, existing)?;
+    let published = staging.publish(staged, file, existing);
+    published.map_err(|error| match error.source_kind() {
+        // It has appeared since the check.
+        ErrorKind::AlreadyExists => check_destination(file, existing)
+            .err()
+            .unwrap_or_else(|| condense_image::Error::from(error).into()),
+        _ => condense_image::Error::from(error).into(),
+    })
 }
 
 /// Refuses to put an environment at the place of one in the base.

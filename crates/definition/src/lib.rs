@@ -36,5 +36,5 @@ pub use arguments::Arguments;
 pub use error::{Error, Problem, Result};
 pub use files::{Files, Transfer};
 pub use header::Header;
-pub use script::{App, Script};
+pub use script::{App, Part, Script};
 pub use stage::{Definition, Note, Stage};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use condense_diagnostics::Location;
 
-use crate::{Error, Problem, Result};
+use crate::{Error, Problem, Result, section::Section, text::Text};
 
 /// Interpreter of scripts that name none.
 const SHEBANG: &str = "#!/bin/sh";
@@ -18,6 +18,17 @@ pub struct Script {
     pub words: String,
     /// Place of the first section of this name.
     pub location: Location,
+    /// Beginning of each section in the text.
+    pub parts: Vec<Part>,
+}
+
+/// Section that is a part of the text of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Number of its first line in the text, from 1.
+    pub line: usize,
+    /// Number of the same line in the definition file.
+    pub line_of_file: usize,
 }
 
 /// App of a stage.
@@ -32,6 +43,19 @@ pub struct App {
 }
 
 impl Script {
+    /// Adds the lines of a section.
+    pub(crate) fn push(&mut self, section: &Section, text: &Text) {
+        if let Some(first) = section.lines.first()
+            && let Some(line_of_file) = text.location(first.offset).line
+        {
+            self.parts.push(Part {
+                line: self.text.lines().count() + 1,
+                line_of_file,
+            });
+        }
+        self.text.push_str(&section.body());
+    }
+
     /// Returns the script as it is in an image: with a first line that names its interpreter.
     pub fn executable(&self) -> String {
         let mut text = self.text.as_str();

@@ -292,8 +292,9 @@ impl Stage {
                 text: String::new(),
                 words: String::new(),
                 location,
+                parts: Vec::new(),
             });
-            script.text.push_str(&section.body());
+            script.push(section, text);
             if !section.plain_words().is_empty() {
                 section.plain_words().clone_into(&mut script.words);
             }
@@ -330,8 +331,9 @@ impl Stage {
             text: String::new(),
             words: String::new(),
             location: text.location(section.offset),
+            parts: Vec::new(),
         });
-        script.text.push_str(&section.body());
+        script.push(section, text);
         Ok(())
     }
 

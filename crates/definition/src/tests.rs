@@ -254,3 +254,19 @@ fn every_mistake_is_shown_with_its_place() {
     writeln!(shown, "{error}\n    {}", error.hint().unwrap()).unwrap();
     insta::assert_snapshot!("mistakes", shown);
 }
+
+#[test]
+fn each_section_of_a_script_knows_its_lines() {
+    let stage = stage(
+        "Bootstrap: docker\nFrom: a\n%post\n  one\n  two\n\n%labels\n  a b\n%post\n  three\n%appinstall x\n  four\n",
+    );
+    let lines = |script: &crate::Script| {
+        let parts = script.parts.iter();
+        parts
+            .map(|part| (part.line, part.line_of_file))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines(stage.script("post").unwrap()), [(1, 4), (4, 10)]);
+    let install = &stage.apps[0].sections["appinstall"];
+    assert_eq!(lines(install), [(1, 12)]);
+}

@@ -209,8 +209,8 @@ impl Runtime {
     }
 
     /// Builds the command that runs a program in a directory whose files it may change, with no
-    /// variable, bind mount or home directory of the user. With `is_fake_root`, the program counts
-    /// as root.
+    /// variable, bind mount, directory or process of the user or of the site. With `is_fake_root`,
+    /// the program counts as root.
     pub fn exec_writable(
         &self,
         root: &Path,
@@ -225,7 +225,9 @@ impl Runtime {
             ..Exec::default()
         };
         let mut flags = self.flags.clone();
-        flags.extend(["--writable", "--no-home", "--cleanenv"].map(str::to_owned));
+        let contained =
+            "--writable --contain --no-mount hostfs,tmp,cwd --no-home --cleanenv --pid --ipc";
+        flags.extend(contained.split(' ').map(str::to_owned));
         flags.extend(is_fake_root.then(|| "--fakeroot".to_owned()));
         self.clone().with_flags(flags).exec(&exec)
     }

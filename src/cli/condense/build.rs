@@ -228,6 +228,7 @@ fn of_definition(
     let asked = AskedDefinition {
         file,
         out,
+        existing: policy,
         is_forced: force,
         dry_run,
         submission: options.dry_run.submit.submission(&site, env_vars)?,
@@ -294,6 +295,7 @@ fn plan(
         .collect();
     let asked = AskedSif {
         out: file,
+        existing: policy,
         base: choose_base(base_image, &catalogue, &site, env_vars, console)?,
         site: &site,
         requirements,

@@ -16,6 +16,7 @@ use crate::{
 use condense_build::plan::{CondaInput, Lock, PackageRequest, SifContent, SifPlan};
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
+use condense_publish::Existing;
 
 const URL: &str = "https://github.com/DeiC-HPC/cotainr";
 
@@ -52,6 +53,8 @@ pub(super) fn make(
     ];
     let asked = AskedSif {
         out,
+        // The question about it was answered before.
+        existing: Existing::Replace,
         base,
         site: &site,
         requirements: files.requirements.clone(),

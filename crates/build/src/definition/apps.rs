@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use condense_definition::{App, Stage, Transfer};
+use condense_definition::{App, Script, Stage, Transfer};
 use condense_image::Tree;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     metadata::with_tabs,
     root::{find, put, resolve},
 };
-use crate::plan::DefinitionPlan;
+use crate::{plan::DefinitionPlan, root_script::Lines};
 
 /// Script that makes the variables of all apps known.
 const GLOBAL: &str = ".singularity.d/env/94-appsbase.sh";
@@ -37,19 +37,30 @@ pub(super) fn add(tree: &mut Tree, stage: &Stage, plan: &DefinitionPlan) -> anyh
     put(tree, GLOBAL, global.into_bytes(), 0o755)
 }
 
-/// Returns what `%appinstall` sections add to the end of `%post`.
-pub(super) fn install(stage: &Stage) -> String {
-    let mut script = String::new();
+/// Adds what `%appinstall` sections put at the end of `%post`.
+pub(super) fn install(stage: &Stage, script: &mut String, lines: &mut Lines) {
     for app in &stage.apps {
         if let Some(install) = app.sections.get("appinstall") {
             let directory = directory(app);
+            lines.push((script.lines().count() + 1, None));
             script.push_str(&format!(
-                "\ncd /\n. {directory}/scif/env/01-base.sh\ncd {directory}\n{}\ncd /\n",
-                install.text
+                "\ncd /\n. {directory}/scif/env/01-base.sh\ncd {directory}\n"
             ));
+            let before = script.lines().count();
+            lines.extend(lines_of(install, before));
+            script.push_str(&install.text);
+            lines.push((script.lines().count() + 1, None));
+            script.push_str("\ncd /\n");
         }
     }
-    script
+}
+
+/// Returns the places of a script's lines, of which there are `before` others above.
+pub(super) fn lines_of(script: &Script, before: usize) -> Lines {
+    let parts = script.parts.iter();
+    parts
+        .map(|part| (before + part.line, Some(part.line_of_file)))
+        .collect()
 }
 
 fn directory(app: &App) -> String {

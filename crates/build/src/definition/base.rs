@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use condense_definition::Arguments;
+use condense_definition::{Arguments, Problem};
+use condense_diagnostics::UserError;
 
 use super::{build_at, read_definition, source};
 use crate::{
@@ -72,6 +73,26 @@ pub(crate) fn source_of_base(plan: &SifPlan) -> anyhow::Result<Option<BaseChoice
     Ok(reference.transpose()?.flatten().map(BaseChoice::Named))
 }
 
+/// Gives the error of an argument without a value another hint: the option that sets arguments is
+/// for the build of a definition file itself.
+fn without_options(error: anyhow::Error) -> anyhow::Error {
+    let Some(found) = error.downcast_ref::<condense_definition::Error>() else {
+        return error;
+    };
+    let Problem::NoArgument(name) = &found.problem else {
+        return error;
+    };
+    let hint = format!(
+        "write `{name}=VALUE` below %arguments, or build the base first: `condense build BASE.sif FILE.def --build-arg {name}=VALUE`"
+    );
+    UserError::at(
+        found.location.clone(),
+        found.problem.to_string(),
+        Some(hint),
+    )
+    .into()
+}
+
 fn plan_of(plan: &SifPlan) -> anyhow::Result<Option<DefinitionPlan>> {
     let reference = plan.base.reference();
     if !is_definition(reference) {
@@ -79,14 +100,16 @@ fn plan_of(plan: &SifPlan) -> anyhow::Result<Option<DefinitionPlan>> {
     }
     let cwd = plan.input.extra.work_dir.clone();
     let file = PathBuf::from(reference);
-    let definition = read_definition(&cwd.join(&file), &file, &Arguments::default())?;
+    let definition = read_definition(&cwd.join(&file), &file, &Arguments::default());
+    let definition = definition.map_err(without_options)?;
     Ok(Some(DefinitionPlan {
         definition,
         file,
         output: plan.output.file.clone(),
+        existing: condense_publish::Existing::Replace,
         options: DefinitionOptions::default(),
         cwd,
-        keyrings: Vec::new(),
+        keyrings: plan.input.keyrings.clone(),
         source_date_epoch: plan.output.source_date_epoch,
         dry_run: plan.dry_run,
         submission: None,

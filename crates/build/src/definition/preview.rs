@@ -1,9 +1,9 @@
 //! Responsible for the dry run of a build from a definition file.
 
-use std::{ffi::OsStr, sync::Arc};
+use std::{ffi::OsStr, path::Path, sync::Arc};
 
 use condense_definition::Agent;
-use condense_image::Compression;
+use condense_installation::Runtime;
 
 use super::{check, source};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         Amounts, Estimate, FoundBase, Parts, Preview, PreviewedBase, Resolved, Step, count_of,
     },
     report::Report,
+    root_script,
     session::Session,
     sif::{check_destination, check_space, size},
 };
@@ -30,12 +31,16 @@ pub fn preview_definition(
     interrupt: &Interrupt,
 ) -> anyhow::Result<Preview> {
     let session = Session::new(&plan.settings, search_path, report, interrupt).dry();
-    check_destination(&plan.output)?;
+    check_destination(&plan.output, plan.existing)?;
     check(plan)?;
     for note in &plan.definition.notes {
         report.warning(note.to_string());
     }
+    for note in plan.options_without_effect() {
+        report.warning(note);
+    }
     let notes = session.scratch()?;
+    let shown = shown(plan, session, search_path, notes.path())?;
     let mut last = Nothing::default();
     let mut steps = Vec::new();
     let mut timed = vec![Step::Fixed];
@@ -74,21 +79,20 @@ pub fn preview_definition(
         }
     }
     check_space(&plan.output, last.bytes)?;
-    let compression = GZIP;
     let mut estimate = Estimate::new(&Amounts {
         archive_bytes: 0,
         wheel_bytes: 0,
         download_bytes: download,
         base_bytes: to_convert,
         steps: timed,
-        compression,
+        compression: GZIP,
     });
     estimate.image_bytes += last.bytes;
     for step in ["write the image", "publish"] {
         steps.push(step.to_owned());
     }
     Ok(Preview::new(
-        parts(plan, last, estimate, steps, compression),
+        parts(plan, shown, last, estimate, steps),
         report,
     ))
 }
@@ -100,12 +104,32 @@ struct Nothing {
     bytes: u64,
 }
 
+/// Returns the plan as text, with the way in which %post would run if that is asked for.
+fn shown(
+    plan: &DefinitionPlan,
+    session: Session,
+    search_path: &OsStr,
+    scratch: &Path,
+) -> anyhow::Result<String> {
+    let mut shown = plan.to_string();
+    if plan.options.explains && plan.runs_any("post") {
+        let runtime = Runtime::find(plan.settings.runtime.as_deref(), search_path).ok();
+        let allow_no_root = plan.options.allows_no_root;
+        let foreseen = root_script::foreseen(session, scratch, runtime.as_ref(), allow_no_root)?;
+        for line in foreseen.lines() {
+            shown.push_str("\n%post         ");
+            shown.push_str(line);
+        }
+    }
+    Ok(shown)
+}
+
 fn parts(
     plan: &DefinitionPlan,
+    shown: String,
     last: Nothing,
     estimate: Estimate,
     steps: Vec<String>,
-    compression: Compression,
 ) -> Parts {
     let base = last.base.unwrap_or_else(|| PreviewedBase {
         reference: "scratch".to_owned(),
@@ -118,12 +142,12 @@ fn parts(
         output: plan.output.clone(),
         mount_point: None,
         base,
-        plan: plan.to_string(),
+        plan: shown,
         target: None,
         packages: Vec::new(),
         pip: Resolved::default(),
         estimate,
         steps,
-        compression: Some(compression),
+        compression: Some(GZIP),
     }
 }

@@ -10,19 +10,37 @@ use condense_image::Tree;
 use condense_installation::{Exec, Isolation};
 use condense_prefix::Progress as _;
 
-use super::{Builder, Made, apps::install, metadata::BUILD_LABELS};
+use super::{
+    Builder, Made,
+    apps::{install, lines_of},
+    metadata::BUILD_LABELS,
+    root::{Found, find, resolve},
+};
 use crate::{
     child::{SignalScope, run_streaming},
-    root_script::{RootScript, RootSettings, ScriptRoot, usual_variables},
+    root_script::{Origin, RootScript, RootSettings, ScriptRoot, usual_variables},
 };
 
 /// Script that puts the variables of the source in force, and starts a program with the mask of new
 /// files that apptainer gives to scripts.
 const WITH_ENVIRONMENT: &str = "umask 0002; for script in /.singularity.d/env/*.sh; do [ ! -f \"$script\" ] || . \"$script\"; done; exec \"$@\"";
+/// Shell of scripts that name none.
+const SHELL: &str = "/bin/sh";
 /// File to which `%post` writes variables of the image.
 const ENVIRONMENT: &str = "/.singularity.d/env/91-environment.sh";
 /// Number of the last lines of a failed test that are shown.
 const TAIL: usize = 20;
+
+/// Returns the shell that puts variables in force before a script: the usual one, or the script's
+/// own if the image has no other. Another program than a shell runs without them.
+fn wrapper(tree: &Tree, named: &[String]) -> anyhow::Result<Option<String>> {
+    let usual = resolve(tree, SHELL.as_ref())?;
+    if find(tree, &usual) == Some(Found::File) {
+        return Ok(Some(SHELL.to_owned()));
+    }
+    let own = named.first().filter(|own| own.ends_with("sh"));
+    Ok(own.cloned())
+}
 
 impl Builder<'_> {
     /// Runs `%post`, and returns what it has made of the tree.
@@ -32,15 +50,19 @@ impl Builder<'_> {
     pub(super) fn run_post(&self, tree: Tree, stage: &Stage) -> anyhow::Result<Tree> {
         let (plan, report) = (self.plan, self.session.report);
         let post = stage.script("post");
-        let mut shell = ["/bin/sh", "-c", WITH_ENVIRONMENT, "sh"]
-            .map(str::to_owned)
-            .to_vec();
-        shell.extend(match post {
+        let named = match post {
             Some(post) => post.shell()?,
-            None => vec!["/bin/sh".to_owned(), "-ex".to_owned()],
-        });
-        let text = post.map_or("", |post| post.text.as_str());
-        let text = format!("{text}{}", install(stage));
+            None => vec![SHELL.to_owned(), "-ex".to_owned()],
+        };
+        let wrapper = wrapper(&tree, &named)?;
+        let mut shell = Vec::new();
+        if let Some(wrapper) = &wrapper {
+            shell.extend([wrapper.as_str(), "-c", WITH_ENVIRONMENT, "sh"].map(str::to_owned));
+        }
+        shell.extend(named);
+        let mut text = post.map_or_else(String::new, |post| post.text.clone());
+        let mut lines = post.map_or_else(Vec::new, |post| lines_of(post, 0));
+        install(stage, &mut text, &mut lines);
         let mut variables = usual_variables();
         for (name, value) in [
             ("APPTAINER_ENVIRONMENT", ENVIRONMENT.to_owned()),
@@ -59,20 +81,23 @@ impl Builder<'_> {
                 .map(|bind| (bind.source.clone(), bind.destination.clone()))
                 .collect(),
             allow_no_root: plan.options.allows_no_root,
+            shell: wrapper.unwrap_or_else(|| SHELL.to_owned()),
         };
         let scratch = self
             .scratch_dir()?
             .join(format!("stage-{}", self.done.len()));
         let runtime = self.runtime.as_ref();
         let root = ScriptRoot::open(self.session, &scratch, tree, runtime, &settings)?;
-        let line = post.and_then(|post| post.location.line).unwrap_or(0) + 1;
         let script = RootScript {
             name: "%post",
             text: &text,
             shell,
             arguments: Vec::new(),
             variables,
-            origin: Some((&plan.file, u32::try_from(line)?)),
+            origin: Some(Origin {
+                file: &plan.file,
+                lines,
+            }),
         };
         if plan.options.explains {
             report.info(root.explanation());
@@ -137,5 +162,28 @@ impl Builder<'_> {
             format!("%test failed: exit status {status}\n{output}").trim_end(),
             Some("no image is made; `--notest` builds without the test".to_owned()),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_variables_of_the_image_are_set_by_a_shell_that_it_has() {
+        let shell = |paths: &[&str], named: &str| {
+            let mut tree = Tree::new();
+            for path in paths {
+                tree.add_bytes(path, *b"x", 0o755).unwrap();
+            }
+            tree.add_symlink("bin", "usr/bin").unwrap();
+            let named = named.split(' ').map(str::to_owned).collect::<Vec<_>>();
+            wrapper(&tree, &named).unwrap().unwrap_or_default()
+        };
+        let bash = "/usr/bin/bash -eu";
+        assert_eq!(shell(&["usr/bin/sh", "usr/bin/bash"], bash), "/bin/sh");
+        assert_eq!(shell(&["usr/bin/bash"], bash), "/usr/bin/bash");
+        assert_eq!(shell(&["usr/bin/python3"], "/usr/bin/python3"), "");
     }
 }

@@ -1,6 +1,9 @@
 //! Responsible for the source of a stage: the image that it begins with, and its signatures.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use condense_base::BaseImage;
@@ -159,27 +162,44 @@ fn check_signatures(stage: &Stage, image: &BaseImage, keyrings: &[PathBuf]) -> a
     }
     // The check uses the clock even if `SOURCE_DATE_EPOCH` is set.
     let now = u32::try_from(jiff::Timestamp::now().as_second())?;
+    // Each group has a signature, or this is an error.
     let signatures = verify(sif, &keyring, now)?;
+    let groups: BTreeSet<u32> = signatures.iter().map(|signature| signature.group).collect();
     for fingerprint in wanted {
-        let mut of_key = signatures.iter().filter(|signature| {
+        let of_key = signatures.iter().filter(|signature| {
             let found = signature.fingerprint.as_deref();
             found.is_some_and(|found| found.eq_ignore_ascii_case(&fingerprint))
         });
-        let Some(first) = of_key.next() else {
-            bail!(refused(
+        let covered: BTreeSet<u32> = of_key.map(|signature| signature.group).collect();
+        let missing = groups.difference(&covered).next();
+        let ask = "ask the maker of the image for a signed one, or for the right fingerprint";
+        match missing {
+            Some(_) if covered.is_empty() => bail!(refused(
                 format!("`{shown}` is not signed by the key {fingerprint}"),
-                "ask the maker of the image for a signed one, or for the right fingerprint",
-            ));
-        };
-        let mut all = std::iter::once(first).chain(of_key);
-        if let Some(problem) = all.find_map(|signature| signature.problem.as_ref()) {
-            bail!(refused(
+                ask,
+            )),
+            Some(group) => bail!(refused(
                 format!(
-                    "the signature of the key {fingerprint} on `{shown}` does not hold: {problem}"
+                    "the key {fingerprint} has not signed the group {group} of objects of `{shown}`"
                 ),
-                "import the key with `apptainer key import FILE`, or get the image again",
-            ));
+                ask,
+            )),
+            None => {}
         }
+    }
+    // As runtimes do, a signature of another key must hold as well.
+    for signature in &signatures {
+        let Some(problem) = &signature.problem else {
+            continue;
+        };
+        let key = signature.fingerprint.as_deref();
+        bail!(refused(
+            format!(
+                "the signature of the key {} on `{shown}` does not hold: {problem}",
+                key.unwrap_or("without a fingerprint")
+            ),
+            "import the key with `apptainer key import FILE`, or get the image again",
+        ));
     }
     Ok(())
 }

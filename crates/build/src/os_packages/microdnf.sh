@@ -1,8 +1,9 @@
 manager=rpm
+caches='var/cache/dnf var/cache/yum'
 keep
 list >"$notes/before"
 microdnf -y --nodocs --setopt=install_weak_deps=0 install "$@"
+check_rpm "$@"
 list >"$notes/after"
 microdnf clean all
-rm -rf /var/cache/dnf /var/cache/yum
 restore

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use condense_definition::{Definition, Stage};
+use condense_publish::Existing;
 
 use super::RunSettings;
 use crate::Submission;
@@ -16,6 +17,8 @@ pub struct DefinitionPlan {
     pub file: PathBuf,
     /// The new file, absolute.
     pub output: PathBuf,
+    /// Whether an image that is there is replaced.
+    pub existing: Existing,
     /// Options of the build.
     pub options: DefinitionOptions,
     /// Directory that relative paths start from.
@@ -71,6 +74,35 @@ impl DefinitionOptions {
 }
 
 impl DefinitionPlan {
+    /// Returns whether the section of any stage has a script that runs.
+    pub(crate) fn runs_any(&self, section: &str) -> bool {
+        let mut stages = self.definition.stages.iter();
+        stages.any(|stage| self.runs(stage, section))
+    }
+
+    /// Returns remarks about options that nothing in the file uses.
+    pub(crate) fn options_without_effect(&self) -> Vec<String> {
+        let options = &self.options;
+        let (post, test) = (self.runs_any("post"), self.runs_any("test"));
+        let mut unused = Vec::new();
+        for (is_given, name) in [
+            (options.explains, "--explain"),
+            (options.allows_no_root, "--no-root"),
+        ] {
+            if is_given && !post {
+                unused.push(format!("`{name}` has no effect: no %post runs"));
+            }
+        }
+        if !options.binds.is_empty() && !post && !test {
+            unused.push("`--bind` has no effect: neither %post nor %test runs".to_owned());
+        }
+        if !test {
+            let flags = options.flags.iter();
+            unused.extend(flags.map(|flag| format!("`{flag}` has no effect: no %test runs")));
+        }
+        unused
+    }
+
     /// Returns whether the section of a stage has a script that runs.
     pub(crate) fn runs(&self, stage: &Stage, section: &str) -> bool {
         let is_skipped = section == "test" && self.options.skips_test;

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use condense_publish::Existing;
+
 use super::{CondaInput, ExtraInputs, PackageSettings, SifPlan};
 
 /// Content that is added to the base of a SIF.
@@ -15,6 +17,9 @@ pub struct SifInput {
     pub env_path: PathBuf,
     /// Commands that change the installed environment, run in the container in this order.
     pub post: Vec<String>,
+    /// Files with the public keys that signatures are checked with if the base is a definition
+    /// file. Some may not exist.
+    pub keyrings: Vec<PathBuf>,
     /// Settings for solving and installing packages.
     pub settings: PackageSettings,
 }
@@ -35,6 +40,8 @@ pub enum SifContent {
 pub struct Sif {
     /// The new file, absolute.
     pub file: PathBuf,
+    /// Whether an image that is there is replaced.
+    pub existing: Existing,
     /// Directory of environments in the container, absolute.
     pub mount_point: PathBuf,
     /// Files and directories of this machine that are copied into the container.

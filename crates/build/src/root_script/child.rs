@@ -1,11 +1,13 @@
 //! Responsible for the processes between a build and a script that runs as root in a file system of
 //! its own. All are this program, started again:
 //!
-//! 1. `launch` asks the kernel to end it together with the build, and turns into `unshare`, which
-//!    makes the namespaces.
+//! 1. `launch` leaves the user's terminal, asks the kernel to end it together with the build, and
+//!    turns into `unshare`, which makes the namespaces.
 //! 2. `inside` is the first process of the namespaces. It mounts what programs expect, makes the
 //!    directory its root, gives up what a script must not have, and runs the script. When it ends,
 //!    the kernel ends every other process of the namespaces.
+//!
+//! `session` leaves the terminal for a container runtime or proot, and turns into that program.
 
 mod filter;
 mod mounts;
@@ -25,8 +27,32 @@ use serde::{Deserialize, Serialize};
 
 /// First argument of a process that is started for a script.
 pub(super) const ARGUMENT: &str = "__root-script";
+/// Name of the step that makes a session for another program.
+const SESSION: &str = "session";
 /// Status of a process that could not start the script.
 pub(super) const NOT_STARTED: u8 = 125;
+
+/// Returns the command that runs a program in a session of its own, with the same arguments,
+/// variables and working directory. With `is_clean`, it has only the variables of `inner`.
+pub(super) fn in_session(inner: &Command, is_clean: bool) -> anyhow::Result<Command> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new(program);
+    command.args([ARGUMENT, SESSION]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    if let Some(dir) = inner.get_current_dir() {
+        command.current_dir(dir);
+    }
+    if is_clean {
+        command.env_clear();
+    }
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    Ok(command)
+}
 
 /// Everything that the processes need to know, written to a file of the build.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,6 +81,12 @@ pub(super) const APT_CONFIG: &str = "/dev/condense-apt.conf";
 /// Runs a process for a script, if the arguments of this program ask for one. Such a process must
 /// not have started a thread yet.
 pub fn run_root_script_child(arguments: &[OsString]) -> Option<ExitCode> {
+    if let [_, name, step, program, arguments @ ..] = arguments
+        && name == ARGUMENT
+        && step == SESSION
+    {
+        return Some(session(program, arguments));
+    }
     let [_, name, step, file] = arguments else {
         return None;
     };
@@ -85,9 +117,32 @@ fn read(file: &Path) -> anyhow::Result<Request> {
     Ok(serde_json::from_slice(&text)?)
 }
 
+/// Leaves the session of the user's terminal, into which a script could type, and from which it
+/// could wait for a line. The kernel ends the process together with the build.
+fn leave_terminal() -> anyhow::Result<()> {
+    rustix::process::setsid().context("cannot make a session")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Turns into a program in a session of its own.
+fn session(program: &OsString, arguments: &[OsString]) -> ExitCode {
+    let error = match leave_terminal() {
+        Ok(()) => Command::new(program).args(arguments).exec().into(),
+        Err(error) => error,
+    };
+    // The build passes the output of the program on, which this line takes the place of.
+    let _ = writeln!(
+        std::io::stderr(),
+        "FATAL: cannot start `{}`: {error:#}",
+        Path::new(program).display()
+    );
+    ExitCode::from(NOT_STARTED)
+}
+
 /// Turns into the program that makes the namespaces.
 fn launch(request: &Request, file: &OsString) -> anyhow::Result<u8> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    leave_terminal()?;
     let mut command = Command::new(&request.unshare);
     if request.user_namespace {
         command.args(["--user", "--map-root-user"]);

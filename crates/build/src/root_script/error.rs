@@ -11,6 +11,8 @@ use super::{RootScript, SCRIPT, TAIL};
 pub(super) const KEPT: usize = 2_000;
 /// Status of a process that was killed.
 const KILLED: i32 = 137;
+/// Status of a process that was ended by the filter of system calls, which knows no 32-bit ones.
+const BAD_CALL: i32 = 159;
 
 /// Failure of a script that runs as root.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,16 @@ pub(crate) enum Error {
     NoWay {
         /// Each way with the reason why it is closed.
         closed: Vec<String>,
+    },
+    /// A path of this machine has no place in the file system of the script.
+    #[error("`{}` cannot be shown at `{}`: {reason}", bound.display(), destination.display())]
+    NoPlace {
+        /// Path on this machine.
+        bound: PathBuf,
+        /// Path at which the script would see it.
+        destination: PathBuf,
+        /// Reason of the failure.
+        reason: String,
     },
     /// The shell of the script did not start.
     #[error("{name} cannot run: {reason}")]
@@ -39,7 +51,7 @@ pub(crate) enum Error {
         /// File that has the script.
         file: Option<PathBuf>,
         /// Line of the failure in the file, or in the script if there is no file.
-        line: Option<u32>,
+        line: Option<usize>,
         /// Command that failed, as the shell has shown it.
         command: Option<String>,
         /// Last lines of the output.
@@ -56,6 +68,9 @@ impl Hint for Error {
                 "build on a node that allows user namespaces (compute nodes often do), load a newer `proot`, or run a script that needs no root with `--no-root`"
                     .to_owned(),
             ),
+            Self::NoPlace { .. } => Some(
+                "bind it at a directory that the image has, such as `/mnt`, or below `/tmp`".to_owned(),
+            ),
             Self::NotStarted { .. } => Some(
                 "name a base that has a shell, or another directory with `--tmpdir DIR`".to_owned(),
             ),
@@ -63,10 +78,17 @@ impl Hint for Error {
                 if let Some(shortage) = Shortage::in_text(output) {
                     return Some(shortage.hint(Some(dir)));
                 }
-                (*status == KILLED).then(|| {
-                    "something has killed it: often the limit of memory of the login node or the job"
-                        .to_owned()
-                })
+                match *status {
+                    KILLED => Some(
+                        "something has killed it: often the limit of memory of the login node or the job"
+                            .to_owned(),
+                    ),
+                    BAD_CALL => Some(
+                        "a system call was refused: 32-bit programs cannot run while an image is built"
+                            .to_owned(),
+                    ),
+                    _ => None,
+                }
             }
         }
     }
@@ -76,7 +98,7 @@ impl Hint for Error {
     }
 }
 
-fn place(file: Option<&Path>, line: Option<u32>) -> String {
+fn place(file: Option<&Path>, line: Option<usize>) -> String {
     match (file, line) {
         (Some(file), Some(line)) => format!("{}:{line}: ", file.display()),
         (Some(file), None) => format!("{}: ", file.display()),
@@ -104,7 +126,11 @@ pub(super) fn failed(script: &RootScript, status: i32, lines: &[String], dir: &P
         let command = command.as_deref()?;
         line_of(script.text, command)
     });
-    let first = script.origin.map_or(1, |(_, first)| first);
+    let origin = script.origin.as_ref();
+    let line = line.and_then(|line| match origin {
+        Some(origin) => origin.line(line),
+        None => Some(line),
+    });
     let tail = &lines[lines.len().saturating_sub(TAIL)..];
     let output: Vec<String> = tail
         .iter()
@@ -113,8 +139,8 @@ pub(super) fn failed(script: &RootScript, status: i32, lines: &[String], dir: &P
     Error::Failed {
         name: script.name.to_owned(),
         status,
-        file: script.origin.map(|(file, _)| file.to_owned()),
-        line: line.map(|line| line + first - 1),
+        file: origin.map(|origin| origin.file.to_owned()),
+        line,
         command: command.map(|command| without_secrets(&command).into_owned()),
         output: output.join("\n").trim_end().to_owned(),
         dir: dir.to_owned(),
@@ -127,10 +153,16 @@ fn last_command(lines: &[String]) -> Option<String> {
     shown.map(str::to_owned)
 }
 
-/// Returns the line that a shell has named in its last messages: `/.post.script: 3: x: not found`
-/// of dash, `/.post.script: line 3: x: command not found` of bash.
-fn told_line(lines: &[String]) -> Option<u32> {
-    let tail = &lines[lines.len().saturating_sub(TAIL)..];
+/// Returns the line that a shell has named in its messages about the last command:
+/// `/.post.script: 3: x: not found` of dash, `/.post.script: line 3: x: command not found` of bash.
+fn told_line(lines: &[String]) -> Option<usize> {
+    let is_command = |line: &String| {
+        let rest = line.trim_start_matches('+');
+        rest.len() < line.len() && rest.starts_with(' ')
+    };
+    // A message before the command is about another one, which has ended nothing.
+    let last = lines.iter().rposition(is_command).unwrap_or(0);
+    let tail = &lines[lines.len().saturating_sub(TAIL).max(last)..];
     tail.iter().rev().find_map(|line| {
         let (_, rest) = line.split_once(&format!("{SCRIPT}: "))?;
         let rest = rest.strip_prefix("line ").unwrap_or(rest);
@@ -139,7 +171,7 @@ fn told_line(lines: &[String]) -> Option<u32> {
 }
 
 /// Returns the number of the only line of a script that is this command.
-fn line_of(text: &str, command: &str) -> Option<u32> {
+fn line_of(text: &str, command: &str) -> Option<usize> {
     let words = |line: &str| {
         let plain: String = line.chars().filter(|c| !matches!(c, '"' | '\'')).collect();
         plain.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -156,6 +188,7 @@ fn line_of(text: &str, command: &str) -> Option<u32> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::root_script::Origin;
 
     fn told(text: &str, lines: &[&str]) -> String {
         let script = RootScript {
@@ -164,7 +197,10 @@ mod tests {
             shell: Vec::new(),
             arguments: Vec::new(),
             variables: std::collections::BTreeMap::new(),
-            origin: Some((Path::new("a.def"), 10)),
+            origin: Some(Origin {
+                file: Path::new("a.def"),
+                lines: vec![(1, Some(10)), (4, Some(30)), (6, None), (8, Some(40))],
+            }),
         };
         let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
         let error = failed(&script, 3, &lines, Path::new("/scratch"));
@@ -173,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_line_of_a_failure_is_told_where_the_shell_tells_it() {
-        let text = "true\necho \"a b\"\nfalse\n";
+        let text = "true\necho \"a b\"\nfalse\n# more\nsecond\n\ncd /\nof-app\n";
         for (lines, expected) in [
             (
                 vec!["+ nothing", "/.post.script: 2: nothing: not found"],
@@ -193,6 +229,24 @@ mod tests {
             (
                 vec!["+ inner"],
                 "a.def: %post failed: exit status 3 of `inner`",
+            ),
+            // The first message has ended nothing, and the second part is elsewhere in the file.
+            (
+                vec![
+                    "+ nothing",
+                    "/.post.script: 2: nothing: not found",
+                    "+ second",
+                    "++ grep x",
+                ],
+                "a.def:31: %post failed: exit status 3 of `second`",
+            ),
+            (
+                vec!["+ cd /", "/.post.script: 7: cd: can't cd to /"],
+                "a.def: %post failed: exit status 3 of `cd /`",
+            ),
+            (
+                vec!["+ of-app"],
+                "a.def:40: %post failed: exit status 3 of `of-app`",
             ),
             (vec![], "a.def: %post failed: exit status 3"),
         ] {
@@ -214,6 +268,7 @@ mod tests {
         let full = error(1, "tar: x: Cannot write: No space left on device");
         assert!(full.hint().unwrap().contains("--tmpdir"));
         assert!(error(KILLED, "").hint().unwrap().contains("memory"));
+        assert!(error(BAD_CALL, "").hint().unwrap().contains("32-bit"));
         assert_eq!(error(1, "").hint(), None);
     }
 }

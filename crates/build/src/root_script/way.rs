@@ -30,6 +30,8 @@ const TRY_AS_USER: &str = "cd / && : >.condense-tried && ls .condense-tried";
 /// Script that gives everything to the user who has started the container.
 const GIVE_BACK: &str = "for each in /* /.[!.]*; do case $each in /dev|/proc|/sys) ;; \
     *) chown -hR 0:0 \"$each\" 2>/dev/null ;; esac; done; :";
+/// Shell with which ways are tried, unless the script has another.
+const SHELL: &str = "/bin/sh";
 /// Directories in which `unshare` is looked for besides PATH.
 const SYSTEM: [&str; 2] = ["/usr/bin", "/bin"];
 /// Reason why root does not run proot.
@@ -87,6 +89,7 @@ pub(super) struct Chosen {
     pub(super) way: Way,
     program: Program,
     closed: Vec<String>,
+    shell: String,
 }
 
 /// Everything that a command needs to know.
@@ -110,6 +113,8 @@ pub(super) struct Ways<'w> {
     allow_no_root: bool,
     namespaces: Option<Program>,
     closed: Vec<String>,
+    /// Path of a shell in the root.
+    shell: String,
 }
 
 impl<'w> Ways<'w> {
@@ -126,7 +131,13 @@ impl<'w> Ways<'w> {
             allow_no_root,
             namespaces: None,
             closed: Vec::new(),
+            shell: SHELL.to_owned(),
         }
+    }
+
+    /// Sets the path of the shell with which ways are tried in the root.
+    pub(super) fn set_shell(&mut self, shell: &str) {
+        shell.clone_into(&mut self.shell);
     }
 
     fn close(&mut self, way: Way, reason: impl std::fmt::Display) {
@@ -274,7 +285,7 @@ impl<'w> Ways<'w> {
             } else {
                 TRY_AS_ROOT
             };
-            let argv = ["/bin/sh", "-c", script].map(str::to_owned);
+            let argv = [&*self.shell, "-c", script].map(str::to_owned);
             let failure = self.dir.join("failure");
             let start = Start {
                 dir: self.dir,
@@ -311,11 +322,21 @@ impl<'w> Ways<'w> {
         self.namespaces.is_some()
     }
 
+    /// Returns lines that say which way is taken, as far as that is known before the root is there.
+    pub(super) fn foreseen(mut self) -> String {
+        if let Some(program) = self.namespaces.take() {
+            return self.chosen(Way::Namespace, program).explanation();
+        }
+        let closed = self.closed.join("; ");
+        format!("not with {closed}\nthe other ways are tried where the image is unpacked")
+    }
+
     fn chosen(self, way: Way, program: Program) -> Chosen {
         Chosen {
             way,
             program,
             closed: self.closed,
+            shell: self.shell,
         }
     }
 
@@ -405,22 +426,25 @@ impl Program {
     fn command(&self, start: &Start) -> anyhow::Result<(Command, SignalScope)> {
         match self {
             Self::Namespaces { unshare, user } => {
-                Ok((namespaces(unshare, *user, start)?, SignalScope::Group))
+                Ok((namespaces(unshare, *user, start)?, SignalScope::Session))
             }
             Self::Runtime {
                 runtime,
                 is_fake_root,
             } => Ok((
-                runtime_command(runtime, *is_fake_root, start)?,
-                SignalScope::Process,
+                child::in_session(&runtime_command(runtime, *is_fake_root, start)?, false)?,
+                SignalScope::Session,
             )),
             Self::Proot {
                 proot,
                 is_fake_root,
                 is_thorough,
             } => Ok((
-                proot_command(proot, *is_fake_root, *is_thorough, start),
-                SignalScope::Group,
+                child::in_session(
+                    &proot_command(proot, *is_fake_root, *is_thorough, start),
+                    true,
+                )?,
+                SignalScope::Session,
             )),
         }
     }
@@ -505,7 +529,11 @@ impl Chosen {
                 "the script runs as root in namespaces of its own, one of them for users".to_owned()
             }
             program if program.is_thorough() => format!(
-                "the script runs with {}, without its filter of system calls",
+                "the script runs with {}, without its filter of system calls: it sees the processes and the devices of this machine",
+                self.way.name()
+            ),
+            Program::Proot { .. } => format!(
+                "the script runs with {}: it sees the processes and the devices of this machine",
                 self.way.name()
             ),
             _ => format!("the script runs with {}", self.way.name()),
@@ -536,7 +564,7 @@ impl Chosen {
         if rustix::process::geteuid().is_root() {
             return;
         }
-        let argv = ["/bin/sh", "-c", GIVE_BACK].map(OsString::from);
+        let argv = [&*self.shell, "-c", GIVE_BACK].map(OsString::from);
         let mut command = runtime.exec_writable(root, &[], true, &argv);
         // What stays another user's is found when the directory is read.
         let _ = command.stdin(Stdio::null()).output();

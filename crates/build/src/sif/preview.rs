@@ -38,7 +38,7 @@ pub fn preview_sif(
 ) -> anyhow::Result<Preview> {
     let session = Session::new(&plan.settings, search_path, report, interrupt).dry();
     let file = &plan.output.file;
-    check_destination(file)?;
+    check_destination(file, plan.output.existing)?;
     let loaded = Loaded::load(plan, report)?;
     loaded.check(plan, session)?;
     let notes = session.scratch()?;

@@ -18,6 +18,17 @@ const DIRECTORY_MIN: u32 = 0o700;
 /// Permission without which the owner cannot read a file.
 const FILE_MIN: u32 = 0o400;
 
+/// Name of the attribute with the capabilities of a program.
+const CAPABILITIES: &str = "security.capability";
+/// Bits of the first number of capabilities that say which form they have.
+const REVISION: u32 = 0xff00_0000;
+/// Form of capabilities that root has set.
+const OF_ROOT: u32 = 0x0200_0000;
+const OF_ROOT_BYTES: usize = 20;
+/// Form of capabilities that root of a user namespace has set: the number of its user follows.
+const OF_NAMESPACE: u32 = 0x0300_0000;
+const OF_NAMESPACE_BYTES: usize = 24;
+
 /// Counts of what programs have changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -80,6 +91,9 @@ impl Unpacked {
             let id = new.find(&path)?;
             new.entry_mut(id).mode = mode;
         }
+        for index in 0..new.capacity() {
+            without_namespace(&mut new, EntryId(index as u32));
+        }
         for path in &self.unwritten {
             // A file takes the place of some entries, and nothing that of others.
             let _ = new.remove(path);
@@ -111,6 +125,31 @@ impl Unpacked {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes capabilities of a file those of root, if root of a namespace has set them: the kernel adds
+/// the user to them who that root is, and who is another user elsewhere.
+fn without_namespace(tree: &mut Tree, id: EntryId) {
+    let mut xattrs = tree.xattrs_of(id).to_vec();
+    let mut is_changed = false;
+    for xattr in &mut xattrs {
+        let revision = xattr.value.get(..4).and_then(|bytes| bytes.try_into().ok());
+        let Some(revision) = revision.map(u32::from_le_bytes) else {
+            continue;
+        };
+        if xattr.name == CAPABILITIES
+            && xattr.value.len() == OF_NAMESPACE_BYTES
+            && revision & REVISION == OF_NAMESPACE
+        {
+            let of_root = revision & !REVISION | OF_ROOT;
+            xattr.value[..4].copy_from_slice(&of_root.to_le_bytes());
+            xattr.value.truncate(OF_ROOT_BYTES);
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        tree.set_xattrs_of(id, xattrs);
     }
 }
 
@@ -196,11 +235,13 @@ impl Comparison<'_> {
             new.set_source(new_id, source.clone());
         }
         if is_same {
+            new.entry_mut(new_id).mtime = before.mtime;
+        }
+        let is_file = matches!(before.kind, Kind::File { .. });
+        // A new mode changes no other attribute. A program may have given a file its capabilities
+        // anew.
+        if is_same || is_file && has_same_content {
             let xattrs = tree.xattrs_of(old_id).to_vec();
-            let is_file = matches!(before.kind, Kind::File { .. });
-            let entry = new.entry_mut(new_id);
-            entry.mtime = before.mtime;
-            // A program may have given a file its capabilities anew.
             if !is_file || new.xattrs_of(new_id).is_empty() {
                 new.set_xattrs_of(new_id, xattrs);
             }

@@ -217,3 +217,37 @@ fn a_tree_that_does_not_fit_is_refused_before_it_is_written() {
     let error = tree.unpack(&dir.path().join("root"), &UnpackOptions::default());
     assert!(matches!(error, Err(Error::NoSpace { .. })));
 }
+
+/// Returns the value of `security.capability` in the form of a revision.
+fn capability(revision: u8, tail: &[u8]) -> Vec<u8> {
+    let mut value = vec![1, 0, 0, revision, 0, 4, 0, 0];
+    value.resize(20, 0);
+    value.extend(tail);
+    value
+}
+
+#[test]
+fn capabilities_are_those_of_root_and_stay_when_a_mode_changes() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let donor = base(dir.path());
+    let root = dir.path().join("root");
+    let unpacked = unpacked(&donor, &root);
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(root.join("usr/bin/tool"), mode).unwrap();
+    std::fs::write(root.join("usr/bin/ping"), "x").unwrap();
+    // Root of the namespace of user 1000 has set it.
+    let value = capability(3, &1000_u32.to_le_bytes());
+    let flags = rustix::fs::XattrFlags::empty();
+    let ping = root.join("usr/bin/ping");
+    rustix::fs::setxattr(&ping, "security.capability", &value, flags).unwrap();
+    let (tree, _) = unpacked.read_back(None).unwrap();
+    for path in ["usr/bin/tool", "usr/bin/ping"] {
+        let xattrs = tree.xattrs(path).unwrap();
+        assert_eq!(xattrs.len(), 1, "{path}");
+        assert_eq!(xattrs[0].value, capability(2, &[]), "{path}");
+    }
+    assert_eq!(tree.entry_at("usr/bin/tool").unwrap().mode, 0o755);
+}

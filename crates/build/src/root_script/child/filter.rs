@@ -61,6 +61,10 @@ const DEVICES: &[(libc::c_long, u8)] = &[
     (libc::SYS_mknodat, 2),
 ];
 
+/// Requests to a terminal that act as its user: `TIOCSTI` types a character, `TIOCLINUX` pastes.
+/// Their type depends on the C library.
+const OF_TERMINALS: [u64; 2] = [0x5412, 0x541c];
+
 /// Restricts this process and all that it starts.
 pub(super) fn restrict() -> anyhow::Result<()> {
     for capability in caps::all() {
@@ -72,12 +76,38 @@ pub(super) fn restrict() -> anyhow::Result<()> {
                 .context("cannot give up a capability")?;
         }
     }
-    let program = program().context("cannot make the filter of system calls")?;
-    seccompiler::apply_filter(&program).context("cannot set the filter of system calls")
+    for (rules, errno) in [(refused()?, libc::EPERM), (without_effect()?, 0)] {
+        let program = program(rules, errno).context("cannot make the filter of system calls")?;
+        seccompiler::apply_filter(&program).context("cannot set the filter of system calls")?;
+    }
+    Ok(())
 }
 
-fn program() -> anyhow::Result<BpfProgram> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+/// Calls with the conditions under which a rule is for them.
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn program(rules: Rules, errno: libc::c_int) -> anyhow::Result<BpfProgram> {
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.cast_unsigned()),
+        TargetArch::try_from(std::env::consts::ARCH)?,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+fn refused() -> anyhow::Result<Rules> {
+    let rule = |request: u64| {
+        let length = SeccompCmpArgLen::Dword;
+        let condition = SeccompCondition::new(1, length, SeccompCmpOp::Eq, request)?;
+        SeccompRule::new(vec![condition])
+    };
+    let made: Result<Vec<_>, _> = OF_TERMINALS.into_iter().map(rule).collect();
+    Ok(BTreeMap::from([(libc::SYS_ioctl, made?)]))
+}
+
+fn without_effect() -> anyhow::Result<Rules> {
+    let mut rules = Rules::new();
     for call in WITHOUT_EFFECT {
         rules.insert(*call, Vec::new());
     }
@@ -92,11 +122,5 @@ fn program() -> anyhow::Result<BpfProgram> {
         let made: Result<Vec<_>, _> = kinds.into_iter().map(rule).collect();
         rules.insert(*call, made?);
     }
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Errno(0),
-        TargetArch::try_from(std::env::consts::ARCH)?,
-    )?;
-    Ok(filter.try_into()?)
+    Ok(rules)
 }

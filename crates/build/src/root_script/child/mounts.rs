@@ -2,16 +2,17 @@
 //! build. No symbolic link of the root is followed.
 
 use std::{
+    ffi::OsString,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::symlink,
+        unix::{ffi::OsStringExt, fs::symlink},
     },
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{Mode, OFlags, StatVfsMountFlags},
     mount::{
         MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
     },
@@ -20,7 +21,7 @@ use rustix::{
 use super::{APT_CONFIG, Request};
 
 /// Devices that a script sees.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// Links in `/dev`, each with its target first.
 const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "fd"),
@@ -31,6 +32,8 @@ const LINKS: [(&str, &str); 5] = [
 ];
 /// Directories of `/proc` through which root can change the machine.
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+/// Files and directories of `/proc` with what root alone may see of the machine.
+const MASKED: [&str; 5] = ["acpi", "kcore", "keys", "scsi", "timer_list"];
 
 /// Mounts everything, and makes the directory of the request the root.
 pub(super) fn enter(request: &Request) -> anyhow::Result<()> {
@@ -40,7 +43,8 @@ pub(super) fn enter(request: &Request) -> anyhow::Result<()> {
     let root = rustix::fs::open(root, flags, Mode::empty()).context("cannot open the new root")?;
     for (source, inside) in &request.binds {
         let target = open(&root, inside)?;
-        mount_bind(source, path_of(&target)).with_context(|| {
+        // The source may have mounts below it, which a user namespace does not show separately.
+        mount_bind_recursive(source, path_of(&target)).with_context(|| {
             format!(
                 "cannot show `{}` at `{}`",
                 source.display(),
@@ -94,8 +98,13 @@ fn mount_dev(root: &OwnedFd, request: &Request) -> anyhow::Result<()> {
     for name in DEVICES {
         let target = dev.join(name);
         std::fs::write(&target, "")?;
-        // A batch job may have no terminal, and thus no such device.
-        let _ = mount_bind(Path::new("/dev").join(name), &target);
+        let here = Path::new("/dev").join(name);
+        if !here.exists() {
+            continue;
+        }
+        mount_bind(&here, &target)
+            .and_then(|()| protect(&target))
+            .with_context(|| format!("cannot show `{}`", here.display()))?;
     }
     for (target, name) in LINKS {
         symlink(target, dev.join(name))?;
@@ -134,12 +143,42 @@ fn mount_proc(root: &OwnedFd) -> anyhow::Result<()> {
             .and_then(|()| {
                 let part = open(root, &Path::new("proc").join(name))
                     .map_err(|_| rustix::io::Errno::NOENT)?;
-                let flags = MountFlags::BIND | MountFlags::RDONLY | flags;
-                mount_remount(path_of(&part), flags, "")
+                protect(&path_of(&part))
             })
             .with_context(|| format!("cannot protect `/proc/{name}`"))?;
     }
+    for name in MASKED {
+        let Ok(part) = open(root, &Path::new("proc").join(name)) else {
+            continue;
+        };
+        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&part)?.st_mode);
+        let masked = if kind.is_dir() {
+            let flags = flags | MountFlags::RDONLY;
+            mount("condense", path_of(&part), "tmpfs", flags, None)
+        } else {
+            mount_bind("/dev/null", path_of(&part))
+        };
+        masked.with_context(|| format!("cannot hide `/proc/{name}`"))?;
+    }
     Ok(())
+}
+
+/// Makes one mount read-only, and keeps its other options. Devices on it stay writable, and their
+/// modes and owners do not change any more.
+fn protect(mounted: &Path) -> rustix::io::Result<()> {
+    let found = rustix::fs::statvfs(mounted)?.f_flag;
+    // Without an option about times of access, the kernel keeps those that there are.
+    let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+    for (is_set, flag) in [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ] {
+        if found.contains(is_set) {
+            flags |= flag;
+        }
+    }
+    mount_remount(mounted, flags, "")
 }
 
 /// Shows `/sys` for reading. A script that needs it is rare, so without the permission there is
@@ -162,29 +201,61 @@ fn mount_sys(root: &OwnedFd) {
 /// Makes a mount and all mounts below it read-only.
 fn protect_below(mounted: &OwnedFd) -> anyhow::Result<()> {
     let top = std::fs::read_link(path_of(mounted))?;
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    for line in table.lines() {
-        let mut words = line.split(' ');
-        let (Some(path), Some(options)) = (words.nth(4), words.next()) else {
-            continue;
-        };
-        let path = Path::new(path);
-        if !path.starts_with(&top) {
-            continue;
-        }
-        let mut flags = MountFlags::BIND | MountFlags::RDONLY;
-        for option in options.split(',') {
-            flags |= match option {
-                "nosuid" => MountFlags::NOSUID,
-                "nodev" => MountFlags::NODEV,
-                "noexec" => MountFlags::NOEXEC,
-                "noatime" => MountFlags::NOATIME,
-                "nodiratime" => MountFlags::NODIRATIME,
-                "relatime" => MountFlags::RELATIME,
-                _ => MountFlags::empty(),
-            };
-        }
-        mount_remount(path, flags, "")?;
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    let found = mounts_below(&table, &top);
+    if found.is_empty() {
+        bail!("`{}` is not in the table of mounts", top.display());
+    }
+    for path in found {
+        protect(&path)?;
     }
     Ok(())
+}
+
+/// Returns the mount points at a path and below it, in the order of `/proc/self/mountinfo`.
+fn mounts_below(table: &[u8], top: &Path) -> Vec<PathBuf> {
+    let lines = table.split(|byte| *byte == b'\n');
+    let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    points
+        .map(|point| PathBuf::from(OsString::from_vec(without_escapes(point))))
+        .filter(|point| point.starts_with(top))
+        .collect()
+}
+
+/// Returns a path of the table of mounts, in which `\040` is a space.
+fn without_escapes(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        let digits = behind.get(..3).filter(|_| *first == b'\\');
+        let byte = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        if let Some(byte) = byte {
+            plain.push(byte);
+            rest = &behind[3..];
+        } else {
+            plain.push(*first);
+            rest = behind;
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_below_a_path_with_spaces() {
+        let table = b"29 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
+50 29 0:20 / /tmp/a\\040b\\134c/root/sys rw,nosuid - sysfs sysfs rw
+51 50 0:21 / /tmp/a\\040b\\134c/root/sys/fs/cgroup rw - cgroup2 cgroup rw
+52 29 0:22 / /tmp/a rw - tmpfs tmpfs rw
+";
+        let found = mounts_below(table, Path::new("/tmp/a b\\c/root/sys"));
+        let expected = ["/tmp/a b\\c/root/sys", "/tmp/a b\\c/root/sys/fs/cgroup"];
+        assert_eq!(found, expected.map(PathBuf::from));
+        assert!(mounts_below(table, Path::new("/nowhere")).is_empty());
+    }
 }
