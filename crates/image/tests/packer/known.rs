@@ -155,7 +155,12 @@ fn impossible_answers_are_blocks_that_are_not_known() {
 #[test]
 fn a_changed_byte_or_a_short_file_of_an_image_is_a_block_that_is_not_known() {
     let place = Place::new();
-    let tree = trees::random(10, 100, 32 << 10);
+    let mut tree = Tree::new();
+    for number in 0..100 {
+        let text = format!("{number} and {}\n", number * number).repeat(4000);
+        tree.add_bytes(number.to_string(), text.into_bytes(), 0o644)
+            .unwrap();
+    }
     let cold = pack(&tree, &place.path("cold"), &recording("gzip", "8K", 2)).unwrap();
     let plain = cold.sha256().unwrap();
     let options = knowing(recording("gzip", "8K", 2), &cold);
@@ -168,8 +173,7 @@ fn a_changed_byte_or_a_short_file_of_an_image_is_a_block_that_is_not_known() {
     fs_err::write(&cold.path, bytes).unwrap();
     let hot = pack_and_verify(&tree, &place.path("hot"), &options).unwrap();
     assert_eq!(hot.sha256().unwrap(), plain);
-    // Blocks that are stored as they are need nothing of the file.
-    assert!(compressed_bytes(&hot) > 50_000);
-    let known = hot.blocks.iter().filter(|it| it.was_known && !it.is_stored);
-    assert!(known.count() > 10);
+    let known = hot.blocks.iter().filter(|it| it.was_known).count();
+    let all = hot.blocks.len();
+    assert!(known > all / 4 && known < all / 2, "{known} of {all}");
 }
