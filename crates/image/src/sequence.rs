@@ -457,7 +457,7 @@ impl<'a> Sequencer<'a> {
                 if Self::is_apart(self.donor.as_ref(), &self.contents, *known.get()) =>
             {
                 known.insert(id);
-                let place = self.append_to_fragment(content);
+                let place = self.append_to_fragment(content, hash);
                 self.contents.placements[id.index()].fragment = Some(place);
             }
             Entry::Occupied(known) => {
@@ -475,7 +475,7 @@ impl<'a> Sequencer<'a> {
             }
             Entry::Vacant(unknown) => {
                 unknown.insert(id);
-                let place = self.append_to_fragment(content);
+                let place = self.append_to_fragment(content, hash);
                 self.contents.placements[id.index()].fragment = Some(place);
             }
         }
@@ -518,6 +518,7 @@ impl<'a> Sequencer<'a> {
         finished: Option<EntryId>,
     ) -> Result<(), Error> {
         self.current.sizes.extend_from_slice(&blocks.sizes);
+        let last = blocks.hashes.last().copied();
         for hash in &blocks.hashes {
             self.current.digest.push(*hash);
         }
@@ -526,7 +527,9 @@ impl<'a> Sequencer<'a> {
         self.output.write(&blocks.packed)?;
         self.context.runs.give_back(blocks.packed);
         if let Some(id) = finished {
-            let fragment = (!blocks.tail.is_empty()).then(|| self.append_to_fragment(&blocks.tail));
+            // The digest of the last part is behind those of the blocks.
+            let tail = last.filter(|_| !blocks.tail.is_empty());
+            let fragment = tail.map(|digest| self.append_to_fragment(&blocks.tail, digest));
             let current = std::mem::take(&mut self.current);
             self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(current.digest);
             self.contents.placements[id.index()] = Placement {

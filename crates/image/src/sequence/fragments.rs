@@ -1,20 +1,29 @@
 //! Responsible for the blocks that several files share, and for the records of all blocks.
+//!
+//! A shared block ends where the content says so, not only where it is full. After a file that is
+//! new, gone, or hot, the blocks therefore soon hold the same files again as without it, and are
+//! found among the known ones.
 
 use super::{FullFragment, Sequencer};
 use crate::Error;
+use crate::digest::BlockDigest;
 use crate::format::STORED;
 use crate::pool::{CompressedBlocks, CompressedFragment, Job};
 
 impl Sequencer<'_> {
-    /// Appends bytes to the current shared block. Returns the index of the block and the offset in
-    /// it.
-    pub(super) fn append_to_fragment(&mut self, bytes: &[u8]) -> (u32, u32) {
-        if self.fragment.len() + bytes.len() > self.context.format.block_size.bytes() as usize {
+    /// Appends bytes with this digest to the current shared block. Returns the index of the block
+    /// and the offset in it.
+    pub(super) fn append_to_fragment(&mut self, bytes: &[u8], digest: BlockDigest) -> (u32, u32) {
+        let block_size = self.context.format.block_size.bytes() as usize;
+        if self.fragment.len() + bytes.len() > block_size {
             self.submit_fragment();
         }
         let index = self.contents.fragments.len() + self.full_fragments.len();
         let place = (index as u32, self.fragment.len() as u32);
         self.fragment.extend_from_slice(bytes);
+        if self.fragment.len() >= block_size / 2 && digest.is_end() {
+            self.submit_fragment();
+        }
         place
     }
 

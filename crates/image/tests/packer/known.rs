@@ -177,3 +177,53 @@ fn a_changed_byte_or_a_short_file_of_an_image_is_a_block_that_is_not_known() {
     let all = hot.blocks.len();
     assert!(known > all / 4 && known < all / 2, "{known} of {all}");
 }
+
+/// Returns a tree of small files in directories, as packages have them. `skip` is left out.
+fn packages(skip: Option<usize>) -> (Tree, u64) {
+    let mut tree = Tree::new();
+    let mut random = trees::Random(11);
+    let mut skipped = 0;
+    for package in 0..40 {
+        for file in 0..50 {
+            let bytes = random.bytes(200 + random.below(8000) as usize);
+            if skip == Some(package) {
+                skipped += bytes.len() as u64;
+                continue;
+            }
+            let extension = ["py", "pyc", "so", "txt"][file % 4];
+            let path = format!("package-{package}/{file}.{extension}");
+            tree.add_bytes(path, bytes, 0o644).unwrap();
+        }
+    }
+    (tree, skipped)
+}
+
+#[test]
+fn a_package_more_and_hot_files_change_few_shared_blocks() {
+    let place = Place::new();
+    let (all, _) = packages(None);
+    for package in [3, 21, 36] {
+        let (without, own) = packages(Some(package));
+        let out = place.path(&format!("{package}-without"));
+        let without = pack(&without, &out, &recording("zstd:1", "32K", 2)).unwrap();
+        let options = knowing(recording("zstd:1", "32K", 2), &without);
+        let with = pack(&all, &place.path(&format!("{package}-with")), &options).unwrap();
+        // The files of a package are in four places, one for each extension.
+        let around = compressed_bytes(&with) - own;
+        assert!(
+            around < 4 * 6 * (32 << 10),
+            "{around} bytes around {package}"
+        );
+    }
+    let cold = pack(&all, &place.path("cold"), &recording("zstd:1", "32K", 2)).unwrap();
+    let files = (0..50)
+        .step_by(4)
+        .map(|file| format!("package-5/{file}.py"));
+    let hot = PackOptions {
+        hot: files.map(Into::into).collect(),
+        ..knowing(recording("zstd:1", "32K", 2), &cold)
+    };
+    let hot = pack_and_verify(&all, &place.path("hot"), &hot).unwrap();
+    let bytes = compressed_bytes(&hot);
+    assert!(bytes < 9 * (32 << 10), "{bytes} for one hot run of files");
+}
