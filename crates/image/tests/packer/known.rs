@@ -185,7 +185,8 @@ fn packages(skip: Option<usize>) -> (Tree, u64) {
     let mut skipped = 0;
     for package in 0..40 {
         for file in 0..50 {
-            let bytes = random.bytes(200 + random.below(8000) as usize);
+            let size = 200 + random.below(8000) as usize;
+            let bytes = random.bytes(size);
             if skip == Some(package) {
                 skipped += bytes.len() as u64;
                 continue;
