@@ -106,6 +106,15 @@ impl BlockKeys {
         Ok(BlockKeys { key })
     }
 
+    /// Returns the function whose [`Self::bytes`] these are.
+    pub(crate) fn from_bytes(key: [u8; 32]) -> BlockKeys {
+        BlockKeys { key }
+    }
+
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        self.key
+    }
+
     pub(crate) fn of(&self, block: &[u8]) -> BlockKey {
         BlockKey(*blake3::keyed_hash(&self.key, block).as_bytes())
     }

@@ -164,6 +164,9 @@ pub struct Image {
     pub hot_zone: Option<HotZone>,
     /// Start of the tables, which are behind all contents, in bytes.
     pub tables_start: u64,
+    /// Digest of the codec and of every option that decides a block's bytes, if blocks were looked
+    /// for or recorded.
+    pub block_format: Option<[u8; 32]>,
     /// Blocks that are new or were known, if blocks were looked for or recorded. Those of a donor
     /// are not among them.
     pub blocks: Vec<PackedBlock>,
@@ -360,6 +363,7 @@ fn pack_hashed(
     });
     let (superblock, sequenced, tables_start) =
         side_by_side(copying, &stopped, write, &stop_copying)?;
+    let block_format = context.keys.map(|keys| keys.bytes());
     drop((runs, blocks));
     let Sequenced {
         contents,
@@ -385,6 +389,7 @@ fn pack_hashed(
         garbage_bytes: count(|reused| reused.garbage),
         hot_zone: (zone.bytes > 0).then_some(zone),
         tables_start,
+        block_format,
         blocks: contents.blocks,
         fingerprints: Fingerprints(contents.fingerprints),
         reused,
