@@ -29,6 +29,7 @@ const HOUSE: [Row; 35] = [
     ),
     ("cache clean", "--site atlantis", ""),
     ("cache info", "--site atlantis", ""),
+    ("cache verify", "--site atlantis", ""),
     ("check", "--site lumi-g cuda.yml", "--site local one.yml"),
     ("config set", "site atlantis", "cache-size 5G"),
     ("config get", "base-image", "cache-size"),

@@ -50,6 +50,8 @@ struct OpenPack {
     pack: BlockPack,
     /// Whether this run has found a block in it.
     was_used: AtomicBool,
+    /// Whether this run has found a block in it that was not as it was written.
+    is_damaged: AtomicBool,
 }
 
 /// Blocks that this user's builds, or those of a site, have compressed.
@@ -79,6 +81,7 @@ impl KnownBlocks for BlockCache {
             return None;
         }
         if !block.is_stored && !pack.pack.read(block, out) {
+            pack.is_damaged.store(true, Ordering::Relaxed);
             return None;
         }
         pack.was_used.store(true, Ordering::Relaxed);
@@ -131,6 +134,7 @@ impl BlockCache {
                 path,
                 pack,
                 was_used: AtomicBool::new(false),
+                is_damaged: AtomicBool::new(false),
             });
             for block in blocks {
                 self.places.entry(block.key).or_insert((number, block));
@@ -178,9 +182,16 @@ impl BlockCache {
     fn add(&self, own: &Path, image: &Image) -> std::io::Result<()> {
         remove_left_over(own);
         let mut seen = HashSet::new();
-        let anew = image.blocks.iter().filter(|block| {
-            !block.was_known && !self.places.contains_key(&block.key) && seen.insert(block.key)
-        });
+        // Files with damage are removed, so what this image has of them is written anew.
+        let is_damaged = |pack: &OpenPack| pack.is_damaged.load(Ordering::Relaxed);
+        let is_kept = |key| {
+            let place = self.places.get(key);
+            place.is_some_and(|(number, _)| !is_damaged(&self.packs[*number]))
+        };
+        let anew = image
+            .blocks
+            .iter()
+            .filter(|block| !is_kept(&block.key) && seen.insert(block.key));
         let blocks: Vec<PackedBlock> = anew.copied().collect();
         let bytes: u64 = blocks.iter().map(|block| u64::from(block.packed)).sum();
         let Some(format) = image.block_format else {
@@ -196,10 +207,28 @@ impl BlockCache {
             };
             write(own, image.compression.codec(), format, &[source], None)?;
         }
+        for pack in &self.packs {
+            if is_damaged(pack) && pack.path.starts_with(own) {
+                // A new file may have its name, if it has the same blocks.
+                remove_if_same(pack)?;
+            }
+        }
         merge(own, self.size_max)?;
         limit(own, self.size_max);
         Ok(())
     }
+}
+
+/// Removes a file, unless another one has its name by now.
+fn remove_if_same(pack: &OpenPack) -> std::io::Result<()> {
+    let (opened, named) = (
+        pack.pack.file().metadata()?,
+        open_file(&pack.path)?.metadata()?,
+    );
+    if (opened.dev(), opened.ino()) == (named.dev(), named.ino()) {
+        std::fs::remove_file(&pack.path)?;
+    }
+    Ok(())
 }
 
 /// Writes a file of blocks and gives it its name. Its modification time is the time of its last
@@ -419,29 +448,24 @@ fn trust_of_site(dir: &Path) -> Result<(PathBuf, Trust), String> {
         return Err("everybody can write into it".to_owned());
     }
     let mut trust = Trust::own();
-    let mut is_replaceable = false;
-    let mut parents = Vec::new();
+    let (site, mut owner) = (found.uid(), found.uid());
     for parent in dir.ancestors().skip(1) {
         let found = std::fs::metadata(parent).map_err(text)?;
-        let others = found.mode() & OTHERS != 0;
-        if others && found.mode() & STICKY == 0 {
-            return Err(format!("others can write into `{}`", parent.display()));
+        let shown = parent.display();
+        let is_open = found.mode() & OTHERS != 0;
+        if is_open && found.mode() & STICKY == 0 {
+            return Err(format!("others can write into `{shown}`"));
         }
-        is_replaceable |= others;
-        parents.push((parent.to_owned(), found.uid()));
-    }
-    if !trust.users.contains(&found.uid()) {
         // Anybody can make a directory in one such as /tmp before the site does.
-        if is_replaceable {
-            return Err("it belongs to another user, in a directory of everybody".to_owned());
+        if is_open && !trust.users.contains(&owner) {
+            return Err(format!("another user may have made it in `{shown}`"));
         }
-        trust.users.push(found.uid());
-    }
-    for (parent, owner) in parents {
-        if !trust.users.contains(&owner) {
-            return Err(format!("`{}` belongs to another user", parent.display()));
+        owner = found.uid();
+        if owner != site && !trust.users.contains(&owner) {
+            return Err(format!("`{shown}` belongs to another user"));
         }
     }
+    trust.users.push(site);
     Ok((dir, trust))
 }
 
@@ -541,3 +565,6 @@ fn check((dir, trust): (PathBuf, Result<Trust, String>)) -> BlocksChecked {
     }
     checked
 }
+
+#[cfg(test)]
+mod tests;
