@@ -53,8 +53,8 @@ pub struct PackOptions {
     /// unchanged if it has the size and modification time that the donor records, and its status
     /// has not changed since the donor was written.
     pub trust_times: bool,
-    /// Blocks in their compressed form. What is found there is not compressed again, and the image is
-    /// the same as without them.
+    /// Blocks in their compressed form. What is found there is not compressed again, and the image
+    /// is the same as without them.
     pub known: Option<Arc<dyn KnownBlocks>>,
     /// Whether [`Image::blocks`] records the blocks, so that others can find them there.
     pub record_blocks: bool,

@@ -483,14 +483,13 @@ fn own_dir(settings: &BlockCacheSettings, report: &Report) -> Option<PathBuf> {
             if *cache == settings.own {
                 close(cache, report)?;
             }
-            make(&dir)
+            Ok(())
         });
-        // A cache that cannot be written is still read.
-        if made.is_err() && !dir.is_dir() {
-            continue;
-        }
-        match Myself::look().standing(cache) {
-            Ok(Standing::Own) => return Some(dir),
+        let standing = made.and_then(|()| Myself::look().standing(cache));
+        match standing {
+            // A cache that cannot be written is still read.
+            Ok(Standing::Own) if make(&dir).is_ok() || dir.is_dir() => return Some(dir),
+            Ok(Standing::Own) => {}
             Ok(Standing::Shared) => report.debug(format!(
                 "`{}` is shared: blocks are kept elsewhere",
                 cache.display()
@@ -501,7 +500,10 @@ fn own_dir(settings: &BlockCacheSettings, report: &Report) -> Option<PathBuf> {
                     cache.display()
                 ));
             }
-            Err(error) => report.debug(format!("blocks are not kept: {error}")),
+            Err(error) => report.debug(format!(
+                "blocks are not kept in `{}`: {error}",
+                cache.display()
+            )),
         }
     }
     None
