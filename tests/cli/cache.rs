@@ -78,7 +78,7 @@ fn write_text(test: &TestEnv, files: u32) {
     fs_err::create_dir(test.path("work/tree")).unwrap();
     for number in 1..=files {
         let lines = (0..9000_u32).map(|line| line.wrapping_mul(number * 77_777).to_string() + "\n");
-        let path = test.path(&format!("work/tree/{number}"));
+        let path = test.path(format!("work/tree/{number}"));
         fs_err::write(path, lines.collect::<String>()).unwrap();
     }
 }

@@ -173,7 +173,7 @@ impl Report {
             .filter(|_| options.compression != Compression::None);
         PackOptions {
             record_blocks: blocks.is_some(),
-            known: blocks.map(|blocks| -> Arc<dyn KnownBlocks> { blocks.clone() }),
+            known: blocks.map(|blocks| Arc::clone(blocks) as Arc<dyn KnownBlocks>),
             ..options
         }
     }

@@ -70,6 +70,10 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+fn digest_at(bytes: &[u8], at: usize) -> [u8; 32] {
+    bytes[at..at + 32].try_into().expect("32 bytes")
+}
+
 /// Hash of the fixed parts of a file.
 fn hash_of_ends(head: &[u8], end: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
@@ -116,7 +120,7 @@ impl BlockPack {
         for entry in index.chunks_exact(ENTRY_BYTES) {
             blocks.push(parse(entry, index_at)?);
         }
-        let format = head[16..].try_into().expect("32 bytes");
+        let format = digest_at(&head, 16);
         let pack = BlockPack {
             file,
             codec,
@@ -178,7 +182,7 @@ impl BlockPack {
 fn parse(entry: &[u8], index_at: u64) -> Result<PackedBlock, PackFault> {
     let packed = u32_at(entry, 40);
     let block = PackedBlock {
-        key: BlockKey(entry[..32].try_into().expect("32 bytes")),
+        key: BlockKey(digest_at(entry, 0)),
         position: u64_at(entry, 32),
         packed,
         length: u32_at(entry, 44),

@@ -83,7 +83,7 @@ impl BlockKeys {
         let mut sample = Vec::with_capacity(SAMPLE_BYTES + 16);
         let mut number = 1_u32;
         while sample.len() < SAMPLE_BYTES {
-            number = number.wrapping_mul(0x0001_9660_d).wrapping_add(0x3c6e_f35f);
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             sample.extend_from_slice(format!("{:x}", number >> 21).as_bytes());
             sample.push(number as u8 & 0x3f);
         }
