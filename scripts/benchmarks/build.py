@@ -5,12 +5,18 @@ import shutil
 import statistics
 import subprocess
 
-from .common import AT_EXIT, CHAIN, CONDENSE, PARTS, SPECS, WORK, note, run, table, venv
+from .common import AT_EXIT, CHAIN, CONDENSE, PARTS, SPECS, WORK, note, run, squash, table, venv
+
+# Options of condense and of mksquashfs for each codec.
+CODECS = {"zstd": ("zstd:3", ["zstd", "-Xcompression-level", "3"]), "gzip": ("gzip:6", ["gzip"])}
+ARCHIVE, HOT = "condense, archives at hand", "condense, blocks at hand"
+COLD_CHAIN, WARM_CHAIN = "chain, from archives", "chain, packages unpacked before"
 
 
 def build(rounds):
-    """Measures three ways to one image, in turn, with the scratch directory of all three in memory,
-    as on a compute node, and then on the disk, as on most other machines.
+    """Measures four ways to one image, in turn, with the scratch directory of all four in memory,
+    as on a compute node, and then on the disk, as on most other machines. condense finds either
+    archives alone, or also the blocks of an earlier build.
 
     Some file systems create files slowly for a minute after other files were deleted, and every
     round deletes the files of the round before. On the disk, deletions are therefore completed
@@ -22,12 +28,14 @@ def build(rounds):
     memory.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6G", "tmpfs", memory], check=True)
     try:
-        build_in(memory, "scratch in memory", python, rounds)
+        for codec in CODECS:
+            build_in(memory, "scratch in memory", python, rounds, codec)
     finally:
         subprocess.run(["umount", memory], check=True)
     disk.mkdir(exist_ok=True)
     try:
-        build_in(disk, "scratch on disk", python, rounds)
+        for codec in CODECS:
+            build_in(disk, "scratch on disk", python, rounds, codec)
     finally:
         shutil.rmtree(disk)
 
@@ -38,7 +46,7 @@ def removed(*paths):
     os.sync()
 
 
-def chain(place, python, cold, env):
+def chain(place, python, cold, env, codec):
     prefix, cache, image = place / "chain", place / "rattler-cache", WORK / "chain.sqfs"
     removed(prefix, *([cache] if cold else []))
     image.unlink(missing_ok=True)
@@ -49,57 +57,41 @@ def chain(place, python, cold, env):
             env=env,
         ),
         run([prefix / "bin/python", "-m", "compileall", "-q", prefix / "lib/python3.11"], env=env),
-        run(
-            [
-                "mksquashfs",
-                prefix,
-                image,
-                "-comp",
-                "zstd",
-                "-Xcompression-level",
-                "3",
-                "-all-root",
-                "-no-xattrs",
-                "-no-progress",
-                "-quiet",
-            ],
-            env=env,
-        ),
+        squash(prefix, image, CODECS[codec][1], env=env),
     )
 
 
-def build_in(place, kind, python, rounds):
-    env = {**os.environ, "CONDENSE_CACHE_DIR": str(WORK / "cache"), "TMPDIR": str(place)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
-    figures = {
-        name: ([], [], [])
-        for name in (
-            "condense",
-            "chain, packages unpacked before",
-            "chain, from archives as condense",
-        )
+def condense(place, env, codec, is_hot):
+    """Builds once. Without blocks at hand, those of this build are still written to the cache."""
+    removed(WORK / "ours", *([] if is_hot else [WORK / "cache/blocks"]))
+    words = [CONDENSE, "conda-containerize", "new", "--prefix", WORK / "ours"]
+    words += ["--base-image", PARTS / "base.sif", "--compression", CODECS[codec][0]]
+    with (WORK / "ours.log").open("w") as log:
+        measured = run([*words, WORK / "env.yml"], env=env, stdout=log)
+    said = (WORK / "ours.log").read_text().splitlines()
+    return measured, [line for line in said if "Seconds: " in line or "earlier builds" in line]
+
+
+def build_in(place, kind, python, rounds, codec):
+    kind = f"{codec}, {kind}"
+    env = {
+        **os.environ,
+        "CONDENSE_CACHE_DIR": str(WORK / "cache"),
+        "CONDENSE_BLOCK_CACHE_SIZE": "5G",
+        "TMPDIR": str(place),
     }
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    figures = {name: ([], [], []) for name in (ARCHIVE, HOT, WARM_CHAIN, COLD_CHAIN)}
     steps = {name: [] for name in ("install", "compileall", "mksquashfs")}
-    stages = ""
+    said = {}
     for turn in range(rounds + 1):
-        removed(WORK / "ours")
-        words = [
-            CONDENSE,
-            "conda-containerize",
-            "new",
-            "--prefix",
-            WORK / "ours",
-            "--base-image",
-            PARTS / "base.sif",
-            WORK / "env.yml",
-        ]
-        with (WORK / "ours.log").open("w") as log:
-            ours = run(words, env=env, stdout=log)
-        cold = chain(place, python, True, env)
-        warm = chain(place, python, False, env)
+        archive, said[ARCHIVE] = condense(place, env, codec, False)
+        hot, said[HOT] = condense(place, env, codec, True)
+        cold = chain(place, python, True, env, codec)
+        warm = chain(place, python, False, env, codec)
         if turn == 0:
             continue  # this round fills the page cache
-        for name, parts in zip(figures, ([ours], warm, cold), strict=True):
+        for name, parts in zip(figures, ([archive], [hot], warm, cold), strict=True):
             walls, cpus, peaks = zip(*parts, strict=True)
             for values, value in zip(
                 figures[name], (sum(walls), sum(cpus), max(peaks)), strict=True
@@ -107,9 +99,6 @@ def build_in(place, kind, python, rounds):
                 values.append(value)
         for name, step in zip(steps, cold, strict=True):
             steps[name].append(step[0])
-        stages = next(
-            line for line in (WORK / "ours.log").read_text().splitlines() if "Seconds: " in line
-        )
     for title, which, unit in (
         ("wall", 0, "s"),
         ("CPU", 1, "s"),
@@ -121,14 +110,15 @@ def build_in(place, kind, python, rounds):
             unit,
         )
     table(f"the chain's steps, from archives, {kind}", steps)
-    ours = statistics.median(figures["condense"][0])
-    for name in list(figures)[1:]:
-        ratio = statistics.median(figures[name][0]) / ours
+    for ours, theirs in ((ARCHIVE, COLD_CHAIN), (HOT, WARM_CHAIN), (HOT, COLD_CHAIN)):
+        wall = [statistics.median(figures[name][0]) for name in (ours, theirs)]
+        ratio = wall[1] / wall[0]
         note(
-            f"condense is {ratio:.2f} times as fast as: {name}",
-            **{f"times as fast as {name}": ratio},
+            f"{ours}: {ratio:.2f} times as fast as {theirs}",
+            **{f"{kind}: {ours} against {theirs}": ratio},
         )
-    note(f"condense's last round: {stages.strip()}")
+    for name, lines in said.items():
+        note(f"{name}, last round: {'; '.join(line.strip() for line in lines)}")
     prefix = place / "chain"
     files = sum(len(names) for _, _, names in os.walk(prefix))
     entries = list((WORK / "ours").rglob("*"))

@@ -253,6 +253,7 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     ("condense verify", ["NAME", "--no-start DIR"]),
     ("condense cache info", ["", "--json"]),
+    ("condense cache verify", ["", "--json"]),
     (
         "condense cache clean",
         ["--older-than 30d", "--images --dry-run"],

@@ -4,6 +4,7 @@
 mod account;
 mod advanced;
 pub(crate) mod base;
+pub(crate) mod block_cache;
 mod build;
 mod build_env;
 #[cfg(test)]

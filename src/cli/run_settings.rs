@@ -9,6 +9,7 @@ use condense_diagnostics::UserError;
 use condense_image::Compression;
 
 use super::{
+    block_cache,
     build::rules,
     condense::allowed_by_environment,
     network::{NetworkArguments, condarc},
@@ -43,7 +44,7 @@ pub(super) fn run_settings(
     )?;
     let packages = PackageSettings {
         spec_context: spec_context(env_vars),
-        network: network.settings(env_vars, cache_dir, condarc.as_ref())?,
+        network: network.settings(env_vars, cache_dir.clone(), condarc.as_ref())?,
         own_cache: env_vars.own_cache_dir(),
         condarc,
         pip_without_index: env_vars.get(env_vars::PIP_NO_INDEX).is_some(),
@@ -56,6 +57,7 @@ pub(super) fn run_settings(
             offline: network.offline,
             ..registries
         },
+        blocks: block_cache::read(env_vars, cache_dir)?,
         runtime: runtime(env_vars, site),
         build_env: network.build_env.read(env_vars)?,
         rules: rules(env_vars, site),

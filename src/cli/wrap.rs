@@ -10,6 +10,7 @@ use condense_image::{BlockSize, Compression};
 use super::{
     Command,
     base::choose_base,
+    block_cache,
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
@@ -264,9 +265,10 @@ fn plan(
         _ => MountPoint::Prefix(site.installation_path.clone().into()),
     };
     let scratch_parent = scratch_parent(common.tmpdir, env_vars, &site)?;
+    let cache_dir = env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars));
     let registries = registries::read(
         RegistryOptions::default(),
-        Some(env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars))),
+        Some(cache_dir.clone()),
         env_vars,
     )?;
     let other_names = other_names(&site, env_vars)?;
@@ -276,6 +278,7 @@ fn plan(
         scratch_parent,
         keep_scratch: keeps_scratch(env_vars),
         registries,
+        blocks: block_cache::read(env_vars, cache_dir)?,
         runtime: runtime(env_vars, &site),
         build_env: asked.build_env.read(env_vars)?,
         rules: SiteRules {

@@ -72,3 +72,89 @@ fn the_json_has_its_shape() {
         assert_eq!(part[key], expected, "{found}");
     }
 }
+
+/// Writes files of text that is different in each.
+fn write_text(test: &TestEnv, files: u32) {
+    fs_err::create_dir(test.path("work/tree")).unwrap();
+    for number in 1..=files {
+        let lines = (0..9000_u32).map(|line| line.wrapping_mul(number * 77_777).to_string() + "\n");
+        let path = test.path(format!("work/tree/{number}"));
+        fs_err::write(path, lines.collect::<String>()).unwrap();
+    }
+}
+
+fn pack(test: &TestEnv, name: &str) -> Vec<u8> {
+    let mut packing = test.condense(&["image", "pack", "tree", name]);
+    packing.run().succeeded();
+    let bytes = fs_err::read(test.path("work").join(name)).unwrap();
+    fs_err::remove_file(test.path("work").join(name)).unwrap();
+    bytes
+}
+
+#[test]
+fn blocks_are_kept_found_and_verified() {
+    let test = TestEnv::new();
+    write_text(&test, 10);
+    let mut off = test.condense(&["image", "pack", "tree", "off.sqfs"]);
+    let off = off.env("CONDENSE_BLOCK_CACHE_SIZE", "0").run().succeeded();
+    assert!(!off.stderr.contains("earlier") && !test.path("cache/blocks").exists());
+    let plain = fs_err::read(test.path("work/off.sqfs")).unwrap();
+    assert!(pack(&test, "cold.sqfs") == plain);
+    let hot = test
+        .condense(&["image", "pack", "tree", "hot.sqfs"])
+        .run()
+        .succeeded();
+    assert!(
+        hot.stderr.contains("compressed by earlier builds, 0 B by"),
+        "{hot:?}"
+    );
+    assert!(fs_err::read(test.path("work/hot.sqfs")).unwrap() == plain);
+
+    let said = cache(&test, &["info", "--json"]).succeeded();
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found["parts"][3]["part"], "blocks");
+    assert_eq!(found["parts"][3]["files"], 1);
+    assert_eq!(found["blocks_max_bytes"], 5_u64 << 30);
+    cache(&test, &["verify"]).succeeded();
+
+    let mut files = fs_err::read_dir(test.path("cache/blocks")).unwrap();
+    let path = files.next().unwrap().unwrap().path();
+    let mut bytes = fs_err::read(&path).unwrap();
+    bytes[5000] ^= 1;
+    fs_err::write(&path, bytes).unwrap();
+    let said = cache(&test, &["verify"]).failed(1, &[]);
+    assert!(said.stderr.contains("blocks are damaged"), "{said:?}");
+    assert!(pack(&test, "again.sqfs") == plain);
+    cache(&test, &["verify"]).succeeded();
+    cache(&test, &["clean", "--blocks"]).succeeded();
+    assert_eq!(
+        fs_err::read_dir(test.path("cache/blocks")).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn builds_that_are_killed_leave_a_cache_that_is_right() {
+    let test = TestEnv::new();
+    write_text(&test, 60);
+    let mut off = test.condense(&["image", "pack", "tree", "off.sqfs"]);
+    off.env("CONDENSE_BLOCK_CACHE_SIZE", "0").run().succeeded();
+    let plain = fs_err::read(test.path("work/off.sqfs")).unwrap();
+    for delay in [40, 90, 140, 200] {
+        let mut killed = test.condense(&["image", "pack", "tree", "killed.sqfs"]);
+        let mut child = killed.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        let _ = child.kill();
+        child.wait().unwrap();
+        let _ = fs_err::remove_file(test.path("work/killed.sqfs"));
+        cache(&test, &["verify"]).succeeded();
+    }
+    assert!(pack(&test, "after.sqfs") == plain);
+    let left = fs_err::read_dir(test.path("cache/blocks")).unwrap();
+    let names = left.map(|entry| entry.unwrap().file_name());
+    assert!(
+        names
+            .into_iter()
+            .all(|name| !name.as_encoded_bytes().starts_with(b".new-"))
+    );
+}

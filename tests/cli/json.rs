@@ -228,6 +228,7 @@ fn results_about_the_machine_have_their_shape() {
             ("base-find", "base find --json rocm=99 pytorch"),
             ("cache-info", "cache info --json"),
             ("cache-clean", "cache clean --json"),
+            ("cache-verify", "cache verify --json"),
             ("doctor", "doctor --json --site lumi-g"),
             ("explain", "explain --json mpi-abi"),
         ],

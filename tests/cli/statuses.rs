@@ -16,7 +16,7 @@ use crate::{
 /// empty line is explained in [`WITHOUT`].
 type Row = (&'static str, &'static str, &'static str);
 
-const HOUSE: [Row; 35] = [
+const HOUSE: [Row; 36] = [
     ("base facts", "none.sif", "../base"),
     ("base find", "rocm=99", "python=3.12 --catalogue bases.toml"),
     ("base ls", "--catalogue none.toml", ""),
@@ -29,6 +29,7 @@ const HOUSE: [Row; 35] = [
     ),
     ("cache clean", "--site atlantis", ""),
     ("cache info", "--site atlantis", ""),
+    ("cache verify", "--site atlantis", ""),
     ("check", "--site lumi-g cuda.yml", "--site local one.yml"),
     ("config set", "site atlantis", "cache-size 5G"),
     ("config get", "base-image", "cache-size"),

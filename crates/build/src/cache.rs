@@ -1,6 +1,7 @@
 //! Responsible for deciding whether a cache can be trusted. A user who can write into a cache
 //! decides which files are installed, unless their digests are known.
 
+mod blocks;
 mod clean;
 
 use std::{
@@ -18,12 +19,14 @@ use crate::{
     plan::{CacheLimit, PackageSettings},
     report::Report,
 };
+pub(crate) use blocks::BlockCache;
+pub use blocks::BlocksChecked;
 pub use clean::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 use condense_diagnostics::UserError;
 
 /// Parts of a cache whose contents are not checked when they are used: indices, finished images,
-/// layers.
-const UNCHECKED: [&str; 2] = ["index", "oci"];
+/// layers, and blocks, whose checksums come with them.
+const UNCHECKED: [&str; 3] = ["index", "oci", blocks::DIR];
 /// The part of a cache whose contents are checked by their digests.
 const CHECKED: &str = "archives";
 const OTHERS: u32 = 0o022;

@@ -283,7 +283,9 @@ impl NewGeneration<'_> {
 
     fn check(&self, staged: &Staged, packed: &mut Packed) -> anyhow::Result<()> {
         packed.image.path = staged.generation_dir().join(IMAGE);
-        check_staged(staged, packed, || self.start_once(staged))
+        check_staged(staged, packed, self.build.report(), || {
+            self.start_once(staged)
+        })
     }
 
     /// Runs one of the staged wrappers: every program must be there inside, and Python must start
@@ -318,10 +320,11 @@ impl NewGeneration<'_> {
 pub(crate) fn check_staged(
     staged: &Staged,
     packed: &Packed,
+    report: &Report,
     start: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (read_back, stored, started) = std::thread::scope(|scope| {
-        let read_back = condense_threads::scoped(scope, || packed.verify())?;
+        let read_back = condense_threads::scoped(scope, || packed.verify(report))?;
         let stored = condense_threads::scoped(scope, || staged.store())?;
         let started = start();
         anyhow::Ok((read_back.join(), stored.join(), started))

@@ -60,7 +60,7 @@ mod venv;
 mod verify;
 mod wrap;
 
-pub use cache::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
+pub use cache::{BlocksChecked, CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 pub use check::{CheckTarget, Subject, check};
 pub use definition::{build_definition, preview_definition, read_definition};
 pub use doctor::{Examined, doctor, is_shared, starts};

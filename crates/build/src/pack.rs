@@ -28,12 +28,14 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Reads the image back, and compares it with the tree.
+    /// Reads the image back, and compares it with the tree. Its blocks are kept for later builds.
     ///
     /// # Errors
     /// Returns an error if the image is damaged.
-    pub(crate) fn verify(&self) -> Result<(), condense_image::Error> {
-        condense_image::verify(&self.image, &self.tree, None)
+    pub(crate) fn verify(&self, report: &Report) -> Result<(), condense_image::Error> {
+        condense_image::verify(&self.image, &self.tree, None)?;
+        report.keep_blocks(&self.image);
+        Ok(())
     }
 
     /// Returns the number of files and links in the image.
@@ -119,13 +121,13 @@ pub(crate) fn pack_tree(
     Ok(image)
 }
 
-/// Adds the progress and the cancel flag of the run to options.
+/// Adds the progress, the cancel flag and the caches of blocks of the run to options.
 pub(crate) fn observed(options: PackOptions, report: &Arc<Report>) -> PackOptions {
     let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(report);
     PackOptions {
         progress: Some(progress),
         cancel: Some(report.cancel_flag()),
-        ..options
+        ..report.with_blocks(options)
     }
 }
 

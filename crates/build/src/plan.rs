@@ -26,7 +26,9 @@ pub use input::{
 pub use installation::{Generation, Installation};
 pub use lock::LockPlan;
 pub use mount_point::MountPoint;
-pub use run_settings::{CacheLimit, Checks, Overrides, PackageSettings, Registries, RunSettings};
+pub use run_settings::{
+    BlockCacheSettings, CacheLimit, Checks, Overrides, PackageSettings, Registries, RunSettings,
+};
 pub use sif::{Copy, Layout, Sif, SifContent, SifInput};
 pub use update::{NextGeneration, PackageChange, UpdatePlan, UpdatedKind};
 pub use wrap::{WrapInput, Wrapped};

@@ -9,15 +9,17 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use condense_check::Finding;
+use condense_image::{Compression, Image, KnownBlocks, PackOptions};
 use condense_prefix::Warning;
 
+use crate::{cache::BlockCache, plan::BlockCacheSettings};
 pub use phase::Phase;
 
 /// Importance of a message.
@@ -77,6 +79,9 @@ pub struct Report {
     cancelled: Arc<AtomicBool>,
     /// Findings that were reported and did not end the run.
     findings: Arc<Mutex<Vec<Finding>>>,
+    /// Caches of blocks that packing uses, and the same opened.
+    block_settings: Arc<OnceLock<BlockCacheSettings>>,
+    blocks: Arc<OnceLock<Arc<BlockCache>>>,
 }
 
 impl fmt::Debug for Report {
@@ -93,6 +98,8 @@ impl Report {
             reporter,
             cancelled,
             findings: Arc::default(),
+            block_settings: Arc::default(),
+            blocks: Arc::default(),
         }
     }
 
@@ -143,6 +150,40 @@ impl Report {
     pub fn findings(&self) -> Vec<Finding> {
         let kept = self.findings.lock();
         kept.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the caches of blocks that packing uses in this run.
+    pub fn use_blocks(&self, settings: Option<&BlockCacheSettings>) {
+        if let Some(settings) = settings {
+            self.block_settings.get_or_init(|| settings.clone());
+        }
+    }
+
+    /// Returns the caches of blocks of this run, which the first call opens.
+    fn blocks(&self) -> Option<&Arc<BlockCache>> {
+        let settings = self.block_settings.get()?;
+        let open = || Arc::new(BlockCache::open(settings, self));
+        Some(self.blocks.get_or_init(open))
+    }
+
+    /// Adds the caches of blocks to the options of packing.
+    pub fn with_blocks(&self, options: PackOptions) -> PackOptions {
+        let blocks = self
+            .blocks()
+            .filter(|_| options.compression != Compression::None);
+        PackOptions {
+            record_blocks: blocks.is_some(),
+            known: blocks.map(|blocks| Arc::clone(blocks) as Arc<dyn KnownBlocks>),
+            ..options
+        }
+    }
+
+    /// Keeps the blocks of an image that was read back for later builds, and reports how much of it
+    /// earlier builds had compressed.
+    pub fn keep_blocks(&self, image: &Image) {
+        if let Some(blocks) = self.blocks().filter(|_| image.block_format.is_some()) {
+            blocks.keep(image, self);
+        }
     }
 
     /// Returns the seconds of each phase that has ended, on one line.

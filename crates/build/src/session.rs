@@ -28,6 +28,7 @@ impl<'a> Session<'a> {
         report: &'a Arc<Report>,
         interrupt: &'a Interrupt,
     ) -> Self {
+        report.use_blocks(settings.blocks.as_ref());
         Self {
             settings,
             search_path,

@@ -177,7 +177,7 @@ impl Wrap<'_> {
         let dir = staged.generation_dir();
         if let Some(mut packed) = contents.packed.clone() {
             packed.image.path = dir.join(IMAGE);
-            packed.verify()?;
+            packed.verify(self.report())?;
         }
         self.start_once(&dir.join("bin"), &contents.programs)
     }

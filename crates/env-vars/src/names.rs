@@ -48,6 +48,12 @@ pub const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
 /// Maximum size of the cache of images: a number of bytes, or a number with K, M or G; default:
 /// 20G.
 pub const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
+/// Maximum size of the cache of compressed blocks, which is in `blocks` below the cache directory:
+/// a number of bytes, or a number with K, M or G; default: 5G. 0 switches the cache off.
+pub const CONDENSE_BLOCK_CACHE_SIZE: &str = "CONDENSE_BLOCK_CACHE_SIZE";
+/// Directories with compressed blocks that are only read, separated by colons: a site's. They are
+/// used if nobody but their owner and root can write into them.
+pub const CONDENSE_BLOCK_CACHES: &str = "CONDENSE_BLOCK_CACHES";
 /// Directory in which `condense pull` decompresses layers when `--tmpdir` is not given (apptainer).
 /// The variables `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`, `…_DOCKER_USERNAME` and
 /// `…_DOCKER_PASSWORD` of apptainer and singularity are read as well.

@@ -19,6 +19,8 @@
 //!
 //! This crate knows nothing of conda or containers, does not use the network, and prints nothing.
 
+mod block_pack;
+mod blocks;
 mod check;
 mod codec;
 mod compression;
@@ -50,6 +52,8 @@ mod verify;
 mod xattr;
 mod zone;
 
+pub use block_pack::{BlockPack, PackFault, PackSource, write_block_pack};
+pub use blocks::{BlockKey, ImageBlocks, KnownBlock, KnownBlocks, PackedBlock};
 pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
 pub use diff::{Aspect, Change, DiffOptions, Difference, diff};

@@ -14,6 +14,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use crate::blocks::{BlockKeys, KnownBlocks, PackedBlock};
 use crate::digest::{BlockDigest, ContentFingerprint};
 use crate::donor_blocks::{PlannedReuse, ReusedBlocks};
 use crate::format::Format;
@@ -54,6 +55,11 @@ pub struct PackOptions {
     /// unchanged if it has the size and modification time that the donor records, and its status
     /// has not changed since the donor was written.
     pub trust_times: bool,
+    /// Blocks in their compressed form. What is found there is not compressed again, and the image
+    /// is the same as without them.
+    pub known: Option<Arc<dyn KnownBlocks>>,
+    /// Whether [`Image::blocks`] records the blocks, so that others can find them there.
+    pub record_blocks: bool,
     /// Receiver of progress reports.
     pub progress: Option<Arc<dyn Progress>>,
     /// Cancel flag. Once it is true, packing ends with [`Error::Cancelled`].
@@ -124,6 +130,8 @@ impl std::fmt::Debug for PackOptions {
             .field("drop_zone", &self.drop_zone)
             .field("garbage_percent_max", &self.garbage_percent_max)
             .field("trust_times", &self.trust_times)
+            .field("known", &self.known.is_some())
+            .field("record_blocks", &self.record_blocks)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
@@ -159,6 +167,12 @@ pub struct Image {
     pub hot_zone: Option<HotZone>,
     /// Start of the tables, which are behind all contents, in bytes.
     pub tables_start: u64,
+    /// Digest of the codec and of every option that decides a block's bytes, if blocks were looked
+    /// for or recorded.
+    pub block_format: Option<[u8; 32]>,
+    /// Blocks that are new or were known, if blocks were looked for or recorded. Those of a donor
+    /// are not among them.
+    pub blocks: Vec<PackedBlock>,
     /// Evidence of each file's content, by entry of the tree, for reading the image back.
     pub(crate) fingerprints: Fingerprints,
     pub(crate) reused: Option<Arc<ReusedBlocks>>,
@@ -321,6 +335,10 @@ fn pack_hashed(
         tree,
         format: &format,
         hash,
+        keys: (options.known.is_some() || options.record_blocks)
+            .then(|| BlockKeys::new(&format))
+            .transpose()?,
+        known: options.known.as_deref(),
         stop: &stopped,
         runs: &runs,
         blocks: &blocks,
@@ -351,6 +369,7 @@ fn pack_hashed(
     });
     let (superblock, sequenced, tables_start) =
         side_by_side(copying, &stopped, write, &stop_copying)?;
+    let block_format = context.keys.map(|keys| keys.bytes());
     drop((runs, blocks));
     let Sequenced {
         contents,
@@ -376,6 +395,8 @@ fn pack_hashed(
         garbage_bytes: count(|reused| reused.garbage),
         hot_zone: (zone.bytes > 0).then_some(zone),
         tables_start,
+        block_format,
+        blocks: contents.blocks,
         fingerprints: Fingerprints(contents.fingerprints),
         reused,
     })

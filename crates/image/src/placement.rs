@@ -2,6 +2,7 @@
 //! the inode table records.
 
 use crate::Tree;
+use crate::blocks::PackedBlock;
 use crate::digest::ContentFingerprint;
 use crate::tree::EntryId;
 
@@ -27,6 +28,8 @@ pub(crate) struct PackedContents {
     pub(crate) fingerprints: Vec<ContentFingerprint>,
     /// Position and size field of each shared block.
     pub(crate) fragments: Vec<(u64, u32)>,
+    /// Recorded blocks, in their order in the image.
+    pub(crate) blocks: Vec<PackedBlock>,
     /// Number of files whose content an earlier file already had.
     pub(crate) duplicates: u64,
 }
@@ -38,6 +41,7 @@ impl PackedContents {
             placements: vec![Placement::default(); tree.capacity()],
             fingerprints: vec![ContentFingerprint::default(); tree.capacity()],
             fragments: Vec::new(),
+            blocks: Vec::new(),
             duplicates: 0,
         }
     }

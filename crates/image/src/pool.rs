@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 
+use crate::blocks::{BlockKeys, BlockRecord, KnownBlocks};
 use crate::content::Content;
 use crate::digest::BlockDigest;
 use crate::format::Format;
@@ -74,6 +75,8 @@ pub(crate) struct CompressedBlocks {
     /// stored.
     pub(crate) sizes: Vec<u32>,
     pub(crate) hashes: Vec<BlockDigest>,
+    /// Records of the blocks without those of zeros. It is empty if blocks are not recorded.
+    pub(crate) records: Vec<BlockRecord>,
     /// Number of bytes in blocks of zeros.
     pub(crate) sparse: u64,
     /// Bytes after the last full block, if they are to share a block with other files.
@@ -85,6 +88,7 @@ pub(crate) struct CompressedFragment {
     pub(crate) block: Vec<u8>,
     /// Size field of the block as in the fragment table.
     pub(crate) size: u32,
+    pub(crate) record: Option<BlockRecord>,
 }
 
 /// Small file that has the same size and hash as an earlier file.
@@ -166,6 +170,10 @@ pub(crate) struct WorkerContext<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) format: &'a Format,
     pub(crate) hash: Hash,
+    /// Keys of blocks, if they are looked for or recorded.
+    pub(crate) keys: Option<BlockKeys>,
+    /// Blocks that need no compressing.
+    pub(crate) known: Option<&'a dyn KnownBlocks>,
     /// Flag that is set when no more results are needed.
     pub(crate) stop: &'a AtomicBool,
     /// Buffers for the bytes of one job.

@@ -26,6 +26,7 @@
 //! Memory is bounded: a job is submitted only while `in_flight` is below the budget. The bytes of a
 //! job count from its submission to its commit, those of a candidate until it is compared.
 
+mod fragments;
 mod tail;
 mod zone;
 
@@ -456,7 +457,7 @@ impl<'a> Sequencer<'a> {
                 if Self::is_apart(self.donor.as_ref(), &self.contents, *known.get()) =>
             {
                 known.insert(id);
-                let place = self.append_to_fragment(content);
+                let place = self.append_to_fragment(content, hash);
                 self.contents.placements[id.index()].fragment = Some(place);
             }
             Entry::Occupied(known) => {
@@ -474,7 +475,7 @@ impl<'a> Sequencer<'a> {
             }
             Entry::Vacant(unknown) => {
                 unknown.insert(id);
-                let place = self.append_to_fragment(content);
+                let place = self.append_to_fragment(content, hash);
                 self.contents.placements[id.index()].fragment = Some(place);
             }
         }
@@ -517,14 +518,18 @@ impl<'a> Sequencer<'a> {
         finished: Option<EntryId>,
     ) -> Result<(), Error> {
         self.current.sizes.extend_from_slice(&blocks.sizes);
-        for hash in blocks.hashes {
-            self.current.digest.push(hash);
+        let last = blocks.hashes.last().copied();
+        for hash in &blocks.hashes {
+            self.current.digest.push(*hash);
         }
         self.current.sparse += blocks.sparse;
+        self.record(&blocks);
         self.output.write(&blocks.packed)?;
         self.context.runs.give_back(blocks.packed);
         if let Some(id) = finished {
-            let fragment = (!blocks.tail.is_empty()).then(|| self.append_to_fragment(&blocks.tail));
+            // The digest of the last part is behind those of the blocks.
+            let tail = last.filter(|_| !blocks.tail.is_empty());
+            let fragment = tail.map(|digest| self.append_to_fragment(&blocks.tail, digest));
             let current = std::mem::take(&mut self.current);
             self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(current.digest);
             self.contents.placements[id.index()] = Placement {
@@ -533,43 +538,6 @@ impl<'a> Sequencer<'a> {
                 fragment,
                 sparse: current.sparse,
             };
-        }
-        Ok(())
-    }
-
-    /// Appends bytes to the current shared block. Returns the index of the block and the offset in
-    /// it.
-    fn append_to_fragment(&mut self, bytes: &[u8]) -> (u32, u32) {
-        if self.fragment.len() + bytes.len() > self.context.format.block_size.bytes() as usize {
-            self.submit_fragment();
-        }
-        let index = self.contents.fragments.len() + self.full_fragments.len();
-        let place = (index as u32, self.fragment.len() as u32);
-        self.fragment.extend_from_slice(bytes);
-        place
-    }
-
-    fn submit_fragment(&mut self) {
-        let bytes = std::mem::replace(&mut self.fragment, self.context.blocks.take());
-        let result = self
-            .queue
-            .submit(|reply| Job::CompressFragment { bytes, reply });
-        self.full_fragments.push_back(FullFragment {
-            result,
-            full_at: self.sequenced,
-        });
-    }
-
-    /// Writes the shared blocks that became full when at most `until` bytes had been sequenced.
-    fn write_fragments(&mut self, until: Option<u64>) -> Result<(), Error> {
-        while let Some(first) = self.full_fragments.front()
-            && until.is_some_and(|until| first.full_at <= until)
-            && let Some(fragment) = self.full_fragments.pop_front()
-        {
-            let CompressedFragment { block, size } = self.queue.wait(&fragment.result)?;
-            let position = self.output.position();
-            self.contents.fragments.push((position, size));
-            self.output.write(&block)?;
         }
         Ok(())
     }

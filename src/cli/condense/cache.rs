@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use condense_build::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
+use condense_build::{BlocksChecked, CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 use condense_installation::render_time;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use super::{
     table::{Align, render},
 };
 use crate::cli::{
+    block_cache,
     registries::{self, RegistryOptions},
     site::{SiteArguments, site_path},
 };
@@ -33,6 +34,8 @@ enum Verb {
     Info(InfoArguments),
     /// Remove files from the cache; files that another process uses stay
     Clean(CleanArguments),
+    /// Decompress all compressed blocks of the caches, and compare them with their digests
+    Verify(InfoArguments),
 }
 
 #[derive(Debug, Args)]
@@ -46,7 +49,7 @@ struct InfoArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --packages, --images and --index, all parts are cleaned. Do not clean packages while a build runs."
+    after_help = "Without --packages, --images, --index and --blocks, all parts are cleaned. Do not clean packages while a build runs."
 )]
 struct CleanArguments {
     /// Remove archives of conda packages
@@ -58,6 +61,9 @@ struct CleanArguments {
     /// Remove indices of conda channels
     #[arg(long)]
     index: bool,
+    /// Remove compressed blocks of earlier builds
+    #[arg(long)]
+    blocks: bool,
     /// Only files that were not used for this time: a number with m, h, d or w
     #[arg(long, value_name = "TIME", value_parser = duration)]
     older_than: Option<Duration>,
@@ -93,6 +99,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     match &arguments.verb {
         Verb::Info(arguments) => info(arguments, context),
         Verb::Clean(arguments) => clean(arguments, context),
+        Verb::Verify(arguments) => verify(arguments, context),
     }
 }
 
@@ -118,9 +125,12 @@ fn dirs(site: &SiteArguments, context: &Context) -> anyhow::Result<CacheDirs> {
 fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dirs = dirs(&arguments.site, context)?;
     let uses = dirs.info()?;
+    let blocks = block_cache::read(context.env_vars, dirs.packages.clone())?;
+    let blocks_max = blocks.map_or(0, |blocks| blocks.size_max);
     if arguments.json {
         let value = json!({
             "images_max_bytes": dirs.images_max,
+            "blocks_max_bytes": blocks_max,
             "parts": uses.iter().map(use_as_json).collect::<Vec<_>>(),
         });
         context.console.json("cache-info", value);
@@ -148,8 +158,9 @@ fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode
     }
     context.console.data(&render(&columns, &rows));
     context.report.info(format!(
-        "images are removed by themselves above {} (CONDENSE_CACHE_SIZE)",
-        HumanBytes(dirs.images_max)
+        "images are removed by themselves above {} (CONDENSE_CACHE_SIZE), blocks above {} (CONDENSE_BLOCK_CACHE_SIZE)",
+        HumanBytes(dirs.images_max),
+        HumanBytes(blocks_max)
     ));
     Ok(ExitCode::SUCCESS)
 }
@@ -180,6 +191,7 @@ fn clean(arguments: &CleanArguments, context: &Context) -> anyhow::Result<ExitCo
         (arguments.packages, CachePart::Packages),
         (arguments.images, CachePart::Images),
         (arguments.index, CachePart::Index),
+        (arguments.blocks, CachePart::Blocks),
     ];
     let named: Vec<CachePart> = wanted
         .into_iter()
@@ -229,6 +241,59 @@ fn clean(arguments: &CleanArguments, context: &Context) -> anyhow::Result<ExitCo
         context.report.info("there is nothing in the cache");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the compressed blocks. The result is a failure if something is damaged or not trusted.
+fn verify(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let dirs = dirs(&arguments.site, context)?;
+    let settings = block_cache::read(context.env_vars, dirs.packages)?;
+    let checked = settings.map(|settings| settings.verify());
+    let checked = checked.unwrap_or_default();
+    let is_good = checked.iter().all(|one| one.faults.is_empty());
+    let code = ExitCode::from(u8::from(!is_good));
+    if arguments.json {
+        let value = json!({
+            "is_good": is_good,
+            "dirs": checked.iter().map(checked_as_json).collect::<Vec<_>>(),
+        });
+        context.console.json("cache-verify", value);
+        return Ok(code);
+    }
+    for one in &checked {
+        for (path, why) in &one.faults {
+            context
+                .report
+                .warning(format!("`{}`: {why}", path.display()));
+        }
+        context.report.info(format!(
+            "{} blocks in {} files of {} were compared",
+            HumanCount(one.blocks),
+            HumanCount(one.files),
+            one.dir.display()
+        ));
+    }
+    if checked.is_empty() {
+        context.report.info("there are no blocks in the cache");
+    }
+    if !is_good {
+        context.report.info(
+            "builds compress what they cannot use; `condense cache clean --blocks` removes it",
+        );
+    }
+    Ok(code)
+}
+
+fn checked_as_json(one: &BlocksChecked) -> Value {
+    let faults = one
+        .faults
+        .iter()
+        .map(|(path, why)| json!({ "path": path.to_string_lossy(), "problem": why }));
+    json!({
+        "dir": one.dir.to_string_lossy(),
+        "files": one.files,
+        "blocks": one.blocks,
+        "faults": faults.collect::<Vec<_>>(),
+    })
 }
 
 fn cleaned_as_json(one: &CacheCleaned) -> Value {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use condense_build::plan::RunSettings;
 use condense_build::{
     RebuildPlan, Rebuilt,
     contents::{Subject, SubjectKind},
@@ -117,7 +118,11 @@ fn rebuild(subject: &Subject, arguments: &Arguments, context: &Context) -> anyho
         base,
         work_dir: env_vars.cwd.clone(),
         packages,
-        settings,
+        // The image is made again from the packages alone, so that nothing of it is believed.
+        settings: RunSettings {
+            blocks: None,
+            ..settings
+        },
     };
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     condense_build::rebuild(

@@ -32,11 +32,13 @@ pub enum CachePart {
     Images,
     /// Indices of conda channels.
     Index,
+    /// Compressed blocks of earlier builds.
+    Blocks,
 }
 
 impl CachePart {
     /// All parts of the cache.
-    pub const ALL: [Self; 3] = [Self::Packages, Self::Images, Self::Index];
+    pub const ALL: [Self; 4] = [Self::Packages, Self::Images, Self::Index, Self::Blocks];
 
     /// Returns the name of the part, which is also its option.
     pub fn as_str(self) -> &'static str {
@@ -44,6 +46,7 @@ impl CachePart {
             Self::Packages => "packages",
             Self::Images => "images",
             Self::Index => "index",
+            Self::Blocks => "blocks",
         }
     }
 
@@ -53,6 +56,7 @@ impl CachePart {
             Self::Packages => super::CHECKED,
             Self::Images => super::UNCHECKED[1],
             Self::Index => super::UNCHECKED[0],
+            Self::Blocks => super::blocks::DIR,
         }
     }
 }
@@ -131,7 +135,7 @@ impl CacheDirs {
     fn of(&self, part: CachePart) -> Vec<&Path> {
         let set = match part {
             CachePart::Images => &self.images,
-            CachePart::Packages | CachePart::Index => &self.packages,
+            CachePart::Packages | CachePart::Index | CachePart::Blocks => &self.packages,
         };
         let mut dirs = vec![set.as_path()];
         if *set != self.own {
@@ -371,19 +375,25 @@ mod tests {
         let old = test_dir.write("archives/old.conda", 40);
         let new = test_dir.write("archives/new.conda", 1);
         let image = test_dir.write("oci/sif/x.sif", 40);
+        let blocks = test_dir.write("blocks/x.blocks", 40);
         let other = test_dir.write("notes", 40);
         let uses = test_dir.dirs.info().unwrap();
         let shown: Vec<(&str, u64)> = uses
             .iter()
             .map(|one| (one.part.as_str(), one.files))
             .collect();
-        assert_eq!(shown, [("packages", 2), ("images", 1), ("index", 0)]);
+        assert_eq!(
+            shown,
+            [("packages", 2), ("images", 1), ("index", 0), ("blocks", 1)]
+        );
         assert!(uses[0].bytes >= 10_000, "{uses:?}");
         let cleaned = test_dir.clean(Some(30), true);
         assert_eq!((cleaned[0].files, cleaned[1].files), (1, 1));
+        assert_eq!(cleaned.last().unwrap().files, 1);
         assert!(old.exists());
         test_dir.clean(Some(30), false);
-        assert!(!old.exists() && !image.exists() && new.exists() && other.exists());
+        assert!(!old.exists() && !image.exists() && !blocks.exists());
+        assert!(new.exists() && other.exists());
         test_dir.clean(None, false);
         assert!(!new.exists() && other.exists());
     }

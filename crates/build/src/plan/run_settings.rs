@@ -16,6 +16,8 @@ pub struct RunSettings {
     pub keep_scratch: bool,
     /// Access to the registries from which a base is fetched.
     pub registries: Registries,
+    /// Caches of compressed blocks. Without them, everything is compressed anew.
+    pub blocks: Option<BlockCacheSettings>,
     /// Path of the runtime, if the site names one.
     pub runtime: Option<PathBuf>,
     /// The user's variables and files that the steps of a build see.
@@ -73,6 +75,19 @@ pub struct CacheLimit {
     /// The user's own directory, for the case that other users can write `dir`.
     pub own: PathBuf,
     /// Maximum size of the cache in bytes.
+    pub size_max: u64,
+}
+
+/// Caches of compressed blocks, and their size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockCacheSettings {
+    /// Cache directory, below which blocks are kept if it belongs to this user alone.
+    pub dir: PathBuf,
+    /// The user's own cache directory, for the case that other users can write `dir`.
+    pub own: PathBuf,
+    /// Directories of blocks that are only read, such as those of a site, in their order.
+    pub sites: Vec<PathBuf>,
+    /// Maximum size of the user's blocks in bytes.
     pub size_max: u64,
 }
 

@@ -89,6 +89,7 @@ pub(crate) fn add_image(
         let image = pack_at(tree, room.path, room.offset, options)?;
         report.end(Phase::Pack);
         verify(&image, tree, None)?;
+        report.keep_blocks(&image);
         let size = image.size_bytes;
         packed = Some(image);
         Ok(size)

@@ -108,7 +108,9 @@ impl Update<'_> {
     pub(super) fn check(&self, staged: &Staged, packed: &mut Packed) -> anyhow::Result<()> {
         let dir = staged.generation_dir();
         packed.image.path = dir.join(IMAGE);
-        check_staged(staged, packed, || self.start_changed(dir))
+        check_staged(staged, packed, self.build.report(), || {
+            self.start_changed(dir)
+        })
     }
 
     fn start_changed(&self, dir: &Path) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use super::{
     LargeFile, ReadFiles, WorkerContext,
 };
 use crate::Error;
-use crate::codec::encode::Encoder;
+use crate::blocks::BlockMaker;
 use crate::content::Content;
 use crate::digest::BlockDigest;
 use crate::plan::SameSizeGroup;
@@ -49,7 +49,7 @@ pub(crate) fn work<'a>(
 
 struct Worker<'a> {
     context: WorkerContext<'a>,
-    encoder: Encoder,
+    maker: BlockMaker<'a>,
     block: Vec<u8>,
     packed: Vec<u8>,
     last_directory: LastDirectory,
@@ -60,7 +60,7 @@ impl<'a> Worker<'a> {
     fn new(context: WorkerContext<'a>) -> Result<Worker<'a>, Error> {
         Ok(Worker {
             context,
-            encoder: Encoder::new(context.format)?,
+            maker: BlockMaker::new(context.format, context.keys, context.known)?,
             block: vec![0; context.format.block_size.bytes() as usize],
             packed: Vec::new(),
             last_directory: LastDirectory::default(),
@@ -174,8 +174,9 @@ impl<'a> Worker<'a> {
                 blocks.sizes.push(0);
                 blocks.sparse += length as u64;
             } else {
-                let size = self.encoder.append(bytes, &mut blocks.packed)?;
+                let (size, record) = self.maker.append(bytes, &mut blocks.packed)?;
                 blocks.sizes.push(size);
+                blocks.records.extend(record);
             }
         }
         Ok(blocks)
@@ -185,10 +186,14 @@ impl<'a> Worker<'a> {
         // Many results wait for their turn at a time, so each gets an allocation of exactly the
         // size it needs.
         self.packed.clear();
-        let size = self.encoder.append(&bytes, &mut self.packed)?;
+        let (size, record) = self.maker.append(&bytes, &mut self.packed)?;
         self.context.blocks.give_back(bytes);
         let block = self.packed.clone();
-        Ok(CompressedFragment { block, size })
+        Ok(CompressedFragment {
+            block,
+            size,
+            record,
+        })
     }
 
     fn compare(

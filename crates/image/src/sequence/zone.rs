@@ -82,7 +82,8 @@ impl<'a> Sequencer<'a> {
         // These files equal an earlier one in hash but not in content. Each gets its own position,
         // in the order of the plan.
         for candidate in std::mem::take(&mut self.hash_collisions) {
-            let place = self.append_to_fragment(&candidate.bytes);
+            let digest = (self.context.hash)(&candidate.bytes);
+            let place = self.append_to_fragment(&candidate.bytes, digest);
             self.contents.placements[candidate.id.index()].fragment = Some(place);
         }
         if !self.fragment.is_empty() {

@@ -6,6 +6,7 @@ mod contents;
 mod external;
 mod failures;
 mod hot;
+mod known;
 mod same_bytes;
 mod trees;
 

@@ -16,6 +16,10 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::{Context, hot, open};
+use crate::cli::{
+    block_cache,
+    site::{SiteArguments, site_path},
+};
 use crate::console::Console;
 use condense_build::{Phase, Report, check_output};
 use condense_diagnostics::UserError;
@@ -78,6 +82,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let (tree, kept, mut options) = plan(arguments, context)?;
     let progress: Arc<dyn Progress> = Arc::<Report>::clone(report);
     options.progress = Some(progress);
+    use_blocks(context)?;
+    let options = report.with_blocks(options);
 
     let output = Output::create_image(&out, New::Refuse).map_err(condense_image::Error::from)?;
     report.begin(Phase::Pack, Some(tree.summary().bytes));
@@ -91,6 +97,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         anyhow::Ok((verified, storing.join().expect("nothing there panics")))
     })?;
     verified?;
+    report.keep_blocks(&image);
     let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
     report.end(Phase::Check);
     stored.with_context(|| format!("failed to create `{}`", out.display()))?;
@@ -104,6 +111,18 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         None => tell(arguments, &image, context.console),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets the caches of blocks as builds do. A catalogue that cannot be read has no site.
+fn use_blocks(context: &Context) -> anyhow::Result<()> {
+    let env_vars = context.env_vars;
+    let site = SiteArguments::default().load(env_vars, context.console);
+    let cache_dir = site
+        .ok()
+        .and_then(|(_, site)| site_path(site.cache_dir.as_ref(), env_vars));
+    let settings = block_cache::read(env_vars, env_vars.cache_dir(cache_dir))?;
+    context.report.use_blocks(settings.as_ref());
+    Ok(())
 }
 
 fn refuse_out(out: &Path) -> anyhow::Result<()> {

@@ -1,0 +1,263 @@
+//! Responsible for blocks that need no compressing, because their compressed form is known: their
+//! keys, where it is found, and the record of an image's blocks that others can find them by.
+//!
+//! Positions and sizes of blocks in an image follow from the tree and the options alone. A known
+//! block is the one that the codec would have made, so the image is the same with and without it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::codec::encode::Encoder;
+use crate::format::{Format, STORED};
+use crate::{Error, Image};
+
+/// Number of the rules that decide a block's bytes. It changes whenever a block may come out
+/// different although codec, options and content are the same.
+const RULES: u32 = 1;
+/// Length of the sample whose compressed form is a part of the keys, in bytes.
+const SAMPLE_BYTES: usize = 16 << 10;
+
+/// Key of a block: a digest of its bytes before compression, of the codec and of every option that
+/// changes the result.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockKey(pub [u8; 32]);
+
+impl fmt::Debug for BlockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlockKey({})", hex::encode(&self.0[..8]))
+    }
+}
+
+/// Form in which a known block is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownBlock {
+    /// The compressed bytes, which were appended to the buffer.
+    Compressed,
+    /// The bytes as they are, because compressing makes them no shorter. Nothing was appended.
+    Stored,
+}
+
+/// Source of blocks in their compressed form.
+///
+/// An implementation must return what the codec made of exactly the block with that key. It is
+/// called by several threads at a time. Whatever goes wrong in it is a block that is not found.
+pub trait KnownBlocks: Send + Sync {
+    /// Looks for a block, and appends its compressed bytes to `out`. The block has `length` bytes
+    /// before compression.
+    fn find(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> Option<KnownBlock>;
+}
+
+/// Place of a block in an image, and the key that others find it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedBlock {
+    /// Key of the block.
+    pub key: BlockKey,
+    /// Position in the image, in bytes.
+    pub position: u64,
+    /// Length in the image, in bytes.
+    pub packed: u32,
+    /// Length before compression, in bytes.
+    pub length: u32,
+    /// Whether the block is in the image as it is, without compression.
+    pub is_stored: bool,
+    /// XXH3 hash of the bytes in the image.
+    pub checksum: u64,
+    /// Whether the block came from [`PackOptions::known`](crate::PackOptions::known).
+    pub was_known: bool,
+}
+
+/// Function from blocks to keys, for one format.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockKeys {
+    key: [u8; 32],
+}
+
+impl BlockKeys {
+    /// Creates the function for a format. The compressed form of a sample is a part of it, so that
+    /// another version of a codec's library does not find the blocks of this one.
+    pub(crate) fn new(format: &Format) -> Result<BlockKeys, Error> {
+        let mut sample = Vec::with_capacity(SAMPLE_BYTES + 16);
+        let mut number = 1_u32;
+        while sample.len() < SAMPLE_BYTES {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            sample.extend_from_slice(format!("{:x}", number >> 21).as_bytes());
+            sample.push(number as u8 & 0x3f);
+        }
+        let mut made = Vec::new();
+        let size = Encoder::new(format)?.append(&sample, &mut made)?;
+        let mut hasher = blake3::Hasher::new_derive_key("condense 2026 compressed blocks");
+        let Format {
+            compression,
+            block_size,
+            xz,
+            ..
+        } = format;
+        let parameters = format!(
+            "{RULES} {compression} {} {xz:?} {size} ",
+            block_size.bytes()
+        );
+        hasher.update(parameters.as_bytes());
+        hasher.update(&made);
+        let key = *hasher.finalize().as_bytes();
+        Ok(BlockKeys { key })
+    }
+
+    /// Returns the function whose [`Self::bytes`] these are.
+    pub(crate) fn from_bytes(key: [u8; 32]) -> BlockKeys {
+        BlockKeys { key }
+    }
+
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        self.key
+    }
+
+    pub(crate) fn of(&self, block: &[u8]) -> BlockKey {
+        BlockKey(*blake3::keyed_hash(&self.key, block).as_bytes())
+    }
+}
+
+/// Record of one block by the worker that made or found it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockRecord {
+    pub(crate) key: BlockKey,
+    pub(crate) length: u32,
+    pub(crate) checksum: u64,
+    pub(crate) was_known: bool,
+}
+
+impl BlockRecord {
+    /// Returns the record with the block's place. `size` is its size field in the image.
+    pub(crate) fn at(self, position: u64, size: u32) -> PackedBlock {
+        PackedBlock {
+            key: self.key,
+            position,
+            packed: size & !STORED,
+            length: self.length,
+            is_stored: size & STORED != 0,
+            checksum: self.checksum,
+            was_known: self.was_known,
+        }
+    }
+}
+
+/// Maker of blocks in their compressed form: they are looked for before they are compressed.
+pub(crate) struct BlockMaker<'a> {
+    encoder: Encoder,
+    /// Keys, if blocks are looked for or recorded.
+    keys: Option<BlockKeys>,
+    known: Option<&'a dyn KnownBlocks>,
+}
+
+impl<'a> BlockMaker<'a> {
+    pub(crate) fn new(
+        format: &Format,
+        keys: Option<BlockKeys>,
+        known: Option<&'a dyn KnownBlocks>,
+    ) -> Result<BlockMaker<'a>, Error> {
+        Ok(BlockMaker {
+            encoder: Encoder::new(format)?,
+            keys,
+            known,
+        })
+    }
+
+    /// Appends a block in the form in which it is written. Returns its size field in the image, and
+    /// its record if blocks are recorded.
+    pub(crate) fn append(
+        &mut self,
+        block: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(u32, Option<BlockRecord>), Error> {
+        let Some(keys) = self.keys else {
+            return Ok((self.encoder.append(block, out)?, None));
+        };
+        let key = keys.of(block);
+        let start = out.len();
+        let found = self.known.and_then(|known| find(known, &key, block, out));
+        let size = match found {
+            Some(size) => size,
+            None => self.encoder.append(block, out)?,
+        };
+        let record = BlockRecord {
+            key,
+            length: block.len() as u32,
+            checksum: xxh3_64(&out[start..]),
+            was_known: found.is_some(),
+        };
+        Ok((size, Some(record)))
+    }
+}
+
+/// Looks for a block, and appends it as it is written. Returns its size field in the image.
+fn find(known: &dyn KnownBlocks, key: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<u32> {
+    let start = out.len();
+    match known.find(key, block.len(), out) {
+        // The codec never makes a block that is no shorter.
+        Some(KnownBlock::Compressed) if (1..block.len()).contains(&(out.len() - start)) => {
+            Some((out.len() - start) as u32)
+        }
+        Some(KnownBlock::Stored) => {
+            out.truncate(start);
+            out.extend_from_slice(block);
+            Some(block.len() as u32 | STORED)
+        }
+        _ => {
+            out.truncate(start);
+            None
+        }
+    }
+}
+
+/// Blocks of a finished image, for packing another one that shares content with it.
+pub struct ImageBlocks {
+    file: File,
+    /// Start of the image in the file, in bytes.
+    offset: u64,
+    blocks: HashMap<BlockKey, PackedBlock>,
+}
+
+impl ImageBlocks {
+    /// Opens an image that was packed with [`PackOptions::record_blocks`]. Its file may be removed
+    /// or renamed afterwards.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be opened.
+    ///
+    /// [`PackOptions::record_blocks`]: crate::PackOptions::record_blocks
+    pub fn new(image: &Image) -> Result<ImageBlocks, Error> {
+        let file = File::open(&image.path).map_err(Error::io("open", &image.path))?;
+        Ok(ImageBlocks {
+            file,
+            offset: image.offset_bytes,
+            blocks: image.blocks.iter().map(|it| (it.key, *it)).collect(),
+        })
+    }
+}
+
+impl fmt::Debug for ImageBlocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ImageBlocks({})", self.blocks.len())
+    }
+}
+
+impl KnownBlocks for ImageBlocks {
+    fn find(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> Option<KnownBlock> {
+        let block = self.blocks.get(key)?;
+        if block.length as usize != length {
+            return None;
+        }
+        if block.is_stored {
+            return Some(KnownBlock::Stored);
+        }
+        let start = out.len();
+        out.resize(start + block.packed as usize, 0);
+        self.file
+            .read_exact_at(&mut out[start..], self.offset + block.position)
+            .ok()?;
+        (xxh3_64(&out[start..]) == block.checksum).then_some(KnownBlock::Compressed)
+    }
+}
