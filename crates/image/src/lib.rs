@@ -19,6 +19,7 @@
 //!
 //! This crate knows nothing of conda or containers, does not use the network, and prints nothing.
 
+mod around;
 mod check;
 mod codec;
 mod compression;
@@ -50,6 +51,7 @@ mod verify;
 mod xattr;
 mod zone;
 
+pub use around::frame;
 pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
 pub use diff::{Aspect, Change, DiffOptions, Difference, diff};

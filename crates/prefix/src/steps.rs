@@ -49,7 +49,7 @@ pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
 pub use runner::{Runner, StepRunner};
 pub(crate) use script::{RUN_SH, run_script};
-pub use start::{Start, StartFiles};
+pub use start::{Recorded, Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
 pub use user::{Scripts, UserScript};
 pub use uv::Uv;
@@ -219,6 +219,27 @@ impl BuildSteps {
     /// Makes uv install the requirements instead of pip; pip still installs a lock's packages.
     pub fn use_uv(&mut self, uv: Uv) {
         self.pip.uv = Some(uv);
+    }
+
+    /// Returns whether files of packages are held back. They are not in the prefix then, so a start
+    /// cannot read them there.
+    pub fn holds_back(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Returns whether the environment has an interpreter.
+    pub fn has_python(&self) -> bool {
+        self.prefix.python.is_some()
+    }
+
+    /// Gives the file with everything that is held back this path. It has a name only as long as
+    /// the directory of unpacked packages is there.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be renamed.
+    pub fn name_held(&self, path: &Path) -> Result<(), Error> {
+        let held = self.held.as_ref();
+        held.map_or(Ok(()), |held| held.contents().rename(path))
     }
 
     /// Makes the interpreter start once after all other steps, to find out which files it reads.

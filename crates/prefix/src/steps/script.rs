@@ -26,6 +26,9 @@ use crate::{
 /// Script that runs all steps in the build container.
 pub(crate) const RUN_SH: &str = include_str!("run.sh");
 
+/// Last line of the script, if no step has failed.
+pub(super) const DONE: &str = "::condense-done";
+
 /// Name of the step that runs pip or uv.
 pub(super) const PIP_STEP: &str = "pip install";
 /// Number of output lines of a failed step that its error shows.
@@ -92,7 +95,7 @@ impl Script {
             progress.warn(Warning::NotCompiled {
                 reason: reason.to_owned(),
             });
-        } else if line == "::condense-done" {
+        } else if line == DONE {
             self.done = true;
             progress.advance(Phase::Run, 1);
         } else if !line.trim().is_empty() {

@@ -5,15 +5,20 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     path::{Component, Path},
+    time::Instant,
 };
 
-use super::runner::StepRunner;
+use super::{
+    runner::StepRunner,
+    script::{DONE, RUN_SH},
+};
 use crate::{
     error::Error,
     lock::parse_requirement,
     prefix::Prefix,
     progress::{Phase, Progress},
     spec::EnvironmentSpec,
+    target::Place,
 };
 use condense_within::Within;
 
@@ -62,6 +67,50 @@ impl Start {
         Ok(build_dir.write(PROGRAM, RECORD_START_PY)?)
     }
 
+    /// Makes the start in a container with a finished environment, or with an image of it. The
+    /// build directory of `place` has nothing else in it, and the container shows it at the path
+    /// that it has on this machine.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the build directory cannot be used, and [`Error::Interrupted`].
+    pub fn record(
+        &self,
+        place: &Place,
+        container: &dyn StepRunner,
+        progress: &dyn Progress,
+    ) -> Result<Recorded, Error> {
+        let (build_dir, inside) = (place.open_build_dir()?, place.build_dir());
+        self.write_inputs(&build_dir)?;
+        build_dir.write("run.sh", RUN_SH)?;
+        let started = Instant::now();
+        progress.begin(Phase::Start, None);
+        let argv: Vec<OsString> = vec![
+            "/bin/sh".into(),
+            inside.join("run.sh").into(),
+            place.mounted_env().into(),
+            inside.into(),
+        ];
+        let (mut is_done, mut last) = (false, String::new());
+        let ended = container.run(&argv, &mut |line| {
+            is_done |= line == DONE;
+            if !line.trim().is_empty() {
+                line.clone_into(&mut last);
+            }
+        });
+        if progress.cancelled() {
+            return Err(Error::Interrupted);
+        }
+        progress.end(Phase::Start, started.elapsed());
+        match ended {
+            Ok(_) if is_done => Ok(Recorded::Files(StartFiles::read(&build_dir)?)),
+            Ok(status) if last.is_empty() => {
+                Ok(Recorded::NotBegun(format!("exit status {status}")))
+            }
+            Ok(_) => Ok(Recorded::NotBegun(last)),
+            Err(error) => Ok(Recorded::NotBegun(error.to_string())),
+        }
+    }
+
     /// Makes the start directly on this machine.
     pub(super) fn run_on_host(
         &self,
@@ -83,6 +132,15 @@ impl Start {
         let _ = runner.run(&argv, &mut |line| progress.output(line));
         progress.advance(Phase::Run, 1);
     }
+}
+
+/// Result of a start in a container of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// The files that the start has read.
+    Files(StartFiles),
+    /// The container has not run, for this reason.
+    NotBegun(String),
 }
 
 /// Files that a start reads, relative to the environment, in the order of their first use.
