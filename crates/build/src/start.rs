@@ -9,6 +9,7 @@ use condense_prefix::{BuildSteps, Finished, Held, Place, Recorded, Start, StartF
 use crate::{
     build::Build,
     container::{Container, Mounted},
+    report::Phase,
 };
 
 /// Directory of the start in scratch.
@@ -64,6 +65,8 @@ impl StartOfImage {
         let Some(held) = &mut finished.held else {
             return Ok(());
         };
+        let phase = Phase::Prefix(condense_prefix::Phase::Start);
+        build.report().begin(phase, None);
         let image = self.dir.join(IMAGE);
         condense_image::frame(tree, held.spool(), held.end_bytes())?;
         let mut recorded = self.record(build, place, Mounted::Image(&image))?;
@@ -75,6 +78,7 @@ impl StartOfImage {
             ));
             recorded = self.record_with_files(build, place, held)?;
         }
+        build.report().end(phase);
         match recorded {
             Recorded::Files(files) => finished.start_files = Some(files),
             Recorded::NotBegun(reason) => {

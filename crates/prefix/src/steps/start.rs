@@ -5,7 +5,6 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     path::{Component, Path},
-    time::Instant,
 };
 
 use super::{
@@ -82,8 +81,6 @@ impl Start {
         let (build_dir, inside) = (place.open_build_dir()?, place.build_dir());
         self.write_inputs(&build_dir)?;
         build_dir.write("run.sh", RUN_SH)?;
-        let started = Instant::now();
-        progress.begin(Phase::Start, None);
         let argv: Vec<OsString> = vec![
             "/bin/sh".into(),
             inside.join("run.sh").into(),
@@ -100,7 +97,6 @@ impl Start {
         if progress.cancelled() {
             return Err(Error::Interrupted);
         }
-        progress.end(Phase::Start, started.elapsed());
         match ended {
             Ok(_) if is_done => Ok(Recorded::Files(StartFiles::read(&build_dir)?)),
             Ok(status) if last.is_empty() => {
