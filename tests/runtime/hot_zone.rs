@@ -178,7 +178,7 @@ fn a_start_on_what_is_held_back_reads_what_a_start_on_files_reads() {
     let files = build("files", "echo 'FATAL: no squashfuse' >&2; exit 255");
     assert!(mounted.0 == files.0, "the images differ");
     assert_eq!(mounted.1, files.1);
-    let needs_files = "the start needs files, since the runtime cannot mount an image of them: \
+    let needs_files = "packages are unpacked, since the runtime cannot mount an image of them: \
                        FATAL: no squashfuse";
     let said_so = |said: &CommandOutput| said.stdout.contains(needs_files);
     assert!(!said_so(&mounted.2) && said_so(&files.2), "{:?}", files.2);

@@ -15,7 +15,7 @@ use indicatif::HumanBytes;
 
 use crate::{
     build::Build, conda::Conda, container::Container, environment::Environment, held,
-    host_runner::HostRunner, plan::MountPoint, report::Report, space, start::StartOfImage,
+    held_image::HeldImage, host_runner::HostRunner, plan::MountPoint, report::Report, space,
 };
 
 /// Way in which the files of packages are unpacked.
@@ -116,9 +116,12 @@ impl Build<'_> {
             steps.prefix().install_executable_hook()?;
         }
         let known_hot = self.known_hot_files();
-        let wanted = known_hot.is_none();
-        let wanted = wanted.then(|| Start::new(spec, &self.inputs.warm().code));
-        let start = StartOfImage::plan(self, &mut steps, wanted)?;
+        let wants_start = known_hot.is_none() && steps.has_python();
+        let mut start = wants_start.then(|| Start::new(spec, &self.inputs.warm().code));
+        let image = HeldImage::prepare(self, &place, &steps, self.mtime(&solution))?;
+        if let Some(start) = start.take_if(|_| image.is_none()) {
+            steps.record_start(start);
+        }
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
         let packages = place.packages.clone();
         let removal =
@@ -131,7 +134,8 @@ impl Build<'_> {
         } else {
             None
         };
-        let mut finished = self.run_steps(steps, &place, container.as_ref(), conda.as_ref())?;
+        let (container, image) = (container.as_ref(), image.as_ref());
+        let mut finished = self.run_steps(steps, &place, container, image, conda.as_ref())?;
         let mut asked = spec.clone();
         if let Some(conda) = conda {
             (solution, asked) = conda.into_result();
@@ -158,8 +162,8 @@ impl Build<'_> {
             let mtime = self.mtime(&solution);
             let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
             let mpi = checks.check_tree(&tree, &place.mount_point, &linked_dirs)?;
-            if let Some(start) = start {
-                start.make(self, &place, &tree, &mut finished)?;
+            if let (Some(image), Some(start)) = (image, &start) {
+                image.record(start, &tree, &mut finished)?;
             }
             mpi
         } else {
@@ -245,6 +249,7 @@ impl Build<'_> {
         steps: BuildSteps,
         place: &Place,
         container: Option<&Container>,
+        image: Option<&HeldImage>,
         conda: Option<&Conda>,
     ) -> anyhow::Result<Finished> {
         let progress: &Report = self.report();
@@ -259,9 +264,10 @@ impl Build<'_> {
                 checks: &self.settings().checks,
                 report: self.report(),
             };
-            let runner = match container {
-                Some(container) => Runner::Container(container),
-                None => Runner::Host(&host),
+            let runner = match (container, image) {
+                (Some(container), Some(image)) => Runner::Held { image, container },
+                (Some(container), None) => Runner::Container(container),
+                (None, _) => Runner::Host(&host),
             };
             let finished = steps.finish(runner, progress);
             if let Some(conda) = conda {

@@ -47,9 +47,10 @@ use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
-pub use runner::{Runner, StepRunner};
+pub use runner::{HeldImage, Runner, StepRunner};
+use script::try_script;
 pub(crate) use script::{RUN_SH, run_script};
-pub use start::{Recorded, Start, StartFiles};
+pub use start::{Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
 pub use user::{Scripts, UserScript};
 pub use uv::Uv;
@@ -308,8 +309,16 @@ impl BuildSteps {
             Some(python) => bytecode::convert(&env_dir, self.held.as_mut(), python, &self.patched)?,
             None => Vec::new(),
         };
+        let to_compile = match runner {
+            Runner::Held { image, .. }
+                if self.compile_on(image, &env_dir, &to_compile, progress)? =>
+            {
+                Vec::new()
+            }
+            _ => to_compile,
+        };
         self.feed(&env_dir, &to_compile)?;
-        let mut steps = self.write_inputs(&to_compile, matches!(runner, Runner::Container(_)))?;
+        let mut steps = self.write_inputs(&to_compile, !matches!(runner, Runner::Host(_)))?;
         let capture = self.write_capture("activation")?;
         steps += u64::from(capture.is_some());
         if steps == 0 && self.pip.is_idle() {
@@ -318,7 +327,7 @@ impl BuildSteps {
         progress.begin(Phase::Run, Some(steps));
         let before = StateBefore::read(&self.prefix, &env_dir)?;
         let (capture, changes, steps) = match runner {
-            Runner::Container(container) => {
+            Runner::Container(container) | Runner::Held { container, .. } => {
                 let (capture, changes) =
                     self.run_in_container(container, &before, capture, progress)?;
                 (capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
@@ -331,6 +340,43 @@ impl BuildSteps {
         self.collect(&env_dir, &to_compile)?;
         progress.end(Phase::Run, started.elapsed());
         self.finished(capture, changes, steps, progress)
+    }
+
+    /// Compiles sources with the interpreter of an image of what is held back. Returns false if the
+    /// container with the image cannot run.
+    fn compile_on(
+        &mut self,
+        image: &dyn HeldImage,
+        env_dir: &Within,
+        to_compile: &[PathBuf],
+        progress: &dyn Progress,
+    ) -> Result<bool, Error> {
+        let (Some(held), Some(python)) = (&mut self.held, &self.prefix.python) else {
+            return Ok(false);
+        };
+        if to_compile.is_empty() {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        progress.begin(Phase::Run, Some(1));
+        image.make(held).map_err(Error::Container)?;
+        let place = image.place();
+        let build_dir = place.open_build_dir()?;
+        feed::write_sources(held, env_dir, &build_dir, to_compile)?;
+        write_compile(&build_dir, to_compile)?;
+        let argv = run_sh(place, &build_dir)?;
+        let ran = try_script(&argv, image, place, progress)?;
+        progress.end(Phase::Run, started.elapsed());
+        if ran.is_ok() {
+            feed::collect(held, env_dir, &build_dir, python, to_compile)?;
+        }
+        for done in ["compile.list", "sources", "sources.index"] {
+            build_dir.remove(done)?;
+        }
+        if let Err(reason) = &ran {
+            image.refuse(reason);
+        }
+        Ok(ran.is_ok())
     }
 
     /// Prepares compiling sources that are held back.
@@ -388,8 +434,7 @@ impl BuildSteps {
         }
         let may_add_sources = has_pip || !self.post_link.is_empty() || !self.scripts.is_empty();
         if self.prefix.python.is_some() && (!to_compile.is_empty() || may_add_sources) {
-            write("compile.list", &list(to_compile))?;
-            write("compile.py", COMPILE_PY.as_bytes())?;
+            write_compile(&build_dir, to_compile)?;
             steps += 1;
         }
         if let Some(start) = &self.start {
@@ -483,10 +528,8 @@ impl BuildSteps {
 
     fn run_steps(&self, container: &dyn StepRunner, progress: &dyn Progress) -> Result<(), Error> {
         let inside = self.prefix.place.mounted_build_dir();
-        self.prefix
-            .place
-            .open_build_dir()?
-            .write("run.sh", RUN_SH)?;
+        let build_dir = self.prefix.place.open_build_dir()?;
+        build_dir.write("run.sh", RUN_SH)?;
         let argv: Vec<OsString> = vec![
             "/bin/sh".into(),
             inside.join("run.sh").into(),
@@ -548,6 +591,25 @@ fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
         }
     }
     found
+}
+
+/// Writes the script that runs steps whose files are in the build directory of `place`, for a
+/// container that shows the directory at the path that it has on this machine. Returns the command.
+fn run_sh(place: &Place, build_dir: &Within) -> Result<Vec<OsString>, Error> {
+    build_dir.write("run.sh", RUN_SH)?;
+    let inside = place.build_dir();
+    Ok(vec![
+        "/bin/sh".into(),
+        inside.join("run.sh").into(),
+        place.mounted_env().into(),
+        inside.into(),
+    ])
+}
+
+/// Writes the files of the step that compiles sources.
+fn write_compile(build_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
+    build_dir.write("compile.list", list(to_compile))?;
+    Ok(build_dir.write("compile.py", COMPILE_PY)?)
 }
 
 fn list(paths: &[PathBuf]) -> Vec<u8> {

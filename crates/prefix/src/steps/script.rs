@@ -26,9 +26,6 @@ use crate::{
 /// Script that runs all steps in the build container.
 pub(crate) const RUN_SH: &str = include_str!("run.sh");
 
-/// Last line of the script, if no step has failed.
-pub(super) const DONE: &str = "::condense-done";
-
 /// Name of the step that runs pip or uv.
 pub(super) const PIP_STEP: &str = "pip install";
 /// Number of output lines of a failed step that its error shows.
@@ -95,7 +92,7 @@ impl Script {
             progress.warn(Warning::NotCompiled {
                 reason: reason.to_owned(),
             });
-        } else if line == DONE {
+        } else if line == "::condense-done" {
             self.done = true;
             progress.advance(Phase::Run, 1);
         } else if !line.trim().is_empty() {
@@ -221,6 +218,30 @@ impl Script {
             hint: hint.or(of_pip),
         })
     }
+}
+
+/// Runs a script like [`run_script`] in a container that may not be able to run. Returns the reason
+/// if the script has not begun its first step.
+pub(super) fn try_script(
+    argv: &[OsString],
+    container: &dyn StepRunner,
+    place: &Place,
+    progress: &dyn Progress,
+) -> Result<Result<(), String>, Error> {
+    let mut script = Script::new(place.build_dir());
+    let ended = container.run(argv, &mut |line| script.line(line, progress));
+    if progress.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    if script.step.is_empty() && !script.done {
+        let last = script.output.pop_back();
+        return Ok(Err(match ended {
+            Err(error) => error.to_string(),
+            Ok(status) => last.unwrap_or_else(|| format!("exit status {status}")),
+        }));
+    }
+    let status = ended.map_err(Error::Container)?;
+    script.end(status, PipContext::default(), progress).map(Ok)
 }
 
 /// Runs one of condense's own scripts for the environment at `place`. The script reports its steps

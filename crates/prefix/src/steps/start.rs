@@ -7,10 +7,7 @@ use std::{
     path::{Component, Path},
 };
 
-use super::{
-    runner::StepRunner,
-    script::{DONE, RUN_SH},
-};
+use super::{run_sh, runner::StepRunner, script::try_script};
 use crate::{
     error::Error,
     lock::parse_requirement,
@@ -67,8 +64,8 @@ impl Start {
     }
 
     /// Makes the start in a container with a finished environment, or with an image of it. The
-    /// build directory of `place` has nothing else in it, and the container shows it at the path
-    /// that it has on this machine.
+    /// container shows the build directory of `place` at the path that it has on this machine.
+    /// Returns the reason if the container cannot run.
     ///
     /// # Errors
     /// Returns [`Error::Io`] if the build directory cannot be used, and [`Error::Interrupted`].
@@ -77,33 +74,17 @@ impl Start {
         place: &Place,
         container: &dyn StepRunner,
         progress: &dyn Progress,
-    ) -> Result<Recorded, Error> {
-        let (build_dir, inside) = (place.open_build_dir()?, place.build_dir());
+    ) -> Result<Result<StartFiles, String>, Error> {
+        let build_dir = place.open_build_dir()?;
         self.write_inputs(&build_dir)?;
-        build_dir.write("run.sh", RUN_SH)?;
-        let argv: Vec<OsString> = vec![
-            "/bin/sh".into(),
-            inside.join("run.sh").into(),
-            place.mounted_env().into(),
-            inside.into(),
-        ];
-        let (mut is_done, mut last) = (false, String::new());
-        let ended = container.run(&argv, &mut |line| {
-            is_done |= line == DONE;
-            if !line.trim().is_empty() {
-                line.clone_into(&mut last);
+        let argv = run_sh(place, &build_dir)?;
+        match try_script(&argv, container, place, progress) {
+            Ok(Err(reason)) => Ok(Err(reason)),
+            // The files that were read until the script has failed count.
+            Ok(Ok(())) | Err(Error::Step { .. } | Error::Container(_)) => {
+                Ok(Ok(StartFiles::read(&build_dir)?))
             }
-        });
-        if progress.cancelled() {
-            return Err(Error::Interrupted);
-        }
-        match ended {
-            Ok(_) if is_done => Ok(Recorded::Files(StartFiles::read(&build_dir)?)),
-            Ok(status) if last.is_empty() => {
-                Ok(Recorded::NotBegun(format!("exit status {status}")))
-            }
-            Ok(_) => Ok(Recorded::NotBegun(last)),
-            Err(error) => Ok(Recorded::NotBegun(error.to_string())),
+            Err(error) => Err(error),
         }
     }
 
@@ -128,15 +109,6 @@ impl Start {
         let _ = runner.run(&argv, &mut |line| progress.output(line));
         progress.advance(Phase::Run, 1);
     }
-}
-
-/// Result of a start in a container of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recorded {
-    /// The files that the start has read.
-    Files(StartFiles),
-    /// The container has not run, for this reason.
-    NotBegun(String),
 }
 
 /// Files that a start reads, relative to the environment, in the order of their first use.
