@@ -28,14 +28,6 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Reads the image back, and compares it with the tree.
-    ///
-    /// # Errors
-    /// Returns an error if the image is damaged.
-    pub(crate) fn verify(&self) -> Result<(), condense_image::Error> {
-        condense_image::verify(&self.image, &self.tree, None)
-    }
-
     /// Returns the number of files and links in the image.
     pub(crate) fn file_count(&self) -> u64 {
         self.image.summary.files + self.image.summary.symlinks

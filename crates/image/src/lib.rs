@@ -67,5 +67,5 @@ pub use sif::{Arch, Sif};
 pub use source::{DiskFile, FileRange, ImageFile, Source};
 pub use tree::{Child, Entry, EntryReader, Existing, Kind, Summary, Tree};
 pub use unpack::{Changes, UnpackOptions, Unpacked};
-pub use verify::verify;
+pub use verify::{ReadBack, verify};
 pub use zone::HotZone;
