@@ -184,10 +184,11 @@ fn a_start_on_what_is_held_back_reads_what_a_start_on_files_reads() {
     assert!(!said_so(&mounted.2) && said_so(&files.2), "{:?}", files.2);
     let counts = fs_err::read_to_string(test.path("counts")).unwrap();
     let counts: Vec<u32> = counts.lines().map(|line| line.parse().unwrap()).collect();
-    let python_files = Reader::open_raw(&test.path("mounted/img.sqfs")).unwrap();
-    let most = python_files.superblock().inode_count / 5;
+    // The image is mounted to compile and to start; a runtime that cannot is asked once.
+    let reader = Reader::open_raw(test.path("mounted/img.sqfs")).unwrap();
+    let most = reader.superblock().inode_count / 50;
     assert!(
-        counts.len() == 2 && counts.iter().all(|count| *count < most),
+        counts.len() == 3 && counts.iter().all(|count| *count < most),
         "{counts:?} of {most}"
     );
     test.left_nothing();
