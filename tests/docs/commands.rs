@@ -21,9 +21,10 @@ const BEFORE: [&str; 2] = ["srun", "eval"];
 /// Option that no command has. The parser reports the first word that it does not understand, so
 /// everything before this option is understood if the parser reports this option alone.
 const NO_OPTION: &str = "--no-such-option-of-any-command";
-/// Words in the errors of dry runs that tell about the machine of the test, and not about the
-/// command.
-const OF_THE_WORLD: [&str; 5] = [
+/// Words in the errors of dry runs that tell about the machine of the test or about the empty lock,
+/// and not about the command.
+const OF_THE_WORLD: [&str; 6] = [
+    "condense.lock:1:1: ",
     "the base `",
     "package index",
     "registry",
@@ -34,7 +35,7 @@ const OF_THE_WORLD: [&str; 5] = [
 const NEED_INSTALLATION: [&str; 2] = ["update", "gc"];
 /// Commands of condense that may use the network, or whose exit status is that of a wrong use when
 /// a file is missing.
-const NOT_LOCAL: [&str; 4] = ["pull", "lock", "check", "doctor"];
+const NOT_LOCAL: [&str; 7] = ["new", "build", "search", "pull", "lock", "check", "doctor"];
 /// Options in the text that are other programs': of runtimes, conda, pip, venv and scripts.
 const FOREIGN: [&str; 25] = [
     "--add",
@@ -64,7 +65,8 @@ const FOREIGN: [&str; 25] = [
     "--only",
 ];
 /// Files that the commands of the pages name.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
+    ("environment.yml", "dependencies: [python]\n"),
     ("env.yml", "dependencies: [python]\n"),
     ("cuda.yml", "dependencies: [python]\n"),
     ("requirements.txt", "rich\n"),
@@ -74,7 +76,10 @@ const FILES: [(&str, &str); 10] = [
     ("post.sh", "true\n"),
     ("conf.yml", "env_file: env.yml\ncontainer_src: base.sif\n"),
     ("software/bin/tool", "#!/bin/sh\n"),
-    ("my.def", "Bootstrap: scratch\n"),
+    (
+        "my.def",
+        "Bootstrap: scratch\n%arguments\nVERSION=1\n%labels\nversion {{ VERSION }}\n",
+    ),
 ];
 
 /// Words of a command without the words in front of it; the first is `condense` or a dialect.
@@ -105,7 +110,8 @@ pub(crate) fn foreign_option(option: &str) -> bool {
 /// Returns whether a command shows its plan with `--dry-run` without an installation.
 pub(crate) fn builder_runs_dry(leaf: &[String]) -> bool {
     let [first, .., last] = leaf else {
-        return leaf.iter().any(|name| is_dialect(name));
+        let builds = |name: &String| is_dialect(name) || ["new", "build"].contains(&name.as_str());
+        return leaf.iter().any(builds);
     };
     is_dialect(first) && last != "info" && !NEED_INSTALLATION.contains(&last.as_str())
 }
