@@ -130,7 +130,7 @@ impl condense_prefix::HeldImage for HeldImage<'_> {
         )?)
     }
 
-    fn place(&self) -> &Place {
+    fn place_of_steps(&self) -> &Place {
         &self.beside
     }
 

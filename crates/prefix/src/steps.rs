@@ -4,6 +4,7 @@
 //!
 //! This crate never starts a container itself: the caller does, through [`StepRunner`].
 
+mod compile;
 mod diagnosis;
 mod distributions;
 mod failure;
@@ -39,6 +40,8 @@ use crate::{
     secrets::without_secrets,
     target::Place,
 };
+pub(crate) use compile::COMPILE_PY;
+use compile::write_compile;
 use condense_activation::{Activation, Capture};
 use condense_within::Within;
 use distributions::{Changes, Distributions};
@@ -48,7 +51,6 @@ pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
 pub use runner::{HeldImage, Runner, StepRunner};
-use script::try_script;
 pub(crate) use script::{RUN_SH, run_script};
 pub use start::{Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
@@ -88,7 +90,6 @@ pub struct Finished {
 }
 
 const POST_LINK_SH: &str = include_str!("steps/post-link.sh");
-pub(crate) const COMPILE_PY: &str = include_str!("steps/compile.py");
 
 /// Build steps that an installed prefix still needs.
 #[derive(Debug)]
@@ -342,65 +343,6 @@ impl BuildSteps {
         self.finished(capture, changes, steps, progress)
     }
 
-    /// Compiles sources with the interpreter of an image of what is held back. Returns false if the
-    /// container with the image cannot run.
-    fn compile_on(
-        &mut self,
-        image: &dyn HeldImage,
-        env_dir: &Within,
-        to_compile: &[PathBuf],
-        progress: &dyn Progress,
-    ) -> Result<bool, Error> {
-        let (Some(held), Some(python)) = (&mut self.held, &self.prefix.python) else {
-            return Ok(false);
-        };
-        if to_compile.is_empty() {
-            return Ok(false);
-        }
-        let started = Instant::now();
-        progress.begin(Phase::Run, Some(1));
-        image.make(held).map_err(Error::Container)?;
-        let place = image.place();
-        let build_dir = place.open_build_dir()?;
-        feed::write_sources(held, env_dir, &build_dir, to_compile)?;
-        write_compile(&build_dir, to_compile)?;
-        let argv = run_sh(place, &build_dir)?;
-        let ran = try_script(&argv, image, place, progress)?;
-        progress.end(Phase::Run, started.elapsed());
-        if ran.is_ok() {
-            feed::collect(held, env_dir, &build_dir, python, to_compile)?;
-        }
-        for done in ["compile.list", "sources", "sources.index"] {
-            build_dir.remove(done)?;
-        }
-        if let Err(reason) = &ran {
-            image.refuse(reason);
-        }
-        Ok(ran.is_ok())
-    }
-
-    /// Prepares compiling sources that are held back.
-    fn feed(&mut self, env_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
-        match &mut self.held {
-            Some(held) if !to_compile.is_empty() => {
-                let build_dir = self.prefix.place.open_build_dir()?;
-                feed::prepare(held, env_dir, &build_dir, &self.interpreter, to_compile)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes the byte code of sources that are held back.
-    fn collect(&mut self, env_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
-        match (&mut self.held, &self.prefix.python) {
-            (Some(held), Some(python)) if !to_compile.is_empty() => {
-                let build_dir = self.prefix.place.open_build_dir()?;
-                feed::collect(held, env_dir, &build_dir, python, to_compile)
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Writes the files that run.sh reads, except those that capture the activation. Returns the
     /// number of steps.
     fn write_inputs(&self, to_compile: &[PathBuf], in_container: bool) -> Result<u64, Error> {
@@ -604,27 +546,4 @@ fn run_sh(place: &Place, build_dir: &Within) -> Result<Vec<OsString>, Error> {
         place.mounted_env().into(),
         inside.into(),
     ])
-}
-
-/// Writes the files of the step that compiles sources.
-fn write_compile(build_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
-    build_dir.write("compile.list", list(to_compile))?;
-    Ok(build_dir.write("compile.py", COMPILE_PY)?)
-}
-
-fn list(paths: &[PathBuf]) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut text = Vec::new();
-    for path in paths.iter().filter(|path| is_listed(path)) {
-        text.extend_from_slice(path.as_os_str().as_bytes());
-        text.push(b'\n');
-    }
-    text
-}
-
-/// Returns whether a list with one path a line can hold the path. The interpreter compiles other
-/// files at every import.
-fn is_listed(path: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    !path.as_os_str().as_bytes().contains(&b'\n')
 }

@@ -389,7 +389,7 @@ impl HeldImage for Compiler {
         Ok(())
     }
 
-    fn place(&self) -> &Place {
+    fn place_of_steps(&self) -> &Place {
         &self.place
     }
 
@@ -456,6 +456,8 @@ fn sources_are_compiled_on_an_image_or_else_with_files() {
     assert!(is_copied, "the interpreter is not in the prefix");
 }
 
+const STEP: &str = "::condense-step recording the files of a start";
+
 /// Container that says these lines, or cannot be started.
 struct Says(Option<&'static [&'static str]>, Place);
 
@@ -467,7 +469,9 @@ impl StepRunner for Says {
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
         let lines = self.0.ok_or("no runtime")?;
         fs_err::write(self.1.build_dir().join("start.found"), "file bin/python\n")?;
-        lines.iter().for_each(|text| line(text));
+        for text in lines {
+            line(text);
+        }
         Ok(1)
     }
 }
@@ -489,7 +493,6 @@ fn a_start_of_its_own_fails_softly() {
         let recorded = start.record(&place, &container, &Listener::default());
         recorded.unwrap().map(|found| found.files)
     };
-    const STEP: &str = "::condense-step recording the files of a start";
     assert_eq!(
         record(Some(&[STEP, "::condense-done"])).unwrap(),
         ["bin/python"]

@@ -11,7 +11,7 @@ use std::{
 use condense_within::{Access, Within};
 use rustix::fs::FileType;
 
-use super::is_listed;
+use super::compile::is_listed;
 use crate::{bytecode, error::Error, held::Held, python::Python};
 
 /// Name of the file with the texts of the sources, in the directory of build steps.

@@ -30,7 +30,7 @@ pub trait HeldImage: StepRunner {
 
     /// Returns a place whose directory of build steps the container shows, at the path that the
     /// directory has on this machine. The directory is the steps' own.
-    fn place(&self) -> &Place;
+    fn place_of_steps(&self) -> &Place;
 
     /// Takes note that the container cannot run, for this reason. The steps need files then.
     fn refuse(&self, reason: &str);
