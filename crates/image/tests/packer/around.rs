@@ -86,7 +86,7 @@ fn an_image_around_a_file_has_its_contents() {
     // An image can be made again, when more contents have come.
     frame(&tree, &file, end).unwrap();
     frame(&tree, &file, end).unwrap();
-    let reader = Arc::new(Reader::open_raw(&place.path("spool")).unwrap());
+    let reader = Arc::new(Reader::open_raw(place.path("spool")).unwrap());
     let read = Tree::from_image(&reader).unwrap();
     assert!(packed(&place, &read) == before, "the image differs");
     assert!(packed(&place, &tree) == before, "the tree has changed");
