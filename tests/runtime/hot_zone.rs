@@ -124,8 +124,8 @@ fn what_a_start_reads_lies_in_the_zone() {
     assert!(!said.stderr.contains("not in the start"), "{said:?}");
 }
 
-/// Writes a runtime that notes how many files scratch has when it is to mount what is held back, and
-/// then does `mounting`. Returns the PATH with it.
+/// Writes a runtime that notes how many files scratch has when it is to mount what is held back,
+/// and then does `mounting`. Returns the PATH with it.
 fn noting_runtime(test: &TestDir, mounting: &str) -> String {
     let dir = test.path("runtime");
     fs_err::create_dir_all(&dir).unwrap();

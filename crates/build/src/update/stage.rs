@@ -95,11 +95,12 @@ impl Update<'_> {
         }
     }
 
-    /// Stages the generation and checks it as after a build: the image is read back while one of the
-    /// wrappers runs.
+    /// Stages the generation and checks it as after a build: the image is read back while one of
+    /// the wrappers runs.
     ///
     /// # Errors
-    /// Returns an error if a file cannot be written, if the image is damaged or if the wrapper fails.
+    /// Returns an error if a file cannot be written, if the image is damaged or if the wrapper
+    /// fails.
     pub(super) fn stage_checked(
         &self,
         claim: Claim,

@@ -60,8 +60,8 @@ fn packed(place: &Place, tree: &Tree) -> Vec<u8> {
     bytes
 }
 
-/// What is read from the image has the names, attributes and contents of the tree. The tree itself
-/// can still be packed.
+/// Names, attributes and contents that are read from the image are those of the tree. The tree
+/// itself can still be packed.
 #[test]
 fn an_image_around_a_file_has_its_contents() {
     let place = Place::new();

@@ -44,8 +44,8 @@ pub(super) fn prepare(
 /// Writes the texts of the sources.
 ///
 /// # Errors
-/// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link leads out of
-/// the environment.
+/// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link leads out
+/// of the environment.
 pub(super) fn write_sources(
     held: &Held,
     env_dir: &Within,

@@ -41,8 +41,8 @@ pub trait HeldImage: StepRunner {
 pub enum Runner<'a> {
     /// The steps run in a container in which the prefix is at its mount point.
     Container(&'a dyn StepRunner),
-    /// The steps run in a container with an image of what is held back, or in one with the prefix if
-    /// the runtime cannot mount the image.
+    /// The steps run in a container with an image of what is held back, or in one with the prefix
+    /// if the runtime cannot mount the image.
     Held {
         /// The container with the image.
         image: &'a dyn HeldImage,
