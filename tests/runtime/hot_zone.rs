@@ -2,12 +2,13 @@
 //! the image, and a build from the lock makes the same bytes without a start.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use condense_image::{PackOptions, Reader, Tree, pack};
 
-use crate::harness::{Account, Run, TestDir, parts};
+use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
 
 /// Program that prints the files of its own start: byte code, libraries and what is mapped.
 const START: &str = "
@@ -121,4 +122,74 @@ fn what_a_start_reads_lies_in_the_zone() {
         .env("CONDENSE_CACHE_DIR", test.path("cache"));
     let said = verify.run().succeeded();
     assert!(!said.stderr.contains("not in the start"), "{said:?}");
+}
+
+/// Writes a runtime that notes how many files scratch has when it is to mount what is held back,
+/// and then does `mounting`. Returns the PATH with it.
+fn noting_runtime(test: &TestDir, mounting: &str) -> String {
+    let dir = test.path("runtime");
+    fs_err::create_dir_all(&dir).unwrap();
+    let note = test.path("counts");
+    let real = which("apptainer");
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *held.sqfs:*)\n find '{}' -type f | wc -l >>'{}'\n {mounting}\nesac\nexec '{}' \"$@\"\n",
+        test.scratch().display(),
+        note.display(),
+        real.display(),
+    );
+    let program = dir.join("apptainer");
+    fs_err::write(&program, text).unwrap();
+    fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for path in [&dir, &program] {
+        Account::Ordinary.own(path);
+    }
+    format!("{}:{}", dir.display(), parts().search_path())
+}
+
+fn which(program: &str) -> PathBuf {
+    let found = std::env::split_paths(parts().search_path()).find_map(|dir| {
+        let path = dir.join(program);
+        path.is_file().then_some(path)
+    });
+    found.unwrap()
+}
+
+/// A build unpacks nothing for its start, which runs on an image of what is held back. Where the
+/// runtime does not mount that image, the files are unpacked. Both read the same files.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_start_on_what_is_held_back_reads_what_a_start_on_files_reads() {
+    let test = TestDir::new(Account::Ordinary, "hot-held");
+    let environment = test.environment("python=3.11");
+    let warm = "import json, ssl; open(json.__path__[0] + '/x', 'w')";
+    let build = |name: &str, mounting: &str| {
+        let dir = test.path(name);
+        let mut command = test.new_command(&dir, &environment);
+        command.args(["--verbose", "--warm", warm]);
+        command.env("PATH", noting_runtime(&test, mounting));
+        let said = command.run().succeeded();
+        assert!(said.stdout.contains("Read-only file system"), "{said:?}");
+        let image = fs_err::read(dir.join("img.sqfs")).unwrap();
+        let lock = fs_err::read_to_string(dir.join("share/condense.lock")).unwrap();
+        assert!(lock.contains("json/__pycache__/decoder."), "{lock}");
+        (image, lock, said)
+    };
+    let mounted = build("mounted", "");
+    let files = build("files", "echo 'FATAL: no squashfuse' >&2; exit 255");
+    assert!(mounted.0 == files.0, "the images differ");
+    assert_eq!(mounted.1, files.1);
+    let needs_files = "packages are unpacked, since the runtime cannot mount an image of them: \
+                       FATAL: no squashfuse";
+    let said_so = |said: &CommandOutput| said.stdout.contains(needs_files);
+    assert!(!said_so(&mounted.2) && said_so(&files.2), "{:?}", files.2);
+    let counts = fs_err::read_to_string(test.path("counts")).unwrap();
+    let counts: Vec<u32> = counts.lines().map(|line| line.parse().unwrap()).collect();
+    // The image is mounted to compile and to start; a runtime that cannot is asked once.
+    let reader = Reader::open_raw(test.path("mounted/img.sqfs")).unwrap();
+    let most = reader.superblock().inode_count / 50;
+    assert!(
+        counts.len() == 3 && counts.iter().all(|count| *count < most),
+        "{counts:?} of {most}"
+    );
+    test.left_nothing();
 }

@@ -257,8 +257,9 @@ impl NewGeneration<'_> {
     /// Stages the generation and checks it. If the runtime cannot mount the image, the image is
     /// packed again with gzip.
     fn stage_checked(&self, claim: Claim, mut packed: Packed) -> anyhow::Result<(Staged, Packed)> {
-        let staged = self.stage(claim, &packed)?;
-        let Err(error) = self.check(&staged, &mut packed) else {
+        let (staged, checked) = self.stage_and_check(claim, &packed)?;
+        packed.image.path = staged.generation_dir().join(IMAGE);
+        let Err(error) = checked else {
             return Ok((staged, packed));
         };
         let refused = packed.image.compression;
@@ -276,16 +277,24 @@ impl NewGeneration<'_> {
         let claim = Destination::inspect(&output.generation.dir)?.claim(output.force)?;
         let options = output.generation.pack_options(&compression);
         let mut packed = self.build.pack(self.made, options, &claim.image_path())?;
-        let staged = self.stage(claim, &packed)?;
-        self.check(&staged, &mut packed)?;
+        let (staged, checked) = self.stage_and_check(claim, &packed)?;
+        checked?;
+        packed.image.path = staged.generation_dir().join(IMAGE);
         Ok((staged, packed))
     }
 
-    fn check(&self, staged: &Staged, packed: &mut Packed) -> anyhow::Result<()> {
-        packed.image.path = staged.generation_dir().join(IMAGE);
-        check_staged(staged, packed, self.build.report(), || {
-            self.start_once(staged)
-        })
+    /// Stages the generation, and returns it with the result of its check.
+    fn stage_and_check(
+        &self,
+        claim: Claim,
+        packed: &Packed,
+    ) -> anyhow::Result<(Staged, anyhow::Result<()>)> {
+        stage_and_check(
+            packed,
+            self.build.report(),
+            || self.stage(claim, packed),
+            |staged| self.start_once(staged),
+        )
     }
 
     /// Runs one of the staged wrappers: every program must be there inside, and Python must start
@@ -312,24 +321,42 @@ impl NewGeneration<'_> {
     }
 }
 
-/// Reads the staged image back. At the same time the image goes to the disk, and `start` runs one
-/// of the staged wrappers, since starting a container is mostly waiting.
+/// Stages a generation, and returns it with the result of its check. The image is read back from
+/// the beginning on, while it gets its digest, while it goes to the disk, and while `start` runs
+/// one of the staged wrappers, since starting a container is mostly waiting. Blocks of an image that
+/// was read back without an error are kept for later builds.
 ///
 /// # Errors
-/// Returns an error if the files cannot be stored, if the image is damaged, or if `start` fails.
-pub(crate) fn check_staged(
-    staged: &Staged,
+/// Returns the error of `stage`. The result of the check is an error if the files cannot be stored,
+/// if the image is damaged, or if `start` fails.
+pub(crate) fn stage_and_check(
     packed: &Packed,
     report: &Report,
-    start: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let (read_back, stored, started) = std::thread::scope(|scope| {
-        let read_back = condense_threads::scoped(scope, || packed.verify(report))?;
-        let stored = condense_threads::scoped(scope, || staged.store())?;
-        let started = start();
-        anyhow::Ok((read_back.join(), stored.join(), started))
-    })?;
-    stored.map_err(|_| anyhow::anyhow!("failed to store the installation"))??;
-    read_back.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
-    started
+    stage: impl FnOnce() -> anyhow::Result<Staged>,
+    start: impl FnOnce(&Staged) -> anyhow::Result<()>,
+) -> anyhow::Result<(Staged, anyhow::Result<()>)> {
+    let image = condense_image::ReadBack::open(&packed.image)?;
+    std::thread::scope(|scope| {
+        let read_back = condense_threads::scoped(scope, || image.compare(&packed.tree, None))?;
+        let staged = stage()?;
+        let checked = std::thread::scope(|scope| {
+            let stored = condense_threads::scoped(scope, || staged.store())?;
+            let kept = condense_threads::scoped(scope, || {
+                read_back
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
+                let mut image = packed.image.clone();
+                image.path = staged.generation_dir().join(IMAGE);
+                report.keep_blocks(&image);
+                anyhow::Ok(())
+            })?;
+            let started = start(&staged);
+            let stored = stored.join();
+            stored.map_err(|_| anyhow::anyhow!("failed to store the installation"))??;
+            let kept = kept.join();
+            kept.map_err(|_| anyhow::anyhow!("failed to keep the blocks of the image"))??;
+            started
+        });
+        Ok((staged, checked))
+    })
 }

@@ -18,6 +18,7 @@ mod doctor;
 mod environment;
 mod generation;
 mod held;
+mod held_image;
 mod hints;
 mod host_mpi;
 mod host_runner;

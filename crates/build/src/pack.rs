@@ -28,16 +28,6 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Reads the image back, and compares it with the tree. Its blocks are kept for later builds.
-    ///
-    /// # Errors
-    /// Returns an error if the image is damaged.
-    pub(crate) fn verify(&self, report: &Report) -> Result<(), condense_image::Error> {
-        condense_image::verify(&self.image, &self.tree, None)?;
-        report.keep_blocks(&self.image);
-        Ok(())
-    }
-
     /// Returns the number of files and links in the image.
     pub(crate) fn file_count(&self) -> u64 {
         self.image.summary.files + self.image.summary.symlinks

@@ -15,7 +15,7 @@ use indicatif::HumanBytes;
 
 use crate::{
     build::Build, conda::Conda, container::Container, environment::Environment, held,
-    host_runner::HostRunner, plan::MountPoint, report::Report, space,
+    held_image::HeldImage, host_runner::HostRunner, plan::MountPoint, report::Report, space,
 };
 
 /// Way in which the files of packages are unpacked.
@@ -79,10 +79,11 @@ impl Build<'_> {
         let installed = if let Some(venv) = &self.venv {
             self.install_venv(venv, environment, mount_point)?
         } else {
-            // A start that shows which files come first imports packages, and needs them as files.
-            // Whoever keeps scratch wants to look at the files.
+            // A start that shows which files come first imports packages. Without a runtime, which
+            // mounts an image of them, it needs them as files. Whoever keeps scratch wants to look
+            // at the files.
             let needs_files = self.inputs.has_scripts()
-                || self.known_hot_files().is_none()
+                || self.known_hot_files().is_none() && self.prepared.runtime.is_none()
                 || self.settings().keep_scratch;
             let way = if needs_files {
                 Unpacked::AsFiles
@@ -114,24 +115,27 @@ impl Build<'_> {
         if self.has_wrappers {
             steps.prefix().install_executable_hook()?;
         }
+        let known_hot = self.known_hot_files();
+        let wants_start = known_hot.is_none() && steps.has_python();
+        let mut start = wants_start.then(|| Start::new(spec, &self.inputs.warm().code));
+        let image = HeldImage::prepare(self, &place, &steps, self.mtime(&solution))?;
+        if let Some(start) = start.take_if(|_| image.is_none()) {
+            steps.record_start(start);
+        }
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
         let packages = place.packages.clone();
         let removal =
             condense_threads::spawn(move || condense_publish::remove_tree(&packages)).ok();
         let linked_dirs = self.linked_dirs(&mut steps);
         self.inputs.apply(&mut steps);
-        let known_hot = self.known_hot_files();
-        if known_hot.is_none() {
-            steps.record_start(Start::new(spec, &self.inputs.warm().code));
-        }
         let container = self.container_of_steps(&place, &steps)?;
         let conda = if self.inputs.has_scripts() && self.venv.is_none() {
             Some(Conda::open(self, target, &place, spec, solution.clone())?)
         } else {
             None
         };
-        let finished = self.run_steps(steps, &place, container.as_ref(), conda.as_ref())?;
-        let hot_files = known_hot.or_else(|| self.hot_files_of(&finished));
+        let (container, image) = (container.as_ref(), image.as_ref());
+        let mut finished = self.run_steps(steps, &place, container, image, conda.as_ref())?;
         let mut asked = spec.clone();
         if let Some(conda) = conda {
             (solution, asked) = conda.into_result();
@@ -157,10 +161,15 @@ impl Build<'_> {
         let mpi = if finished.held.is_some() {
             let mtime = self.mtime(&solution);
             let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
-            checks.check_tree(&tree, &place.mount_point, &linked_dirs)?
+            let mpi = checks.check_tree(&tree, &place.mount_point, &linked_dirs)?;
+            if let (Some(image), Some(start)) = (image, &start) {
+                image.record(start, &tree, &mut finished)?;
+            }
+            mpi
         } else {
             checks.check_result(root, &place.mount_point, &linked_dirs)?
         };
+        let hot_files = known_hot.or_else(|| self.hot_files_of(&finished));
         Ok(FinishedPrefix {
             mpi,
             place,
@@ -245,6 +254,7 @@ impl Build<'_> {
         steps: BuildSteps,
         place: &Place,
         container: Option<&Container>,
+        image: Option<&HeldImage>,
         conda: Option<&Conda>,
     ) -> anyhow::Result<Finished> {
         let progress: &Report = self.report();
@@ -259,9 +269,10 @@ impl Build<'_> {
                 checks: &self.settings().checks,
                 report: self.report(),
             };
-            let runner = match container {
-                Some(container) => Runner::Container(container),
-                None => Runner::Host(&host),
+            let runner = match (container, image) {
+                (Some(container), Some(image)) => Runner::Held { image, container },
+                (Some(container), None) => Runner::Container(container),
+                (None, _) => Runner::Host(&host),
             };
             let finished = steps.finish(runner, progress);
             if let Some(conda) = conda {

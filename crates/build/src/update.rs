@@ -83,8 +83,7 @@ pub fn update(
     let lock = update.render_lock(&changed)?;
 
     report.begin(Phase::Publish, None);
-    let staged = update.stage(claim, &changed, lock.into_bytes())?;
-    update.check(&staged, &mut changed.packed)?;
+    let staged = update.stage_checked(claim, &changed, lock.into_bytes())?;
     build.refuse_interrupted()?;
     let installation = staged.publish()?;
     report.end(Phase::Publish);

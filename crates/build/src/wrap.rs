@@ -20,8 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     claim::claim_new,
-    generation::IMAGE,
-    installation::{report_image, report_path},
+    installation::{report_image, report_path, stage_and_check},
     interrupt::Interrupt,
     open_base::OpenBase,
     pack::Packed,
@@ -90,8 +89,7 @@ pub fn wrap(
     };
 
     report.begin(Phase::Publish, None);
-    let staged = wrap.stage(claim, &contents)?;
-    wrap.check(&staged, &contents)?;
+    let staged = wrap.stage_checked(claim, &contents)?;
     session.refuse_interrupted()?;
     let installation = staged.publish()?;
     report.end(Phase::Publish);
@@ -172,14 +170,21 @@ impl Wrap<'_> {
         })?)
     }
 
-    /// Reads the image back, and starts one of the wrappers.
-    fn check(&self, staged: &Staged, contents: &Contents) -> anyhow::Result<()> {
-        let dir = staged.generation_dir();
-        if let Some(mut packed) = contents.packed.clone() {
-            packed.image.path = dir.join(IMAGE);
-            packed.verify(self.report())?;
-        }
-        self.start_once(&dir.join("bin"), &contents.programs)
+    /// Stages the generation. Reads the image back, and starts one of the wrappers.
+    fn stage_checked(&self, claim: Claim, contents: &Contents) -> anyhow::Result<Staged> {
+        let stage = || self.stage(claim, contents);
+        let start = |staged: &Staged| {
+            let bin = staged.generation_dir().join("bin");
+            self.start_once(&bin, &contents.programs)
+        };
+        let Some(packed) = &contents.packed else {
+            let staged = stage()?;
+            start(&staged)?;
+            return Ok(staged);
+        };
+        let (staged, checked) = stage_and_check(packed, self.report(), stage, start)?;
+        checked?;
+        Ok(staged)
     }
 
     fn start_once(&self, bin: &Path, programs: &[Program]) -> anyhow::Result<()> {

@@ -19,6 +19,7 @@
 //!
 //! This crate knows nothing of conda or containers, does not use the network, and prints nothing.
 
+mod around;
 mod block_pack;
 mod blocks;
 mod check;
@@ -52,6 +53,7 @@ mod verify;
 mod xattr;
 mod zone;
 
+pub use around::frame;
 pub use block_pack::{BlockPack, PackFault, PackSource, write_block_pack};
 pub use blocks::{BlockKey, ImageBlocks, KnownBlock, KnownBlocks, PackedBlock};
 pub use check::{CheckOptions, Checked, check};
@@ -69,5 +71,5 @@ pub use sif::{Arch, Sif};
 pub use source::{DiskFile, FileRange, ImageFile, Source};
 pub use tree::{Child, Entry, EntryReader, Existing, Kind, Summary, Tree};
 pub use unpack::{Changes, UnpackOptions, Unpacked};
-pub use verify::verify;
+pub use verify::{ReadBack, verify};
 pub use zone::HotZone;

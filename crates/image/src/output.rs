@@ -67,6 +67,23 @@ impl Output {
         })
     }
 
+    /// Writes the rest of an image whose first part is in an open file already, from `position` on.
+    /// If anything fails, the file stays, with what was written.
+    pub(crate) fn behind(file: &fs_err::File, position: u64) -> Result<Output, Error> {
+        let path = file.path();
+        let mut file = file.file().try_clone().map_err(Error::io("open", path))?;
+        file.seek(SeekFrom::Start(position))
+            .map_err(Error::io("write", path))?;
+        Ok(Output {
+            path: path.to_owned(),
+            file,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            offset: 0,
+            position,
+            keep: true,
+        })
+    }
+
     /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path

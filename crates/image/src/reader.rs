@@ -90,6 +90,16 @@ impl Reader {
         )?)
     }
 
+    /// Opens the image of this length at an offset in an open file.
+    pub(crate) fn of_file(
+        file: fs_err::File,
+        offset_bytes: u64,
+        length_bytes: u64,
+    ) -> Result<Reader, Error> {
+        let path = file.path().to_owned();
+        Self::load(Window::of(file, &path, offset_bytes, Some(length_bytes))?)
+    }
+
     fn load(mut window: Window) -> Result<Reader, Error> {
         let superblock = Superblock::load(&window)?;
         window.shorten(superblock.bytes_used)?;

@@ -57,7 +57,7 @@ impl ImageFile {
     }
 }
 
-/// Part of an open file that holds the contents of many files. The file is no longer written to.
+/// Part of an open file that holds the contents of many files. The part is no longer written to.
 #[derive(Debug, Clone)]
 pub struct FileRange {
     file: Arc<fs_err::File>,
@@ -69,6 +69,16 @@ impl FileRange {
     /// entry.
     pub fn new(file: Arc<fs_err::File>, offset: u64) -> FileRange {
         FileRange { file, offset }
+    }
+
+    /// Returns whether this is a part of `file`.
+    pub(crate) fn is_of(&self, file: &Arc<fs_err::File>) -> bool {
+        Arc::ptr_eq(&self.file, file)
+    }
+
+    /// Returns the position of the first byte in the file.
+    pub(crate) fn offset_bytes(&self) -> u64 {
+        self.offset
     }
 
     /// Fills the buffer with the bytes from position `at` of the part.

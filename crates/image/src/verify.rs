@@ -32,33 +32,66 @@ const FILES_AT_A_TIME: usize = 64;
 /// Returns [`Error::Mismatch`] with the entry and the difference, [`Error::Corrupt`] for an image
 /// that cannot be read, or [`Error::Io`].
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
-    check_with_backhand(image)?;
-    let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
-    let Some(reused) = image.reused.as_deref() else {
-        let files = compare_names(image, &reader, tree)?;
-        return compare_contents(image, &reader, &files, threads);
-    };
-    let blocks = BlockComparer::new(image, reused)?;
-    let files = std::thread::scope(|scope| {
-        // One thread is enough for the names, so the other threads begin with the blocks.
-        let others: Vec<_> = (1..threads::count(threads).get())
-            .map_while(|_| condense_threads::scoped(scope, || blocks.compare()).ok())
-            .collect();
-        let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.stop());
-        let mut compared = files.is_err() || blocks.compare()?;
-        for other in others {
-            compared &= threads::join(other)?;
-        }
-        match files {
-            Ok(_) if !compared => Err(differs(
-                image,
-                reused.donor().path(),
-                "its blocks are not in the image as they are".to_owned(),
-            )),
-            files => files,
-        }
-    })?;
-    compare_contents(image, &reader, &files, threads)
+    ReadBack::open(image)?.compare(tree, threads)
+}
+
+/// Image that is open for reading it back. Its file may get another name meanwhile.
+#[derive(Debug)]
+pub struct ReadBack<'i> {
+    image: &'i Image,
+    file: fs_err::File,
+}
+
+impl<'i> ReadBack<'i> {
+    /// Opens the file of an image.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be opened.
+    pub fn open(image: &'i Image) -> Result<ReadBack<'i>, Error> {
+        let file = condense_input::open(&image.path).map_err(Error::io("open", &image.path))?;
+        Ok(ReadBack { image, file })
+    }
+
+    /// Reads the image and compares it with `tree`, see [`verify()`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`verify()`].
+    pub fn compare(&self, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
+        let image = self.image;
+        check_with_backhand(image, &self.file)?;
+        let reader = Reader::of_file(self.reopened()?, image.offset_bytes, image.size_bytes)?;
+        let Some(reused) = image.reused.as_deref() else {
+            let files = compare_names(image, &reader, tree)?;
+            return compare_contents(image, &reader, &files, threads);
+        };
+        let blocks = BlockComparer::new(image, self.reopened()?, reused);
+        let files = std::thread::scope(|scope| {
+            // One thread is enough for the names, so the other threads begin with the blocks.
+            let others: Vec<_> = (1..threads::count(threads).get())
+                .map_while(|_| condense_threads::scoped(scope, || blocks.compare()).ok())
+                .collect();
+            let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.stop());
+            let mut compared = files.is_err() || blocks.compare()?;
+            for other in others {
+                compared &= threads::join(other)?;
+            }
+            match files {
+                Ok(_) if !compared => Err(differs(
+                    image,
+                    reused.donor().path(),
+                    "its blocks are not in the image as they are".to_owned(),
+                )),
+                files => files,
+            }
+        })?;
+        compare_contents(image, &reader, &files, threads)
+    }
+
+    /// Returns another handle of the open file.
+    fn reopened(&self) -> Result<fs_err::File, Error> {
+        let file = self.file.try_clone();
+        file.map_err(Error::io("open", &self.image.path))
+    }
 }
 
 fn differs(image: &Image, entry: &Path, problem: String) -> Error {
@@ -185,13 +218,12 @@ fn compare_contents(
 
 /// Checks the superblock with the reader of the backhand crate. Our reader and our writer could
 /// have the same bug, but backhand's bugs would be different.
-fn check_with_backhand(image: &Image) -> Result<(), Error> {
+fn check_with_backhand(image: &Image, file: &fs_err::File) -> Result<(), Error> {
     let differs = |problem: String| Error::Mismatch {
         image: image.path.clone(),
         entry: "the superblock".into(),
         problem,
     };
-    let file = std::fs::File::open(&image.path).map_err(Error::io("open", &image.path))?;
     let mut file = std::io::BufReader::new(file);
     std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(image.offset_bytes))
         .map_err(Error::io("read", &image.path))?;
@@ -295,14 +327,14 @@ struct BlockComparer<'i> {
 }
 
 impl<'i> BlockComparer<'i> {
-    fn new(image: &'i Image, reused: &'i ReusedBlocks) -> Result<BlockComparer<'i>, Error> {
-        Ok(BlockComparer {
+    fn new(image: &'i Image, new: fs_err::File, reused: &'i ReusedBlocks) -> BlockComparer<'i> {
+        BlockComparer {
             image,
-            new: fs_err::File::open(&image.path).map_err(Error::io("open", &image.path))?,
+            new,
             reused,
             parts: reused.parts(COMPARE_BYTES as u64).collect(),
             next: AtomicUsize::new(0),
-        })
+        }
     }
 
     /// Compares parts until there are none left. Returns false if a part differed.

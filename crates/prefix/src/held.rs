@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     link::{HeldEntry, HeldKind, Linked},
     spool::{Part, Spool},
+    target::Place,
 };
 
 /// Number of links that are followed in a path: the limit of the Linux kernel.
@@ -71,6 +72,20 @@ impl Held {
     /// Returns the open file with the contents of all files.
     pub fn spool(&self) -> &Arc<fs_err::File> {
         self.spool.file()
+    }
+
+    /// Returns the position behind all contents in the open file. Its first 4096 bytes are unused.
+    pub fn end_bytes(&self) -> u64 {
+        self.spool.end()
+    }
+
+    /// Copies everything into the prefix, for programs that need it there. The copies do not count.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link leads
+    /// out of the environment.
+    pub fn copy_all(&mut self, place: &Place) -> Result<(), Error> {
+        self.copy_out(&place.open_env()?, &|_| true)
     }
 
     /// Returns an iterator over everything that is held back, sorted by the paths in the
@@ -245,13 +260,15 @@ impl Held {
         self.names.remove(path);
     }
 
-    /// Copies files and links into the prefix, for a program that runs during the build.
+    /// Copies files and links into the prefix, for a program that runs during the build. What the
+    /// build has written there stays.
     pub(crate) fn copy_out(
         &mut self,
         env: &Within,
         wanted: &dyn Fn(&Path) -> bool,
     ) -> Result<(), Error> {
-        let paths: Vec<&PathBuf> = self.names.keys().filter(|path| wanted(path)).collect();
+        let is_wanted = |path: &&PathBuf| wanted(path) && !env.has(path);
+        let paths: Vec<&PathBuf> = self.names.keys().filter(is_wanted).collect();
         let mut made = HashSet::new();
         for path in &paths {
             if let Some(parent) = path.parent()

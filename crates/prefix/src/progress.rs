@@ -20,6 +20,9 @@ pub enum Phase {
     Link,
     /// Steps in the build container, measured in steps.
     Run,
+    /// The start that shows which files come first in the image, if it is made by itself; not
+    /// measured.
+    Start,
 }
 
 /// Message to the user that does not stop the work.

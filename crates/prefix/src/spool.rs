@@ -1,12 +1,12 @@
-//! Responsible for the spool: one open file without a name that holds the contents of many files,
-//! one behind the other.
+//! Responsible for the spool: one open file that holds the contents of many files, one behind the
+//! other.
 
 use std::{
     io::Read,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -17,6 +17,9 @@ use crate::error::Error;
 /// can be added without an overflow.
 const END_MAX: u64 = 1 << 46;
 
+/// Room at the front, in which an image that is made of the spool has its superblock.
+const HEAD_BYTES: u64 = 4096;
+
 /// Part of the spool that holds the contents of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -24,16 +27,17 @@ pub(crate) struct Part {
     pub(crate) bytes: u64,
 }
 
-/// File without a name that many threads write and read.
+/// File that many threads write and read.
 #[derive(Debug)]
 pub(crate) struct Spool {
     file: Arc<fs_err::File>,
     end: AtomicU64,
+    /// Present path of the file.
+    path: Mutex<PathBuf>,
 }
 
 impl Spool {
-    /// Creates the file in this directory. It has no name when the function returns, so a process
-    /// that is killed leaves nothing behind.
+    /// Creates the file in this directory. Its contents stay when its name goes.
     ///
     /// # Errors
     /// Returns [`Error::Io`] if the file cannot be created.
@@ -45,11 +49,24 @@ impl Spool {
             .create_new(true)
             .open(&path)
             .map_err(Error::io("create", &path))?;
-        fs_err::remove_file(&path).map_err(Error::io("remove", path))?;
         Ok(Self {
             file: Arc::new(file),
-            end: AtomicU64::new(0),
+            end: AtomicU64::new(HEAD_BYTES),
+            path: Mutex::new(path),
         })
+    }
+
+    /// Gives the file another path.
+    pub(crate) fn rename(&self, to: &Path) -> Result<(), Error> {
+        let mut path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        fs_err::rename(&*path, to).map_err(Error::io("rename", &*path))?;
+        to.clone_into(&mut path);
+        Ok(())
+    }
+
+    /// Returns the position behind all contents.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
     }
 
     /// Returns the open file.
@@ -134,10 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_several_threads_stay_apart_and_the_file_has_no_name() {
+    fn parts_of_several_threads_stay_apart_and_need_no_name() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::create(dir.path()).unwrap();
-        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 0);
+        spool.rename(&dir.path().join("other")).unwrap();
+        spool.rename(&dir.path().join("last")).unwrap();
+        fs_err::remove_file(dir.path().join("last")).unwrap();
         let parts: Vec<_> = std::thread::scope(|scope| {
             let write = |byte: u8| {
                 let spool = &spool;
@@ -147,6 +166,7 @@ mod tests {
             writers.into_iter().map(|one| one.join().unwrap()).collect()
         });
         for (byte, part) in parts {
+            assert!(part.offset >= HEAD_BYTES && part.offset + 1000 <= spool.end());
             assert_eq!(spool.read(part).unwrap(), vec![byte; 1000]);
             assert!(!spool.read_head(part, &mut [0; 1001]).unwrap());
         }

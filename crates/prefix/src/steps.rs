@@ -4,6 +4,7 @@
 //!
 //! This crate never starts a container itself: the caller does, through [`StepRunner`].
 
+pub(crate) mod compile;
 mod diagnosis;
 mod distributions;
 mod failure;
@@ -39,6 +40,8 @@ use crate::{
     secrets::without_secrets,
     target::Place,
 };
+pub(crate) use compile::COMPILE_PY;
+use compile::write_compile;
 use condense_activation::{Activation, Capture};
 use condense_within::Within;
 use distributions::{Changes, Distributions};
@@ -47,7 +50,7 @@ use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
-pub use runner::{Runner, StepRunner};
+pub use runner::{HeldImage, Runner, StepRunner};
 pub(crate) use script::{RUN_SH, run_script};
 pub use start::{Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
@@ -87,7 +90,6 @@ pub struct Finished {
 }
 
 const POST_LINK_SH: &str = include_str!("steps/post-link.sh");
-pub(crate) const COMPILE_PY: &str = include_str!("steps/compile.py");
 
 /// Build steps that an installed prefix still needs.
 #[derive(Debug)]
@@ -221,6 +223,27 @@ impl BuildSteps {
         self.pip.uv = Some(uv);
     }
 
+    /// Returns whether files of packages are held back. They are not in the prefix then, so a start
+    /// cannot read them there.
+    pub fn holds_back(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Returns whether the environment has an interpreter.
+    pub fn has_python(&self) -> bool {
+        self.prefix.python.is_some()
+    }
+
+    /// Gives the file with everything that is held back this path. It has a name only as long as
+    /// the directory of unpacked packages is there.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be renamed.
+    pub fn name_held(&self, path: &Path) -> Result<(), Error> {
+        let held = self.held.as_ref();
+        held.map_or(Ok(()), |held| held.contents().rename(path))
+    }
+
     /// Makes the interpreter start once after all other steps, to find out which files it reads.
     /// Environments without Python make no start.
     pub fn record_start(&mut self, start: Start) {
@@ -287,8 +310,16 @@ impl BuildSteps {
             Some(python) => bytecode::convert(&env_dir, self.held.as_mut(), python, &self.patched)?,
             None => Vec::new(),
         };
+        let to_compile = match runner {
+            Runner::Held { image, .. }
+                if self.compile_on(image, &env_dir, &to_compile, progress)? =>
+            {
+                Vec::new()
+            }
+            _ => to_compile,
+        };
         self.feed(&env_dir, &to_compile)?;
-        let mut steps = self.write_inputs(&to_compile, matches!(runner, Runner::Container(_)))?;
+        let mut steps = self.write_inputs(&to_compile, !matches!(runner, Runner::Host(_)))?;
         let capture = self.write_capture("activation")?;
         steps += u64::from(capture.is_some());
         if steps == 0 && self.pip.is_idle() {
@@ -297,7 +328,7 @@ impl BuildSteps {
         progress.begin(Phase::Run, Some(steps));
         let before = StateBefore::read(&self.prefix, &env_dir)?;
         let (capture, changes, steps) = match runner {
-            Runner::Container(container) => {
+            Runner::Container(container) | Runner::Held { container, .. } => {
                 let (capture, changes) =
                     self.run_in_container(container, &before, capture, progress)?;
                 (capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
@@ -310,28 +341,6 @@ impl BuildSteps {
         self.collect(&env_dir, &to_compile)?;
         progress.end(Phase::Run, started.elapsed());
         self.finished(capture, changes, steps, progress)
-    }
-
-    /// Prepares compiling sources that are held back.
-    fn feed(&mut self, env_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
-        match &mut self.held {
-            Some(held) if !to_compile.is_empty() => {
-                let build_dir = self.prefix.place.open_build_dir()?;
-                feed::prepare(held, env_dir, &build_dir, &self.interpreter, to_compile)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes the byte code of sources that are held back.
-    fn collect(&mut self, env_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
-        match (&mut self.held, &self.prefix.python) {
-            (Some(held), Some(python)) if !to_compile.is_empty() => {
-                let build_dir = self.prefix.place.open_build_dir()?;
-                feed::collect(held, env_dir, &build_dir, python, to_compile)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Writes the files that run.sh reads, except those that capture the activation. Returns the
@@ -367,8 +376,7 @@ impl BuildSteps {
         }
         let may_add_sources = has_pip || !self.post_link.is_empty() || !self.scripts.is_empty();
         if self.prefix.python.is_some() && (!to_compile.is_empty() || may_add_sources) {
-            write("compile.list", &list(to_compile))?;
-            write("compile.py", COMPILE_PY.as_bytes())?;
+            write_compile(&build_dir, to_compile)?;
             steps += 1;
         }
         if let Some(start) = &self.start {
@@ -462,10 +470,8 @@ impl BuildSteps {
 
     fn run_steps(&self, container: &dyn StepRunner, progress: &dyn Progress) -> Result<(), Error> {
         let inside = self.prefix.place.mounted_build_dir();
-        self.prefix
-            .place
-            .open_build_dir()?
-            .write("run.sh", RUN_SH)?;
+        let build_dir = self.prefix.place.open_build_dir()?;
+        build_dir.write("run.sh", RUN_SH)?;
         let argv: Vec<OsString> = vec![
             "/bin/sh".into(),
             inside.join("run.sh").into(),
@@ -529,19 +535,15 @@ fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
     found
 }
 
-pub(crate) fn list(paths: &[PathBuf]) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut text = Vec::new();
-    for path in paths.iter().filter(|path| is_listed(path)) {
-        text.extend_from_slice(path.as_os_str().as_bytes());
-        text.push(b'\n');
-    }
-    text
-}
-
-/// Returns whether a list with one path a line can hold the path. The interpreter compiles other
-/// files at every import.
-fn is_listed(path: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    !path.as_os_str().as_bytes().contains(&b'\n')
+/// Writes the script that runs steps whose files are in the build directory of `place`, for a
+/// container that shows the directory at the path that it has on this machine. Returns the command.
+fn run_sh(place: &Place, build_dir: &Within) -> Result<Vec<OsString>, Error> {
+    build_dir.write("run.sh", RUN_SH)?;
+    let inside = place.build_dir();
+    Ok(vec![
+        "/bin/sh".into(),
+        inside.join("run.sh").into(),
+        place.mounted_env().into(),
+        inside.into(),
+    ])
 }

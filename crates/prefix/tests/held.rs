@@ -16,8 +16,9 @@ use std::{
 
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
-    Architecture, EnvironmentSpec, HeldContents, Network, NetworkSettings, Phase, Place, Progress,
-    Runner, StepRunner, Target, Warning, fetch, install, install_held, solve,
+    Architecture, BuildSteps, EnvironmentSpec, Held, HeldContents, HeldImage, Network,
+    NetworkSettings, Phase, Place, Progress, Runner, Start, StepRunner, Target, Warning, fetch,
+    install, install_held, solve,
 };
 
 #[derive(Default)]
@@ -98,19 +99,24 @@ fn on_disk(root: &Path) -> BTreeMap<PathBuf, What> {
     found
 }
 
-fn build(channel: &str, packages: &str, is_held: bool) -> Built {
-    let dir = tempfile::tempdir().unwrap();
+/// Installs packages below a directory.
+fn installed(
+    dir: &Path,
+    channel: &str,
+    packages: &str,
+    is_held: bool,
+    listener: &Listener,
+) -> (Place, BuildSteps) {
     let place = Place {
-        root: dir.path().join("root"),
+        root: dir.join("root"),
         mount_point: "/MOUNT_abc1234".into(),
         environment: "miniforge/envs/env1".into(),
-        packages: dir.path().join("packages"),
+        packages: dir.join("packages"),
     };
     fs_err::create_dir(&place.root).unwrap();
     let text = format!("channels: ['{channel}']\ndependencies: [{packages}]\n");
-    let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), dir.path()).unwrap();
-    let network = Network::open(NetworkSettings::new(dir.path().join("cache"))).unwrap();
-    let listener = Listener::default();
+    let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), dir).unwrap();
+    let network = Network::open(NetworkSettings::new(dir.join("cache"))).unwrap();
     let target = Target {
         architecture: Architecture::X86_64,
         glibc: Some("2.36".to_owned()),
@@ -122,12 +128,19 @@ fn build(channel: &str, packages: &str, is_held: bool) -> Built {
         .enable_all()
         .build()
         .unwrap();
-    let solved = solve(&spec, &target, &network, dir.path(), &listener);
+    let solved = solve(&spec, &target, &network, dir, listener);
     let mut solution = runtime.block_on(solved).unwrap();
-    let fetched = fetch(&solution, &network, &listener);
+    let fetched = fetch(&solution, &network, listener);
     let archives = runtime.block_on(fetched).unwrap();
     let install = if is_held { install_held } else { install };
-    let steps = install(&spec, &mut solution, &archives, &place, &listener).unwrap();
+    let steps = install(&spec, &mut solution, &archives, &place, listener).unwrap();
+    (place, steps)
+}
+
+fn build(channel: &str, packages: &str, is_held: bool) -> Built {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = Listener::default();
+    let (place, steps) = installed(dir.path(), channel, packages, is_held, &listener);
     fs_err::remove_dir_all(&place.packages).unwrap();
     let finished = steps.finish(Runner::Host(&Nobody), &listener).unwrap();
     let mut contents = on_disk(&place.scratch_env());
@@ -320,6 +333,174 @@ fn environments_with_scripts_are_linked_as_a_whole() {
     let url = write_channel(dir.path(), &packages());
     let built = build(&url, "activated, tool", true);
     assert!(!built.holds && built.on_disk > 6, "{}", built.on_disk);
+}
+
+/// Container that compiles one source, or that ends before its first step.
+struct Compiler {
+    place: Place,
+    ends_with: Option<&'static str>,
+    /// Lines of what has happened.
+    events: Mutex<Vec<String>>,
+}
+
+impl Compiler {
+    fn new(place: &Place, ends_with: Option<&'static str>) -> Self {
+        Self {
+            place: place.clone(),
+            ends_with,
+            events: Mutex::default(),
+        }
+    }
+
+    fn note(&self, event: impl Into<String>) {
+        self.events.lock().unwrap().push(event.into());
+    }
+}
+
+const STALE: &str = "lib/python3.11/__pycache__/stale.cpython-311.pyc";
+
+impl StepRunner for Compiler {
+    fn run(
+        &self,
+        argv: &[OsString],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        let (build, argv) = (self.place.build_dir(), argv.join(" ".as_ref()));
+        self.note(
+            argv.to_string_lossy()
+                .replace(build.to_str().unwrap(), "BUILD"),
+        );
+        if let Some(last) = self.ends_with {
+            line(last);
+            return Ok(255);
+        }
+        assert!(fs_err::read_to_string(build.join("sources"))?.contains("stale"));
+        fs_err::write(build.join("bytecode/0"), format!("3 {STALE}\nnew"))?;
+        line("::condense-step compiling Python files");
+        line("::condense-done");
+        Ok(0)
+    }
+}
+
+impl HeldImage for Compiler {
+    fn make(&self, held: &Held) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        assert!(held.end_bytes() > 4096);
+        self.note("image");
+        Ok(())
+    }
+
+    fn place_of_steps(&self) -> &Place {
+        &self.place
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.note(format!("refused: {reason}"));
+    }
+}
+
+/// Builds an environment whose interpreter is in an image of what is held back. Returns what has
+/// happened with the image and with the prefix, and whether the prefix has an interpreter.
+fn compiled(ends_with: Option<&'static str>) -> ([Vec<String>; 2], bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let url = write_channel(&dir.path().join("channel"), &packages());
+    let listener = Listener::default();
+    let (place, steps) = installed(dir.path(), &url, "python", true, &listener);
+    let beside = Place {
+        root: dir.path().join("beside"),
+        ..place.clone()
+    };
+    fs_err::create_dir(&beside.root).unwrap();
+    steps.name_held(&beside.root.join("held.sqfs")).unwrap();
+    fs_err::remove_dir_all(&place.packages).unwrap();
+    let image = Compiler::new(&beside, ends_with);
+    let container = Compiler::new(&place, None);
+    let runner = Runner::Held {
+        image: &image,
+        container: &container,
+    };
+    let finished = steps.finish(runner, &listener).unwrap();
+    let held = finished.held.unwrap();
+    let found = held.entries().find(|(path, _)| *path == Path::new(STALE));
+    let Some((_, HeldContents::File { offset, .. })) = found else {
+        panic!("{found:?}");
+    };
+    let mut bytes = [0; 3];
+    held.spool()
+        .file()
+        .read_exact_at(&mut bytes, offset)
+        .unwrap();
+    assert_eq!(&bytes, b"new");
+    for name in ["compile.list", "sources"] {
+        assert!(
+            !beside.build_dir().join(name).exists(),
+            "{name} is run again"
+        );
+    }
+    let is_copied = place.scratch_env().join("bin/python3.11").exists();
+    let events = [image, container].map(|one| one.events.into_inner().unwrap());
+    (events, is_copied)
+}
+
+#[test]
+fn sources_are_compiled_on_an_image_or_else_with_files() {
+    const RUN: &str = "/bin/sh BUILD/run.sh /MOUNT_abc1234/miniforge/envs/env1 BUILD";
+    let ([image, container], is_copied) = compiled(None);
+    assert_eq!(image, ["image", RUN]);
+    assert!(container.is_empty() && !is_copied, "{container:?}");
+
+    let ([image, container], is_copied) = compiled(Some("FATAL: no squashfuse"));
+    assert_eq!(image, ["image", RUN, "refused: FATAL: no squashfuse"]);
+    let inside = "/MOUNT_abc1234/.condense-build";
+    let run = format!("/bin/sh {inside}/run.sh /MOUNT_abc1234/miniforge/envs/env1 {inside}");
+    assert_eq!(container, [run]);
+    assert!(is_copied, "the interpreter is not in the prefix");
+}
+
+const STEP: &str = "::condense-step recording the files of a start";
+
+/// Container that says these lines, or cannot be started.
+struct Says(Option<&'static [&'static str]>, Place);
+
+impl StepRunner for Says {
+    fn run(
+        &self,
+        _: &[OsString],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        let lines = self.0.ok_or("no runtime")?;
+        fs_err::write(self.1.build_dir().join("start.found"), "file bin/python\n")?;
+        for text in lines {
+            line(text);
+        }
+        Ok(1)
+    }
+}
+
+/// No failure of a start is one of the build; whether the container has run is told.
+#[test]
+fn a_start_of_its_own_fails_softly() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place {
+        root: dir.path().to_owned(),
+        mount_point: "/MOUNT_abc1234".into(),
+        environment: "env".into(),
+        packages: dir.path().join("packages"),
+    };
+    let spec = EnvironmentSpec::parse("dependencies: [x]\n", Path::new("e.yml"), dir.path());
+    let start = Start::new(&spec.unwrap(), &[]);
+    let record = |lines| {
+        let container = Says(lines, place.clone());
+        let recorded = start.record(&place, &container, &Listener::default());
+        recorded.unwrap().map(|found| found.files)
+    };
+    assert_eq!(
+        record(Some(&[STEP, "::condense-done"])).unwrap(),
+        ["bin/python"]
+    );
+    assert_eq!(record(Some(&[STEP, "Killed"])).unwrap(), ["bin/python"]);
+    assert_eq!(record(Some(&["FATAL: no"])).unwrap_err(), "FATAL: no");
+    assert_eq!(record(Some(&[])).unwrap_err(), "exit status 1");
+    assert_eq!(record(None).unwrap_err(), "no runtime");
 }
 
 /// The interpreters of the real channel compile the same byte code, whether the sources are files

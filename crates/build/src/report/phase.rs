@@ -30,6 +30,9 @@ impl Phase {
             }
             Self::Prefix(condense_prefix::Phase::Link) => ("Linking packages", "Linked packages"),
             Self::Prefix(condense_prefix::Phase::Run) => ("Running build steps", "Ran build steps"),
+            Self::Prefix(condense_prefix::Phase::Start) => {
+                ("Recording a start", "Recorded a start")
+            }
             Self::Pull(condense_oci::Phase::Fetch) => ("Fetching the image", "Fetched the image"),
             Self::Pull(condense_oci::Phase::Pack) => ("Writing the SIF", "Wrote the SIF"),
             Self::Pack => ("Packing", "Packed"),
@@ -51,6 +54,7 @@ impl Phase {
             Self::Prefix(condense_prefix::Phase::Fetch) => "fetch",
             Self::Prefix(condense_prefix::Phase::Link) => "link",
             Self::Prefix(condense_prefix::Phase::Run) => "run",
+            Self::Prefix(condense_prefix::Phase::Start) => "start",
             Self::Pull(condense_oci::Phase::Fetch) => "pull",
             Self::Pull(condense_oci::Phase::Pack) => "sif",
             Self::Pack => "pack",

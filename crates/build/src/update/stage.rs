@@ -9,10 +9,10 @@ use condense_installation::{
 
 use super::change::{Changed, Update};
 use crate::{
-    generation::{IMAGE, LOCK, PIP_REPORT, file_record, image_record, recorded},
-    installation::check_staged,
+    generation::{LOCK, PIP_REPORT, file_record, image_record, recorded},
+    installation::stage_and_check,
     open_base::OpenBase,
-    pack::{Packed, hot_parts},
+    pack::hot_parts,
     verify,
 };
 
@@ -24,12 +24,7 @@ impl Update<'_> {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or written.
-    pub(super) fn stage(
-        &self,
-        claim: Claim,
-        changed: &Changed,
-        lock: Vec<u8>,
-    ) -> anyhow::Result<Staged> {
+    fn stage(&self, claim: Claim, changed: &Changed, lock: Vec<u8>) -> anyhow::Result<Staged> {
         let before = self.change.before;
         let old = &before.receipt;
         let launch = Launch {
@@ -100,17 +95,24 @@ impl Update<'_> {
         }
     }
 
-    /// Checks the generation as after a build: the image is read back while one of the wrappers
-    /// runs.
+    /// Stages the generation and checks it as after a build: the image is read back while one of
+    /// the wrappers runs.
     ///
     /// # Errors
-    /// Returns an error if the image is damaged or the wrapper fails.
-    pub(super) fn check(&self, staged: &Staged, packed: &mut Packed) -> anyhow::Result<()> {
-        let dir = staged.generation_dir();
-        packed.image.path = dir.join(IMAGE);
-        check_staged(staged, packed, self.build.report(), || {
-            self.start_changed(dir)
-        })
+    /// Returns an error if a file cannot be written, if the image is damaged or if the wrapper
+    /// fails.
+    pub(super) fn stage_checked(
+        &self,
+        claim: Claim,
+        changed: &Changed,
+        lock: Vec<u8>,
+    ) -> anyhow::Result<Staged> {
+        let stage = || self.stage(claim, changed, lock);
+        let start = |staged: &Staged| self.start_changed(staged.generation_dir());
+        let (staged, checked) =
+            stage_and_check(&changed.packed, self.build.report(), stage, start)?;
+        checked?;
+        Ok(staged)
     }
 
     fn start_changed(&self, dir: &Path) -> anyhow::Result<()> {

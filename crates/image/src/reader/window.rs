@@ -21,6 +21,16 @@ impl Window {
     /// Opens `len` bytes from `offset` on, or the whole rest of the file.
     pub(super) fn open(path: &Path, offset: u64, len: Option<u64>) -> Result<Window, Error> {
         let file = condense_input::open(path).map_err(Error::io("open", path))?;
+        Self::of(file, path, offset, len)
+    }
+
+    /// Takes `len` bytes from `offset` on of an open file, or its whole rest.
+    pub(super) fn of(
+        file: fs_err::File,
+        path: &Path,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Window, Error> {
         let metadata = file.metadata().map_err(Error::io("read", path))?;
         if metadata.is_dir() {
             let source = io::Error::from(io::ErrorKind::IsADirectory);

@@ -2,6 +2,7 @@
 //! and a failed pack leaves no file.
 #![allow(clippy::unwrap_used)]
 
+mod around;
 mod contents;
 mod external;
 mod failures;

@@ -117,6 +117,7 @@ impl Range {
     fn link_with_spool(&self, archives: &[Archive]) -> (HeldFiles, Result<Vec<String>, String>) {
         let dir = self.dir.path().join("scratch");
         let spool = Arc::new(Spool::create(&dir).unwrap());
+        fs_err::remove_file(dir.join("spool")).unwrap();
         match self.link_with(archives, Some(&spool)) {
             Err(error) => (Vec::new(), Err(error)),
             Ok((mut linked, warnings)) => {

@@ -11,7 +11,7 @@ use std::{
 use condense_within::{Access, Within};
 use rustix::fs::FileType;
 
-use super::is_listed;
+use super::compile::is_listed;
 use crate::{bytecode, error::Error, held::Held, python::Python};
 
 /// Name of the file with the texts of the sources, in the directory of build steps.
@@ -27,7 +27,8 @@ const LINE_MAX: u64 = 8 << 10;
 
 /// Writes the texts of the sources, and copies the interpreter's own files into the prefix.
 ///
-/// # Errors Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link
+/// # Errors
+/// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link
 /// leads out of the environment.
 pub(super) fn prepare(
     held: &mut Held,
@@ -37,6 +38,20 @@ pub(super) fn prepare(
     to_compile: &[PathBuf],
 ) -> Result<(), Error> {
     held.copy_out(env_dir, &|path| interpreter.contains(path))?;
+    write_sources(held, env_dir, build_dir, to_compile)
+}
+
+/// Writes the texts of the sources.
+///
+/// # Errors
+/// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link leads out
+/// of the environment.
+pub(super) fn write_sources(
+    held: &Held,
+    env_dir: &Within,
+    build_dir: &Within,
+    to_compile: &[PathBuf],
+) -> Result<(), Error> {
     build_dir.make_own_dir(BYTECODE)?;
     let (path, mut offset, mut index) = (build_dir.path(SOURCES), 0, Vec::new());
     let file = fs_err::File::create_new(&path).map_err(Error::io("create", &path))?;

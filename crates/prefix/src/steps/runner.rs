@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use crate::{held::Held, target::Place};
+
 /// Runs programs in a container in which the prefix is at its mount point.
 pub trait StepRunner {
     /// Runs `argv` in the container without standard input. Standard output and standard error are
@@ -17,11 +19,36 @@ pub trait StepRunner {
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>>;
 }
 
+/// Container in which an image of an environment is at the mount point, although files of packages
+/// are held back. Nothing can be written there.
+pub trait HeldImage: StepRunner {
+    /// Makes the image of the environment as it is now.
+    ///
+    /// # Errors
+    /// Returns an error if scratch cannot be read or written.
+    fn make(&self, held: &Held) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Returns a place whose directory of build steps the container shows, at the path that the
+    /// directory has on this machine. The directory is the steps' own.
+    fn place_of_steps(&self) -> &Place;
+
+    /// Takes note that the container cannot run, for this reason. The steps need files then.
+    fn refuse(&self, reason: &str);
+}
+
 /// Container or machine in which the steps run.
 #[derive(Clone, Copy)]
 pub enum Runner<'a> {
     /// The steps run in a container in which the prefix is at its mount point.
     Container(&'a dyn StepRunner),
+    /// The steps run in a container with an image of what is held back, or in one with the prefix
+    /// if the runtime cannot mount the image.
+    Held {
+        /// The container with the image.
+        image: &'a dyn HeldImage,
+        /// The container with the prefix.
+        container: &'a dyn StepRunner,
+    },
     /// The steps run directly on this machine, which is possible only for wheels of pip. Programs
     /// are started through the same trait.
     Host(&'a dyn StepRunner),
@@ -31,6 +58,7 @@ impl std::fmt::Debug for Runner<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Container(_) => "Container",
+            Self::Held { .. } => "Held",
             Self::Host(_) => "Host",
         })
     }

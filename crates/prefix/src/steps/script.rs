@@ -220,6 +220,30 @@ impl Script {
     }
 }
 
+/// Runs a script like [`run_script`] in a container that may not be able to run. Returns the reason
+/// if the script has not begun its first step.
+pub(super) fn try_script(
+    argv: &[OsString],
+    container: &dyn StepRunner,
+    place: &Place,
+    progress: &dyn Progress,
+) -> Result<Result<(), String>, Error> {
+    let mut script = Script::new(place.build_dir());
+    let ended = container.run(argv, &mut |line| script.line(line, progress));
+    if progress.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    if script.step.is_empty() && !script.done {
+        let last = script.output.pop_back();
+        return Ok(Err(match ended {
+            Err(error) => error.to_string(),
+            Ok(status) => last.unwrap_or_else(|| format!("exit status {status}")),
+        }));
+    }
+    let status = ended.map_err(Error::Container)?;
+    script.end(status, PipContext::default(), progress).map(Ok)
+}
+
 /// Runs one of condense's own scripts for the environment at `place`. The script reports its steps
 /// in the form that [`Script`] parses.
 pub(crate) fn run_script(

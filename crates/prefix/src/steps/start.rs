@@ -7,13 +7,14 @@ use std::{
     path::{Component, Path},
 };
 
-use super::runner::StepRunner;
+use super::{run_sh, runner::StepRunner, script::try_script};
 use crate::{
     error::Error,
     lock::parse_requirement,
     prefix::Prefix,
     progress::{Phase, Progress},
     spec::EnvironmentSpec,
+    target::Place,
 };
 use condense_within::Within;
 
@@ -60,6 +61,31 @@ impl Start {
         build_dir.write("start.seconds", self.seconds.to_string())?;
         build_dir.write("start.py", START_PY)?;
         Ok(build_dir.write(PROGRAM, RECORD_START_PY)?)
+    }
+
+    /// Makes the start in a container with a finished environment, or with an image of it. The
+    /// container shows the build directory of `place` at the path that it has on this machine.
+    /// Returns the reason if the container cannot run.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the build directory cannot be used, and [`Error::Interrupted`].
+    pub fn record(
+        &self,
+        place: &Place,
+        container: &dyn StepRunner,
+        progress: &dyn Progress,
+    ) -> Result<Result<StartFiles, String>, Error> {
+        let build_dir = place.open_build_dir()?;
+        self.write_inputs(&build_dir)?;
+        let argv = run_sh(place, &build_dir)?;
+        match try_script(&argv, container, place, progress) {
+            Ok(Err(reason)) => Ok(Err(reason)),
+            // The files that were read until the script has failed count.
+            Ok(Ok(())) | Err(Error::Step { .. } | Error::Container(_)) => {
+                Ok(Ok(StartFiles::read(&build_dir)?))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the start directly on this machine.

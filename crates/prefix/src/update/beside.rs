@@ -57,7 +57,7 @@ pub fn compile_beside(
     for (name, text) in [
         ("run.sh", steps::RUN_SH.as_bytes().to_vec()),
         ("compile.py", steps::COMPILE_PY.as_bytes().to_vec()),
-        ("compile.list", steps::list(&missing)),
+        ("compile.list", steps::compile::list(&missing)),
         (
             "compile.into",
             into.to_string_lossy().into_owned().into_bytes(),

@@ -1,0 +1,164 @@
+//! Responsible for the container with an image of an environment whose files are held back. Nothing
+//! is copied or compressed for the image: it is made around the files where they are.
+
+use std::{cell::Cell, ffi::OsString, path::PathBuf};
+
+use condense_image::Tree;
+use condense_prefix::{BuildSteps, Finished, Held, Place, Start, StartFiles, StepRunner};
+
+use crate::{
+    build::Build,
+    container::{Container, Mounted},
+    held,
+    report::Phase,
+};
+
+/// Directory in scratch of the image, and of the steps that run on it.
+const DIR: &str = "held";
+/// Name in this directory of the file with what is held back, which becomes an image.
+const IMAGE: &str = "held.sqfs";
+
+type StepError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Image of an environment whose files are held back, and the container that mounts it.
+pub(crate) struct HeldImage<'b> {
+    build: &'b Build<'b>,
+    place: Place,
+    /// Place whose root has nothing but the directory of build steps.
+    beside: Place,
+    /// Time of everything in the image, in seconds since 1970.
+    mtime: u32,
+    is_refused: Cell<bool>,
+}
+
+impl<'b> HeldImage<'b> {
+    /// Prepares the image if files are held back and there is a runtime. The file with their
+    /// contents then keeps a name.
+    ///
+    /// # Errors
+    /// Returns an error if scratch cannot be written.
+    pub(crate) fn prepare(
+        build: &'b Build<'b>,
+        place: &Place,
+        steps: &BuildSteps,
+        mtime: u32,
+    ) -> anyhow::Result<Option<Self>> {
+        if !steps.holds_back() || build.prepared.runtime.is_none() {
+            return Ok(None);
+        }
+        let dir = build.scratch().join(DIR);
+        fs_err::create_dir(&dir)?;
+        steps.name_held(&dir.join(IMAGE))?;
+        Ok(Some(Self {
+            build,
+            place: place.clone(),
+            beside: Place {
+                root: dir,
+                ..place.clone()
+            },
+            mtime,
+            is_refused: Cell::new(false),
+        }))
+    }
+
+    /// Makes the start that shows which files come first in the image. If the runtime cannot mount
+    /// the image, the files are copied into the prefix. The result is in `finished`.
+    ///
+    /// # Errors
+    /// Returns an error if scratch cannot be written.
+    pub(crate) fn record(
+        &self,
+        start: &Start,
+        tree: &Tree,
+        finished: &mut Finished,
+    ) -> anyhow::Result<()> {
+        let Some(held) = &mut finished.held else {
+            return Ok(());
+        };
+        let report = self.build.report();
+        let phase = Phase::Prefix(condense_prefix::Phase::Start);
+        report.begin(phase, None);
+        let mut recorded = Err(String::new());
+        if !self.is_refused.get() {
+            condense_image::frame(tree, held.spool(), held.end_bytes())?;
+            recorded = start.record(&self.beside, self, &**report)?;
+            if let Err(reason) = &recorded {
+                condense_prefix::HeldImage::refuse(self, reason);
+            }
+        }
+        if recorded.is_err() {
+            held.copy_all(&self.place)?;
+            let files = InContainer(self, Mounted::Directory(&self.place.root));
+            recorded = start.record(&self.beside, &files, &**report)?;
+        }
+        report.end(phase);
+        finished.start_files = Some(recorded.unwrap_or_else(|reason| StartFiles {
+            failed: vec![reason],
+            ..StartFiles::default()
+        }));
+        Ok(())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.beside.root.join(IMAGE)
+    }
+}
+
+impl Drop for HeldImage<'_> {
+    /// Takes the name of the file, which is only read from now on.
+    fn drop(&mut self) {
+        // It may have been removed together with scratch.
+        let _ = fs_err::remove_file(self.path());
+    }
+}
+
+impl StepRunner for HeldImage<'_> {
+    fn run(&self, argv: &[OsString], line: &mut dyn FnMut(&str)) -> Result<i32, StepError> {
+        let image = self.path();
+        InContainer(self, Mounted::Image(&image)).run(argv, line)
+    }
+}
+
+impl condense_prefix::HeldImage for HeldImage<'_> {
+    fn make(&self, held: &Held) -> Result<(), StepError> {
+        let (root, environment) = (&self.place.root, &self.place.environment);
+        let tree = held::scan(root, environment, Some(held), self.mtime)?;
+        Ok(condense_image::frame(
+            &tree,
+            held.spool(),
+            held.end_bytes(),
+        )?)
+    }
+
+    fn place_of_steps(&self) -> &Place {
+        &self.beside
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.is_refused.set(true);
+        self.build.report().debug(format!(
+            "packages are unpacked, since the runtime cannot mount an image of them: {reason}"
+        ));
+    }
+}
+
+/// Container with something at the mount point, and nothing of scratch but the directory of steps.
+struct InContainer<'a>(&'a HeldImage<'a>, Mounted<'a>);
+
+impl StepRunner for InContainer<'_> {
+    fn run(&self, argv: &[OsString], line: &mut dyn FnMut(&str)) -> Result<i32, StepError> {
+        let HeldImage {
+            build,
+            place,
+            beside,
+            ..
+        } = self.0;
+        let prepared = &build.prepared;
+        let container = prepared.container(self.1, &place.mount_point, beside.build_dir());
+        let container = Container {
+            shown: vec![beside.build_dir()],
+            ..container.ok_or("there is no container runtime")?
+        };
+        container.run(argv, line)
+    }
+}
