@@ -323,8 +323,8 @@ impl NewGeneration<'_> {
 
 /// Stages a generation, and returns it with the result of its check. The image is read back from
 /// the beginning on, while it gets its digest, while it goes to the disk, and while `start` runs
-/// one of the staged wrappers, since starting a container is mostly waiting. Blocks of an image that
-/// was read back without an error are kept for later builds.
+/// one of the staged wrappers, since starting a container is mostly waiting. Blocks of an image
+/// that was read back without an error are kept for later builds.
 ///
 /// # Errors
 /// Returns the error of `stage`. The result of the check is an error if the files cannot be stored,

@@ -424,9 +424,10 @@ fn one_of_two_files_of_the_same_path_stays_with_a_warning() {
     assert!(!records.contains("__clobbers__"), "{records}");
     assert_eq!(
         records.matches("\"share/same.txt\"").count(),
-        2,
-        "one record has it, as file and as path: {records}"
+        3,
+        "one record has it, as file and as path, and the other as yielded: {records}"
     );
+    assert_eq!(records.matches("\"yielded_files\"").count(), 1, "{records}");
 }
 
 #[test]

@@ -1,0 +1,178 @@
+//! Tests of the families, versions and answers of runtimes.
+
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+#[test]
+fn versions_of_all_families() {
+    let check = |text: &str, expected: Option<(RuntimeKind, &str)>| {
+        assert_eq!(
+            parse_version(text),
+            expected.map(|(kind, version)| (kind, version.to_owned())),
+            "{text}"
+        );
+    };
+    check(
+        "apptainer version 1.4.5\n",
+        Some((RuntimeKind::Apptainer, "1.4.5")),
+    );
+    check(
+        "singularity-ce version 4.1.5-jammy\n",
+        Some((RuntimeKind::Singularity, "4.1.5-jammy")),
+    );
+    check(
+        "singularity version 3.8.7-1.el8\n",
+        Some((RuntimeKind::Singularity, "3.8.7-1.el8")),
+    );
+    check("GNU bash, version 5.2\n", None);
+    check("", None);
+}
+
+#[test]
+fn setuid_by_the_starter_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |name: &str, mode: u32| {
+        let path = dir.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        // Another process writes the file. If this process wrote it, a test that forks at the
+        // same time would hold the file open for writing, and the file could not be started.
+        let write = "printf '#!/bin/sh\\necho apptainer version 1.4.5\\n' >\"$0\"";
+        let written = Command::new("sh").args(["-c", write]).arg(&path).status();
+        assert!(written.unwrap().success());
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let program = make("bin/apptainer", 0o755);
+    let runtime = Runtime::find(Some(&program), OsStr::new("")).unwrap();
+    make("libexec/apptainer/bin/starter-suid", 0o755);
+    assert!(!runtime.is_setuid());
+    let of_debian = make("lib/x86_64-linux-gnu/apptainer/bin/starter-suid", 0o4755);
+    assert!(runtime.is_setuid());
+    fs_err::remove_file(of_debian).unwrap();
+    make("libexec/apptainer/bin/starter-suid", 0o4755);
+    assert!(runtime.is_setuid());
+}
+
+#[test]
+fn the_cause_is_the_fatal_line() {
+    let stderr = "\u{1b}[33mWARNING: x\u{1b}[0m\n\u{1b}[31mFATAL:   container creation failed: no loop devices\u{1b}[0m\n";
+    assert_eq!(
+        find_cause(stderr),
+        "container creation failed: no loop devices"
+    );
+    assert_eq!(find_cause("plain words\n"), "plain words");
+    let help = "Error for command \"exec\": unknown flag: --x\n\nOptions for exec command:\n  -B\n";
+    assert_eq!(
+        find_cause(help),
+        "Error for command \"exec\": unknown flag: --x"
+    );
+    assert_eq!(find_cause(""), "it wrote nothing to stderr");
+}
+
+#[test]
+fn the_command_line_of_a_contained_container() {
+    let runtime = Runtime {
+        program: "/usr/bin/apptainer".into(),
+        kind: RuntimeKind::Apptainer,
+        version: "1.4.5".to_owned(),
+        flags: Vec::new(),
+    };
+    let command = runtime.exec(&Exec {
+        base: "/b.sif".into(),
+        binds: vec![Bind::path("/scratch dir", "/MOUNT").unwrap()],
+        env_vars: vec![("X".to_owned(), "a$b`c\\d e".into())],
+        working_dir: Some("/MOUNT".into()),
+        isolation: Isolation {
+            contain: true,
+            clean_env: true,
+            ..Isolation::default()
+        },
+        argv: vec!["sh".into(), "-c".into(), "exit 3".into()],
+    });
+    let words: Vec<_> = command
+        .get_args()
+        .map(|word| word.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        words,
+        [
+            "-s",
+            "exec",
+            "--contain",
+            "--cleanenv",
+            "-B",
+            "/scratch dir:/MOUNT",
+            "--pwd",
+            "/MOUNT",
+            "/b.sif",
+            "sh",
+            "-c",
+            "exit 3"
+        ]
+    );
+    let set: Vec<_> = command
+        .get_envs()
+        .filter(|(name, _)| *name == "SINGULARITYENV_X")
+        .collect();
+    assert_eq!(set[0].1.unwrap(), r"a\$b\`c\\d e");
+}
+
+#[test]
+fn zstd_is_read_by_apptainer_since_1_4() {
+    for (text, reads) in [
+        ("apptainer version 1.4.5\n", true),
+        ("apptainer version 1.4.0-rc.1\n", true),
+        ("apptainer version 2.0.0\n", true),
+        ("apptainer version 1.3.6-1.el9\n", false),
+        ("singularity-ce version 4.5.1\n", false),
+        ("singularity version 3.8.7\n", false),
+    ] {
+        let (kind, version) = parse_version(text).unwrap();
+        let program = "/usr/bin/x".into();
+        let runtime = Runtime {
+            program,
+            kind,
+            version,
+            flags: Vec::new(),
+        };
+        assert_eq!(runtime.reads_zstd(), reads, "{text}");
+    }
+}
+
+#[test]
+fn paths_with_special_characters_are_passed_in_each_family_s_syntax() {
+    let binds = |kind, odd: &str| {
+        let runtime = Runtime {
+            program: "/usr/bin/x".into(),
+            kind,
+            version: "4.1.5".to_owned(),
+            flags: Vec::new(),
+        };
+        let command = runtime.exec(&Exec {
+            base: "/b.sif".into(),
+            binds: vec![
+                Bind::path("/plain", "/one").unwrap().read_only(),
+                Bind::image(odd, "/two").unwrap(),
+            ],
+            ..Exec::default()
+        });
+        let words = command.get_args().map(|word| word.to_str().unwrap());
+        words.skip(2).take(4).collect::<Vec<_>>().join(" ")
+    };
+    let odd = "/a \"b\", c:d";
+    assert_eq!(
+        binds(RuntimeKind::Apptainer, odd),
+        r#"-B /plain:/one:ro -B /a "b"\, c\:d:/two:image-src=/,ro"#
+    );
+    assert_eq!(
+        binds(RuntimeKind::Singularity, "/a b"),
+        "-B /plain:/one:ro -B /a b:/two:image-src=/,ro"
+    );
+    assert_eq!(
+        binds(RuntimeKind::Singularity, odd),
+        r#"--mount type=bind,"source=/plain","destination=/one",ro --mount type=bind,"source=/a ""b"", c:d","destination=/two",image-src=/,ro"#
+    );
+    for odd in ["/a^b", "/a\nb"] {
+        assert!(binds(RuntimeKind::Singularity, odd).starts_with("--mount "));
+    }
+}
