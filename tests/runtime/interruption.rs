@@ -283,7 +283,7 @@ fn scratch_that_fills_up_is_told_and_emptied() {
         // The archives are small but unpack to more than the free space, which cannot be known in
         // advance.
         let test = TestDir::new(account, "full-scratch");
-        let tmpfs = Tmpfs::mount(&test.path("full"), "20m");
+        let tmpfs = Tmpfs::mount(&test.path("full"), "2m");
         let mut command = test.new_command(
             &test.installation().dir,
             &test.environment("edge-argv, edge-many-files"),
