@@ -3,7 +3,7 @@
 # shared-container.sh. It holds no task up: each task has its own way if this program fails.
 #
 # usage: container-keeper start|end DIR FD PATH RUNTIME IMAGE FLAGS BINDS
-#        container-keeper --end wait|soon|try DIR
+#        container-keeper --end wait|try|held DIR
 
 # Program of the container. It waits for a line that nobody writes, and ends when no task and no
 # keeper is left that has the other end of the pipe. Programs may have closed their end, such as
@@ -171,15 +171,15 @@ find_container() {
 
 # Waits until no task holds the directory and none is in the container, ends the container and
 # removes the directory.
-end() { # wait|soon|try
+end() { # wait|try|held
     local tries process busy='' unmounts=''
     # If there is no such file, none is made.
     { [ -e "$dir/lock" ] && exec 9<>"$dir/lock"; } 2>/dev/null || return 0
     while :; do
         case $1 in
         wait) flock -x 9 || return 1 ;;
-        soon) flock -x -w 5 9 || return 0 ;;
         try) flock -x -n 9 || return 0 ;;
+        held) ;; # The caller has the lock.
         esac
         [ "$dir/lock" -ef "/proc/$$/fd/9" ] || return 0
         { find_container && is_used; } || break

@@ -217,13 +217,14 @@ share_clean() {
 share_find_container() { # IMAGE
   share_why='the container has ended'
   read -r share_pid <"$share_dir/ready" && [ "$share_dir/lock" -ef "/proc/$share_pid/fd/0" ] && return 0
-  share_close "$share_hold"
-  /bin/bash "${share_file%/*}/container-keeper" --end soon "$share_dir" </dev/null >/dev/null 2>&1
-  if [ ! -e "$share_dir/ready" ]; then
+  if flock -x -w 5 "$share_hold"; then
     share_again=yes
-  elif share_create "$share_dir/failed"; then
+    [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ] ||
+      /bin/bash "${share_file%/*}/container-keeper" --end held "$share_dir" </dev/null >/dev/null 2>&1
+  elif [ "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ] && share_create "$share_dir/failed"; then
     share_keep end "$1"
   fi
+  share_close "$share_hold"
   return 1
 }
 
