@@ -41,6 +41,9 @@ print(json.dumps({
 sys.exit(7)
 "#;
 
+/// Program that prints its parent. The runtime has no process before one in a shared container.
+const PRINTS_PARENT: &str = "import os; print(os.getppid())";
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn eight_tasks_hold_the_mounts_of_one_and_read_what_one_reads() {
@@ -200,18 +203,34 @@ fn a_killed_process_harms_nobody_else_and_leaves_nothing() {
         assert_eq!(step.end(tasks).len(), 1);
         step.clear();
         if keeper_numbers.len() == 3 {
-            // The container ends by itself if its runtime lives. The rest is for the next step.
+            // The container ends by itself if its runtime lives. The rest is for the next start, of
+            // the same step or of another.
             eventually("the container has ended", || {
                 with_runtime || image_processes().is_empty()
             });
-            let command = shared().python(Account::Ordinary, "pass");
-            step.task(0, command)
-                .env("SLURM_STEP_ID", "1")
-                .run()
-                .succeeded();
+            let command = shared().python(Account::Ordinary, PRINTS_PARENT);
+            let next = if with_runtime { "0" } else { "1" };
+            let mut command = step.task(0, command);
+            let output = command.env("SLURM_STEP_ID", next).run().succeeded();
+            assert_eq!(output.text(), std::process::id().to_string());
         }
         left_nothing();
     }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_program_that_closes_all_its_files_keeps_the_container() {
+    let step = Step::new("share-closes", 2);
+    let text = "import os, time
+os.closerange(3, 64)
+time.sleep(2)
+import decimal, sqlite3
+print(os.getppid(), os.listdir('/usr/share') != [])";
+    let command = shared().python(Account::Ordinary, text);
+    let output = step.task(0, command).run().succeeded();
+    assert_eq!(output.text(), format!("{} True", std::process::id()));
+    left_nothing();
 }
 
 #[test]
@@ -244,6 +263,7 @@ print(json.dumps([os.readlink("/proc/self/ns/mnt"), kept]))
         (&[][..], own, true),
         (&[("APPTAINER_CLEANENV", "1")], own, true),
         (&[("SINGULARITYENV_A", "x")], own, true),
+        (&[("APPTAINERENV_LD_LIBRARY_PATH", "/a b:/'c")], own, true),
         (&[], &[("SINGULARITYENV_A", "2")], false),
         (&[], &[("APPTAINER_NV", "1")], false),
         (&[], &[("SCIF_APPS", "read by the image")], false),
@@ -331,10 +351,8 @@ if sys.argv[1:]: subprocess.run([sys.argv[1], '-c', sys.argv[2]], check=True)";
     left_nothing();
 }
 
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn commands_of_a_module_share_one_container() {
-    let step = Step::new("share-module", 2);
+/// Writes a module of the base, and returns the directory of its commands' `bin`.
+fn module(step: &Step) -> PathBuf {
     let mut command = step.test.command(parts().path("programs/condense"));
     let options = [
         "--name",
@@ -348,7 +366,14 @@ fn commands_of_a_module_share_one_container() {
     ];
     command.arg("module").args(options).arg(parts().base());
     command.run().succeeded();
-    let program = step.test.path("root/bin/start-shell");
+    step.test.path("root")
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn commands_of_a_module_share_one_container() {
+    let step = Step::new("share-module", 2);
+    let program = module(&step).join("bin/start-shell");
     let text = "touch here.$0; until [ -e go ]; do sleep 0.05; done; readlink /proc/self/ns/mnt";
     let tasks = (0..2).map(|number| {
         let mut command = Account::Ordinary.command(&program);
@@ -359,6 +384,31 @@ fn commands_of_a_module_share_one_container() {
     let tasks: Vec<Child> = tasks.collect();
     step.wait_for(2);
     assert_eq!(step.end(tasks).len(), 1);
+    left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_module_starts_behind_a_link_where_it_starts_alone() {
+    let step = Step::new("share-link", 2);
+    let root = module(&step);
+    step.test.make_dir("real");
+    // The base hides the host's directory of this name with its own.
+    for (link, target) in [("to-host", "real"), ("to-base", "/usr/share/doc")] {
+        let target = step.test.path(target);
+        std::os::unix::fs::symlink(target, step.test.path(link)).unwrap();
+        let [alone, together] = ["0", "1"].map(|share| {
+            let mut command = Account::Ordinary.command(root.join("bin/start-shell"));
+            command.args(["--", "sh", "-c", "pwd; pwd -P; echo $PWD; ls"]);
+            let mut command = step.task(0, command);
+            command.current_dir(step.test.path(link));
+            command
+                .env("PWD", step.test.path(link))
+                .env("CW_SHARE", share);
+            command.run().succeeded().stdout
+        });
+        assert_eq!(alone, together, "{link}");
+    }
     left_nothing();
 }
 
@@ -498,7 +548,7 @@ fn whatever_is_in_the_way_gives_a_container_of_its_own_and_is_explained() {
     // The directory of another user is left alone.
     let place = PathBuf::from(format!("/dev/shm/condense-{}", plain.id()));
     fs_err::create_dir(&place).unwrap();
-    let command = shared().python(plain, "import os; print(os.getppid())");
+    let command = shared().python(plain, PRINTS_PARENT);
     let output = step.task(0, command).run().succeeded();
     assert!(names(&place).is_empty() && output.text() != std::process::id().to_string());
     fs_err::remove_dir(&place).unwrap();

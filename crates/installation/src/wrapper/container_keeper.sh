@@ -3,11 +3,26 @@
 # shared-container.sh. It holds no task up: each task has its own way if this program fails.
 #
 # usage: container-keeper start|end DIR FD PATH RUNTIME IMAGE FLAGS BINDS
-#        container-keeper --end wait|try DIR
+#        container-keeper --end wait|try|held DIR
 
 # Program of the container. It waits for a line that nobody writes, and ends when no task and no
-# keeper is left that has the other end of the pipe.
-holder='trap "" HUP INT QUIT TERM USR1 USR2 ALRM; echo "$$"; read -r line'
+# keeper is left that has the other end of the pipe. Programs may have closed their end, such as
+# those that close all files that they inherit. So it stays as long as others are in the container.
+# shellcheck disable=SC2016 # The shell of the container expands this.
+holder='trap "" HUP INT QUIT TERM USR1 USR2 ALRM
+echo "$$"
+used=yes
+while [ "$used" ]; do
+    read -r line
+    used=
+    for process in /proc/[1-9]*; do
+        [ "$process/ns/mnt" -ef "/proc/$$/ns/mnt" ] || [ "$process/root" -ef "/proc/$$/root" ] || continue
+        case ${process#/proc/} in "$$" | "$PPID") continue ;; esac
+        read -r comm <"$process/comm" || continue
+        case $comm in *fuse*) ;; *) used=yes; break ;; esac
+    done 2>/dev/null
+    [ -z "$used" ] || sleep 1 || used=
+done'
 
 # Reads the parent, the session, the time of start and the name of a process.
 read_process() { # PID
@@ -60,7 +75,12 @@ write_settings() {
         case $name in PWD | OLDPWD | SHLVL | _) continue ;; esac
         [[ ${host[$name]+set} && ${host[$name]} == "${inside[$name]}" ]] && continue
         [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || return 1
-        sets+="export $name=$(quoted "${inside[$name]}")"$'\n' asked[$name]=yes
+        asked[$name]=yes
+        case $name in
+        # The loader of the host would read it for the programs that enter the container.
+        LD_*) sets+="unset $name; set -- $(quoted "$name=${inside[$name]}") \"\$@\""$'\n' ;;
+        *) sets+="export $name=$(quoted "${inside[$name]}")"$'\n' ;;
+        esac
     done
     for name in "${!asked[@]}"; do
         case $name in PWD | OLDPWD | SHLVL | _) continue ;; esac
@@ -106,7 +126,8 @@ start() {
     read_runtime && [[ $holder_pid =~ ^[1-9][0-9]*$ ]] && read_process "$holder_pid" && [ "$parent" = "$runtime_pid" ] || return 1
     # The user namespace of a runtime that is installed setuid is that of the host.
     [ ! "/proc/$holder_pid/ns/user" -ef /proc/self/ns/user ] && is_holder || return 1
-    setpriv --no-new-privs nsenter --target "$holder_pid" --user --mount --root --preserve-credentials -- /bin/sh -c : || return 1
+    setpriv --no-new-privs nsenter --target "$holder_pid" --user --mount --root --preserve-credentials -- \
+        /usr/bin/env /bin/sh -c : || return 1
     write_settings || return 1
     printf '%s\n' "$holder_pid" >"$dir/ready"
 }
@@ -122,23 +143,52 @@ give_up() {
     [ "$holder_pid" ] && read_process "$holder_pid" && [ "$parent" = "$runtime_pid" ] && kill -KILL "$holder_pid"
 }
 
-# Waits until no task holds the directory, ends the container and removes the directory.
-end() { # wait|try
-    local tries process unmounts=''
+# Tells whether a process is in the container that does not belong to it. A program may have closed
+# the file by which it holds the directory, and may have made a namespace of its own.
+is_used() {
+    local process
+    is_holder || return 1
+    for process in $busy /proc/[1-9]*; do
+        [ "$process/ns/mnt" -ef "/proc/$holder_pid/ns/mnt" ] || [ "$process/root" -ef "/proc/$holder_pid/root" ] || continue
+        case ${process#/proc/} in "$holder_pid" | "$runtime_pid") continue ;; esac
+        read_process "${process#/proc/}" || continue
+        case $comm in *fuse*) ;; *) busy=$process; return 0 ;; esac
+    done
+    return 1
+}
+
+# Reads the processes of the container.
+find_container() {
+    local tries
+    read_runtime || return 1
+    # The runtime may still be at work for a keeper that was killed.
+    for ((tries = 0; tries < 10; tries++)); do
+        { read -r holder_pid <"$dir/holder"; } 2>/dev/null && break
+        { read_process "$runtime_pid" && [ "$born" = "$since" ]; } || break
+        sleep 0.3
+    done
+}
+
+# Waits until no task holds the directory and none is in the container, ends the container and
+# removes the directory.
+end() { # wait|try|held
+    local tries process busy='' unmounts=''
     # If there is no such file, none is made.
     { [ -e "$dir/lock" ] && exec 9<>"$dir/lock"; } 2>/dev/null || return 0
-    case $1 in
-    wait) flock -x 9 || return 1 ;;
-    try) flock -x -n 9 || return 0 ;;
-    esac
-    [ "$dir/lock" -ef "/proc/$$/fd/9" ] || return 0
-    if read_runtime; then
-        # The runtime may still be at work for a keeper that was killed.
-        for ((tries = 0; tries < 10; tries++)); do
-            { read -r holder_pid <"$dir/holder"; } 2>/dev/null && break
-            { read_process "$runtime_pid" && [ "$born" = "$since" ]; } || break
-            sleep 0.3
-        done
+    while :; do
+        case $1 in
+        wait) flock -x 9 || return 1 ;;
+        try) flock -x -n 9 || return 0 ;;
+        held) ;; # The caller has the lock.
+        esac
+        [ "$dir/lock" -ef "/proc/$$/fd/9" ] || return 0
+        { find_container && is_used; } || break
+        [ "$1" = wait ] || return 0
+        # Others may enter meanwhile.
+        flock -u 9
+        sleep 0.3
+    done
+    if [ "$runtime_pid" ]; then
         if is_holder && read_process "$holder_pid"; then
             # A runtime that lives unmounts the images.
             [ "$parent" != "$runtime_pid" ] || unmounts=yes

@@ -18,8 +18,9 @@
 # container-keeper, beside this file, starts the container like any other, with a program that only
 # waits. A task enters the namespaces of that program and becomes its own program there. So it has
 # no process of the runtime in front of it, and all signals reach it. The keeper waits until it has
-# an exclusive lock of `lock`, which it gets when the last task has ended in any way. Then it ends the
-# container and removes the directory. If the keeper and its child were killed, the process in the
+# an exclusive lock of `lock`, which it gets when the last task has ended in any way or has closed its
+# files, and until no process is in the container. Then it ends the container and removes the
+# directory. If the keeper and its child were killed, the process in the
 # container reads the end of the pipe after the last task, and a third process cleans up. What is
 # left if that one was killed, too, is removed by the next keeper.
 
@@ -138,6 +139,7 @@ share_is_setuid() {
 
 share_create() { (set -C; : >"$1") 2>/dev/null; }
 share_close() { eval "exec $1>&-"; }
+share_is_ready() { [ -e "$share_dir/ready" ] && [ ! -e "$share_dir/failed" ]; }
 share_open() { eval "command exec $1<>\"\$2\"" 2>/dev/null; }
 
 # Starts the keeper in a session of its own. It is no child of this process, which may become a
@@ -168,7 +170,7 @@ share_take_part() { # IMAGE
     return 1
   fi
   share_again=''
-  [ ! -e "$share_dir/ready" ] || return 0
+  ! share_is_ready || return 0
   if [ ! -e "$share_dir/failed" ] && share_open "$share_wait" "$share_dir/starting"; then
     if flock -x -n "$share_wait" && [ ! -e "$share_dir/ready" ] && [ ! -e "$share_dir/failed" ]; then
       if share_create "$share_dir/keeper"; then share_keep start "$1"; fi
@@ -178,7 +180,7 @@ share_take_part() { # IMAGE
       flock -s -w 60 "$share_wait" || share_why='the container is late'
       share_close "$share_wait"
     }
-    [ ! -e "$share_dir/ready" ] || return 0
+    ! share_is_ready || return 0
     # A keeper that was killed has left no word. Another one removes what there is.
     [ "$share_why" = 'the container is late' ] || ! share_create "$share_dir/failed" || share_keep end "$1"
   fi
@@ -208,15 +210,49 @@ share_clean() {
   done
 }
 
+# Looks for the process in the container. All processes that would have removed the directory may
+# have been killed, with the container or before it ended. If no task holds the directory, it is
+# removed here, and share_again is set. Otherwise tasks of the dead container still run: no other
+# task of the step tries again, and a new keeper waits for the last one.
+share_find_container() { # IMAGE
+  share_why='the container has ended'
+  read -r share_pid <"$share_dir/ready" && [ "$share_dir/lock" -ef "/proc/$share_pid/fd/0" ] && return 0
+  if flock -x -w 5 "$share_hold"; then
+    share_again=yes
+    [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ] ||
+      /bin/bash "${share_file%/*}/container-keeper" --end held "$share_dir" </dev/null >/dev/null 2>&1
+  elif [ "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ] && share_create "$share_dir/failed"; then
+    share_keep end "$1"
+  fi
+  share_close "$share_hold"
+  return 1
+}
+
+# Succeeds if the path is a directory in the container and no part of it is a link there. Seen from
+# here, an absolute link would lead to the host's directory.
+share_is_inside() { # DIR
+  share_list=$1/ share_part=/proc/$share_pid/root
+  while [ "$share_list" ]; do
+    share_part=$share_part/${share_list%%/*} share_list=${share_list#*/}
+    [ ! -h "$share_part" ] || return 1
+  done
+  [ -d "$share_part" ]
+}
+
 # Replaces this process by the program in the container.
 share_enter() { # [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
-  share_why='the container has ended'
-  read -r share_pid <"$share_dir/ready" && [ "$share_dir/lock" -ef "/proc/$share_pid/fd/0" ] || return 0
   share_work=$PWD
   [ "$1" != -B ] || shift 2
   [ "$1" != --pwd ] || { share_work=$2; shift 2; }
   shift
-  [ -d "/proc/$share_pid/root/$share_work" ] || return 0
+  share_why='the working directory is behind a link in the container'
+  if ! share_is_inside "$share_work"; then
+    share_work=$(pwd -P)
+    share_is_inside "$share_work" && [ "/proc/$share_pid/root/$share_work" -ef . ] || return 0
+  fi
+  # The command that sets variables for the loader takes such a name for a variable.
+  share_why="there is a '=' in the name of the program"
+  case $1 in *=*) return 0 ;; esac
   share_setpriv=$(command -v setpriv) share_nsenter=$(command -v nsenter)
   share_same='' PATH=$share_path
   # shellcheck source=/dev/null
@@ -225,7 +261,7 @@ share_enter() { # [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
   export PWD="$share_work"
   share_say ''
   exec "$share_setpriv" --no-new-privs "$share_nsenter" --target "$share_pid" --user --mount --root \
-    "--wd=/proc/$share_pid/root/$share_work" --preserve-credentials -- "$@"
+    "--wd=/proc/$share_pid/root/$share_work" --preserve-credentials -- /usr/bin/env "$@"
 }
 
 # Sets share_said to what happens, and prints it if the user wants to see everything.
@@ -268,7 +304,7 @@ share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
     esac
     for share_try in 1 2 3; do
       share_find_dir "$share_image" || break
-      share_take_part "$share_image" && { share_enter "$@"; break; }
+      share_take_part "$share_image" && share_find_container "$share_image" && { share_enter "$@"; break; }
       [ "$share_again" ] || break
     done
   fi
