@@ -93,7 +93,7 @@ impl Update<'_> {
     }
 
     /// Returns why the change needs the whole environment, as far as the packages' names show it.
-    fn reason_before_linking(&self, planned: &Planned) -> Option<String> {
+    pub(super) fn reason_before_linking(&self, planned: &Planned) -> Option<String> {
         let gone: Vec<&str> = planned.gone_names().collect();
         if planned
             .added
@@ -220,16 +220,21 @@ fn omit_unlinked(tree: &mut Tree, environment: &Path, linked: &Extended) -> Vec<
                 let names = children.iter().map(Child::name);
                 gone.extend(condense_prefix::byte_code_of(&path, names));
             }
+            gone.extend(condense_prefix::old_byte_code_of(&path));
         }
         gone.push(path);
     }
+    let stays = |dir: &Path| {
+        let below = dir.strip_prefix(environment);
+        below.is_ok_and(|below| linked.kept_dirs.contains(below))
+    };
     gone.retain(|path| {
         let is_full = match tree.entry_at(path).map(|entry| &entry.kind) {
             Some(Kind::Directory(children)) => !children.is_empty(),
             Some(_) => false,
             None => true,
         };
-        !is_full && tree.omit(path)
+        !is_full && tree.omit_but(path, &stays)
     });
     gone
 }
