@@ -17,7 +17,7 @@ impl Tree {
         self.omit_but(path, &|_| false)
     }
 
-    /// Removes an entry like [`Tree::omit`], but no parent directory that stays even if it is empty.
+    /// Removes an entry like [`Tree::omit`], but no parent directory that stays even if empty.
     pub fn omit_but(&mut self, path: impl AsRef<Path>, stays: &dyn Fn(&Path) -> bool) -> bool {
         let path = path.as_ref();
         if self.remove(path).is_err() {
