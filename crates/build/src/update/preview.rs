@@ -2,6 +2,7 @@
 
 use std::{ffi::OsStr, sync::Arc};
 
+use condense_image::Compression;
 use condense_prefix::{Interpreter, Network, Planned, Solution, Transaction, Venv};
 
 use super::{prepare, previous::PreviousGeneration};
@@ -99,23 +100,7 @@ pub fn preview_update(
         ]
         .map(str::to_owned),
     );
-    let mut timed = vec![Step::Fixed, Step::Container, Step::Container];
-    timed.extend(build.inputs.script_names().iter().map(|_| Step::Script));
-    if !pip.packages.is_empty() || !pip.lines.is_empty() {
-        timed.push(Step::Pip);
-    }
-    let sizes = |is_counted: fn(&&PreviewedPackage) -> bool| -> u64 {
-        let packages = added.iter().filter(is_counted);
-        packages.filter_map(|package| package.size).sum()
-    };
-    let mut estimate = Estimate::new(&Amounts {
-        archive_bytes: sizes(|_| true),
-        wheel_bytes: pip.bytes(),
-        download_bytes: sizes(|package| !package.cached) + pip.bytes(),
-        base_bytes: 0,
-        steps: timed,
-        compression,
-    });
+    let mut estimate = estimate_of(&build, &added, &pip, compression);
     estimate.add_image(image_bytes, is_whole || is_rewritten, compression);
     let receipt = &before.receipt;
     let mut preview = Preview::new(
@@ -141,6 +126,32 @@ pub fn preview_update(
     );
     preview.changes = planned.as_ref().map(changes).unwrap_or_default();
     Ok(preview)
+}
+
+/// Returns the estimate of a change without its image.
+fn estimate_of(
+    build: &Build,
+    added: &[PreviewedPackage],
+    pip: &Resolved,
+    compression: Compression,
+) -> Estimate {
+    let mut steps = vec![Step::Fixed, Step::Container, Step::Container];
+    steps.extend(build.inputs.script_names().iter().map(|_| Step::Script));
+    if !pip.packages.is_empty() || !pip.lines.is_empty() {
+        steps.push(Step::Pip);
+    }
+    let sizes = |is_counted: fn(&&PreviewedPackage) -> bool| -> u64 {
+        let packages = added.iter().filter(is_counted);
+        packages.filter_map(|package| package.size).sum()
+    };
+    Estimate::new(&Amounts {
+        archive_bytes: sizes(|_| true),
+        wheel_bytes: pip.bytes(),
+        download_bytes: sizes(|package| !package.cached) + pip.bytes(),
+        base_bytes: 0,
+        steps,
+        compression,
+    })
 }
 
 impl Update<'_> {
