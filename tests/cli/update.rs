@@ -78,15 +78,16 @@ fn an_update_with_nothing_to_do_says_so() {
     test.write("one.sh", "export WHO=one\n");
     test.build(&["--environ", "one.sh", file.to_str().unwrap()])
         .succeeded();
-    for words in [
-        &[][..],
-        &["tool"],
-        &["library>=2", "tool=1"],
-        &["--environ", "one.sh"],
+    let forgotten = "; `library>=2` and `tool=1` are not remembered for later updates";
+    for (words, more) in [
+        (&[][..], ""),
+        (&["tool"], ""),
+        (&["library>=2", "tool=1"], forgotten),
+        (&["--environ", "one.sh"], ""),
     ] {
         let said = update(&test, words).succeeded();
         let line = format!(
-            "[ INFO ] nothing to do: {} has everything already that is asked for\n",
+            "[ INFO ] nothing to do: {} has everything already that is asked for{more}\n",
             test.installation().display()
         );
         assert_eq!(said.stdout, line, "{words:?}");

@@ -50,6 +50,17 @@ fn packages() -> Vec<Package> {
             .file("share/both", "theirs")
             .file("share/theirs", "x"),
         Package::new("code", "1.0").file("share/code/a.py", "a = 1\n"),
+        // The empty directory of one has a file of the other.
+        Package::new("hollow", "1.0")
+            .file("share/hollow", "x")
+            .empty_dir("share/plugins"),
+        Package::new("plugin", "1.0").file("share/plugins/one", "1"),
+        Package::new("for-gpu", "1.0")
+            .depends("__cuda >=12")
+            .file("share/gpu", "x"),
+        // Both need the shared package, which has a newer version.
+        Package::new("user-one", "1.0").depends("part"),
+        Package::new("user-two", "1.0").depends("part"),
         Package::new("activated", "1.0").file("etc/conda/env_vars.d/a.json", "{\"A\": \"1\"}"),
     ]
 }
@@ -202,6 +213,60 @@ fn a_shared_file_is_that_of_the_package_that_stays() {
         update(&test, &["--remove", gone]).succeeded();
         check_against_fresh_build(&test);
     }
+}
+
+/// An empty directory belongs to its package, also when another package's file in it goes.
+#[test]
+fn an_empty_directory_stays_with_its_package() {
+    let test = built("hollow, plugin");
+    update(&test, &["--remove", "plugin"]).succeeded();
+    check_against_fresh_build(&test);
+    let image = listing(&test.installation().join("img.sqfs"));
+    assert!(image.keys().any(|path| path.ends_with("share/plugins")));
+}
+
+/// An update solves for the machine that the environment was solved for.
+#[test]
+fn what_was_overridden_at_the_build_counts_for_updates() {
+    let test = TestEnv::with(&packages());
+    let file = test.environment("for-gpu");
+    let mut command = test.new_command(&[file.to_str().unwrap()]);
+    command
+        .env("CONDA_OVERRIDE_CUDA", "12.4")
+        .env("CONDA_OVERRIDE_GLIBC", "2.39");
+    command.run().succeeded();
+    let locked = || {
+        let lock = fs_err::read_to_string(test.installation().join("share/condense.lock")).unwrap();
+        ["__cuda=12.4", "__glibc=2.39"].map(|word| lock.contains(word))
+    };
+    assert_eq!(locked(), [true, true]);
+    let said = update(&test, &["code"]).succeeded();
+    assert!(said.stdout.contains("Added: code-1.0-0\n"), "{said:?}");
+    assert_eq!(locked(), [true, true]);
+}
+
+/// A package that only a removed one has needed keeps its version if an added one needs it.
+#[test]
+fn what_an_added_package_needs_again_keeps_its_version() {
+    let test = built("user-one, large");
+    let part = installed_part(&test);
+    assert_eq!(part, "part-3.0-0");
+    let said = update(&test, &["needs-part", "user-two"]).succeeded();
+    assert!(said.stdout.contains("part-2.0-0"), "{said:?}");
+    update(&test, &["--remove", "needs-part"]).succeeded();
+    assert_eq!(installed_part(&test), "part-2.0-0");
+    update(&test, &["--remove", "user-one"]).succeeded();
+    let said = update(&test, &["user-one", "--remove", "user-two"]).succeeded();
+    assert!(!said.stdout.contains("part-"), "{said:?}");
+    assert_eq!(installed_part(&test), "part-2.0-0");
+}
+
+fn installed_part(test: &TestEnv) -> String {
+    let image = listing(&test.installation().join("img.sqfs"));
+    let mut paths = image.keys();
+    let record = paths.find_map(|path| path.split_once("conda-meta/part-"));
+    let version = record.unwrap().1;
+    format!("part-{}", version.trim_end_matches(".json"))
 }
 
 /// Result 3: what takes part in the activation is captured anew.

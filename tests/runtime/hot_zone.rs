@@ -161,7 +161,9 @@ fn which(program: &str) -> PathBuf {
 fn a_start_on_what_is_held_back_reads_what_a_start_on_files_reads() {
     let test = TestDir::new(Account::Ordinary, "hot-held");
     let environment = test.environment("python=3.11");
-    let warm = "import json, ssl; open(json.__path__[0] + '/x', 'w')";
+    // A child process cannot write there either; then both images would differ.
+    let warm = "import json, os, ssl, subprocess; os.chdir(json.__path__[0]); \
+                subprocess.call(['touch', 'child']); open(json.__path__[0] + '/x', 'w')";
     let build = |name: &str, mounting: &str| {
         let dir = test.path(name);
         let mut command = test.new_command(&dir, &environment);

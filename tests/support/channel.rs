@@ -28,6 +28,7 @@ pub struct Package {
     depends: Vec<String>,
     files: Vec<(String, Vec<u8>, u32)>,
     links: Vec<(String, String)>,
+    empty_dirs: Vec<String>,
     noarch_python: bool,
     site_packages: Option<String>,
     tar_bz2: bool,
@@ -60,6 +61,12 @@ impl Package {
 
     pub fn link(mut self, path: &str, target: &str) -> Self {
         self.links.push((path.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Adds a directory that has nothing in it.
+    pub fn empty_dir(mut self, path: &str) -> Self {
+        self.empty_dirs.push(path.to_owned());
         self
     }
 
@@ -126,6 +133,12 @@ impl Package {
             symlink(target, &full).unwrap();
             let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
             entries.push(json!({ "_path": path, "path_type": "softlink", "sha256": empty, "size_in_bytes": 0 }));
+            paths.push(full);
+        }
+        for path in &self.empty_dirs {
+            let full = stage.path().join(path);
+            fs_err::create_dir_all(&full).unwrap();
+            entries.push(json!({ "_path": path, "path_type": "directory" }));
             paths.push(full);
         }
         let mut index = json!({

@@ -209,6 +209,7 @@ impl<'a> Conda<'a> {
         let removal = Removal {
             packages: &wish.packages,
             alone: wish.alone,
+            needed: &[],
         };
         let progress: &Report = self.build.report();
         let mut state = self.state.lock().expect("nobody panics while holding it");

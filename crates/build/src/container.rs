@@ -42,6 +42,8 @@ pub(super) struct Container<'a> {
 pub(super) enum Mounted<'a> {
     /// A directory that steps can write.
     Directory(&'a Path),
+    /// A directory that is read-only.
+    ReadOnlyDirectory(&'a Path),
     /// A finished image, which is read-only.
     Image(&'a Path),
 }
@@ -64,6 +66,7 @@ impl Container<'_> {
         binds.extend(named);
         binds.push(match self.mounted {
             Mounted::Directory(root) => Bind::path(root, self.mount_point)?,
+            Mounted::ReadOnlyDirectory(root) => Bind::path(root, self.mount_point)?.read_only(),
             Mounted::Image(image) => Bind::image(image, self.mount_point)?,
         });
         Ok(binds)

@@ -6,12 +6,7 @@ use std::{cell::Cell, ffi::OsString, path::PathBuf};
 use condense_image::Tree;
 use condense_prefix::{BuildSteps, Finished, Held, Place, Start, StartFiles, StepRunner};
 
-use crate::{
-    build::Build,
-    container::{Container, Mounted},
-    held,
-    report::Phase,
-};
+use crate::{build::Build, container::Mounted, held, report::Phase, start::StartContainer};
 
 /// Directory in scratch of the image, and of the steps that run on it.
 const DIR: &str = "held";
@@ -88,15 +83,21 @@ impl<'b> HeldImage<'b> {
         }
         if recorded.is_err() {
             held.copy_all(&self.place)?;
-            let files = InContainer(self, Mounted::Directory(&self.place.root));
+            let files = self.container(Mounted::ReadOnlyDirectory(&self.place.root));
             recorded = start.record(&self.beside, &files, &**report)?;
         }
         report.end(phase);
-        finished.start_files = Some(recorded.unwrap_or_else(|reason| StartFiles {
-            failed: vec![reason],
-            ..StartFiles::default()
-        }));
+        finished.start_files = Some(recorded.unwrap_or_else(StartFiles::failed));
         Ok(())
+    }
+
+    fn container<'a>(&'a self, mounted: Mounted<'a>) -> StartContainer<'a> {
+        StartContainer {
+            build: self.build,
+            place: &self.place,
+            beside: &self.beside,
+            mounted,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -115,7 +116,7 @@ impl Drop for HeldImage<'_> {
 impl StepRunner for HeldImage<'_> {
     fn run(&self, argv: &[OsString], line: &mut dyn FnMut(&str)) -> Result<i32, StepError> {
         let image = self.path();
-        InContainer(self, Mounted::Image(&image)).run(argv, line)
+        self.container(Mounted::Image(&image)).run(argv, line)
     }
 }
 
@@ -139,26 +140,5 @@ impl condense_prefix::HeldImage for HeldImage<'_> {
         self.build.report().debug(format!(
             "packages are unpacked, since the runtime cannot mount an image of them: {reason}"
         ));
-    }
-}
-
-/// Container with something at the mount point, and nothing of scratch but the directory of steps.
-struct InContainer<'a>(&'a HeldImage<'a>, Mounted<'a>);
-
-impl StepRunner for InContainer<'_> {
-    fn run(&self, argv: &[OsString], line: &mut dyn FnMut(&str)) -> Result<i32, StepError> {
-        let HeldImage {
-            build,
-            place,
-            beside,
-            ..
-        } = self.0;
-        let prepared = &build.prepared;
-        let container = prepared.container(self.1, &place.mount_point, beside.build_dir());
-        let container = Container {
-            shown: vec![beside.build_dir()],
-            ..container.ok_or("there is no container runtime")?
-        };
-        container.run(argv, line)
     }
 }

@@ -54,6 +54,7 @@ mod sif;
 mod sif_facts;
 mod space;
 mod stage;
+mod start;
 mod submission;
 mod target;
 mod update;

@@ -119,7 +119,8 @@ impl Build<'_> {
         let wants_start = known_hot.is_none() && steps.has_python();
         let mut start = wants_start.then(|| Start::new(spec, &self.inputs.warm().code));
         let image = HeldImage::prepare(self, &place, &steps, self.mtime(&solution))?;
-        if let Some(start) = start.take_if(|_| image.is_none()) {
+        let has_runtime = self.prepared.runtime.is_some();
+        if let Some(start) = start.take_if(|_| !has_runtime) {
             steps.record_start(start);
         }
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
@@ -167,6 +168,9 @@ impl Build<'_> {
             }
             mpi
         } else {
+            if let Some(start) = &start {
+                finished.start_files = Some(self.record_on_files(start, &place)?);
+            }
             checks.check_result(root, &place.mount_point, &linked_dirs)?
         };
         let hot_files = known_hot.or_else(|| self.hot_files_of(&finished));

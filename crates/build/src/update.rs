@@ -12,14 +12,10 @@ mod user_hooks;
 mod wheels;
 mod whole;
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{ffi::OsStr, path::PathBuf, sync::Arc};
 
 use condense_installation::{BaseRecord, Receipt};
-use condense_prefix::{CondaSettings, EnvironmentSpec, Lock};
+use condense_prefix::{CondaSettings, EnvironmentSpec, Lock, Target};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
@@ -32,7 +28,7 @@ use crate::{
     open_base::OpenBase,
     os_packages,
     pack::Packed,
-    plan::{NextGeneration, UpdatePlan, WarmStart},
+    plan::{NextGeneration, Overrides, UpdatePlan, WarmStart},
     prepared::Prepared,
     report::{Phase, Report},
     session::Session,
@@ -58,7 +54,7 @@ pub fn update(
     let next = plan.next_generation(&before.receipt, own_lines.given);
     let session = Session::new(&next.settings, search_path, report, interrupt);
     let Some((build, facts)) = prepare(plan, &before, &next, session)? else {
-        report.info(nothing_to_do(&plan.dir));
+        report.info(nothing_to_do(plan));
         return Ok(());
     };
     let (anew, unmountable) = compression(&build, plan, &next.generation, &before)?;
@@ -75,7 +71,7 @@ pub fn update(
         generation: &next.generation,
     };
     let Some(mut changed) = update.change(&claim.image_path())? else {
-        report.info(nothing_to_do(&plan.dir));
+        report.info(nothing_to_do(plan));
         return Ok(());
     };
     changed.launch.hand_written = own_lines.by_hand;
@@ -106,9 +102,22 @@ fn base_record(before: &Receipt, base: &OpenBase) -> anyhow::Result<BaseRecord> 
     Ok(record)
 }
 
-fn nothing_to_do(dir: &Path) -> String {
-    let dir = dir.display();
-    format!("nothing to do: {dir} has everything already that is asked for")
+fn nothing_to_do(plan: &UpdatePlan) -> String {
+    let dir = plan.dir.display();
+    let said = format!("nothing to do: {dir} has everything already that is asked for");
+    let is_pin = |package: &&String| package.contains(['=', '<', '>', '!', '~', ' ', '[', ':']);
+    let pins = plan.change.add.iter().filter(is_pin);
+    let pins: Vec<String> = pins.map(|package| format!("`{package}`")).collect();
+    match &pins[..] {
+        [] => said,
+        pins => format!(
+            "{said}; {} not remembered for later updates",
+            match pins {
+                [one] => format!("{one} is"),
+                more => format!("{} are", more.join(" and ")),
+            }
+        ),
+    }
 }
 
 /// Reads the inputs and the packages of the generation before, and prepares the run. Returns `None`
@@ -140,6 +149,13 @@ fn prepare<'a>(
     )?;
     let target = find_target(&base, &plan.packages.overrides, session.report)?;
     let lock = before.lock(&target)?;
+    let target = match &lock {
+        Some(lock) => overridden(
+            target.with_those_of(lock.solution()),
+            &plan.packages.overrides,
+        ),
+        None => target,
+    };
     let mut spec = before.spec(lock.as_ref(), &inputs, &plan.packages.spec_context);
     let removed_pip = match &lock {
         Some(lock) => conda.take_pip_removals(lock.solution(), &before.pip_packages()),
@@ -195,6 +211,23 @@ fn prepare<'a>(
         source_date_epoch: plan.source_date_epoch,
     };
     Ok(Some((build, facts)))
+}
+
+/// Returns the target with what this run overrides.
+fn overridden(target: Target, overrides: &Overrides) -> Target {
+    let Overrides {
+        glibc,
+        cuda,
+        linux,
+        archspec,
+    } = overrides.clone();
+    Target {
+        architecture: target.architecture,
+        glibc: glibc.or(target.glibc),
+        linux: linux.or(target.linux),
+        archspec: archspec.or(target.archspec),
+        cuda: cuda.or(target.cuda),
+    }
 }
 
 /// Returns the settings that the `conda` of the environment reports: those of the configuration

@@ -28,7 +28,7 @@ use crate::{
     target::{Place, Target},
 };
 
-pub use apply::{EnvFiles, apply, byte_code_of};
+pub use apply::{EnvFiles, apply, byte_code_of, old_byte_code_of};
 pub use planned::{Planned, StillNeeded, Transaction, plan_change};
 pub use remove::{Removal, remove};
 
@@ -64,6 +64,9 @@ pub struct Extended {
     /// Files of packages that are gone, relative to the environment, which no other package has.
     /// Byte code that no record names is not among them.
     pub unlinked: Vec<PathBuf>,
+    /// Directories of packages that stay, relative to the environment. They stay even if they are
+    /// empty.
+    pub kept_dirs: HashSet<PathBuf>,
     /// Sorted names of packages that stay and were linked again, since they share files with
     /// packages that are gone.
     pub relinked: Vec<String>,
@@ -119,7 +122,8 @@ pub async fn extend(
         network: context.network,
         scratch: context.scratch,
     };
-    let new = solve_change(&mut wanted, solution, change, &asked, &means, progress).await?;
+    let both = (solution, solution);
+    let new = solve_change(&mut wanted, both, change, &asked, &means, progress).await?;
     if change.update && !change.all && goes_back(solution, &new, &asked) {
         return Ok(Extended::unchanged(solution));
     }
@@ -151,16 +155,17 @@ fn is_from(record: &RepoDataRecord, channel: Option<&Channel>) -> bool {
 }
 
 /// Solves the environment with the requested change. Packages that are already installed stay
-/// unchanged as far as the change allows.
+/// unchanged as far as the change allows: those of `solution`, and those of `near` that the new
+/// environment needs again.
 async fn solve_change(
     wanted: &mut EnvironmentSpec,
-    solution: &Solution,
+    (solution, near): (&Solution, &Solution),
     change: &Change,
     asked: &[MatchSpec],
     means: &SolveContext<'_>,
     progress: &dyn Progress,
 ) -> Result<Solution, Error> {
-    let kept = change.packages_to_keep(solution, asked)?;
+    let kept = change.packages_to_keep(near, asked)?;
     if change.all {
         wanted.remove_versions();
     }
@@ -270,6 +275,7 @@ impl Extended {
             linked: Vec::new(),
             records: Vec::new(),
             unlinked: Vec::new(),
+            kept_dirs: HashSet::new(),
             relinked: Vec::new(),
             post_link: Vec::new(),
             patched: HashSet::new(),

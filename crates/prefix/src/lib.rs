@@ -80,7 +80,7 @@ pub use error::{Error, MissingPackage};
 pub use explicit::complete;
 pub use extend::{
     Change, EnvFiles, Extended, InstallContext, Planned, Removal, StillNeeded, Transaction, apply,
-    byte_code_of, extend, plan_change, remove,
+    byte_code_of, extend, old_byte_code_of, plan_change, remove,
 };
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};
 pub use held::{Held, HeldContents};

@@ -17,6 +17,7 @@ pub(crate) mod report;
 mod runner;
 mod script;
 mod start;
+mod start_guard;
 mod surroundings;
 mod user;
 mod uv;
@@ -463,7 +464,7 @@ impl BuildSteps {
             progress,
         );
         if let Some(start) = &self.start {
-            start.run_on_host(&self.prefix, runner, progress);
+            start.run_on_host(&self.prefix, runner, progress)?;
         }
         Ok(changes)
     }

@@ -7,7 +7,7 @@ use rattler_conda_types::{GenericVirtualPackage, PackageName, Subdir, Version};
 
 use condense_within::Within;
 
-use crate::error::Error;
+use crate::{error::Error, solution::Solution};
 
 /// Machine that an environment is made for.
 #[derive(Debug, Clone)]
@@ -67,6 +67,30 @@ impl Target {
     /// Returns conda's name of the platform, such as `linux-64`.
     pub fn platform(&self) -> &'static str {
         self.architecture.subdir().as_str()
+    }
+
+    /// Returns the target with the versions that the packages of `solution` were solved for, as far
+    /// as it tells them.
+    #[must_use]
+    pub fn with_those_of(self, solution: &Solution) -> Self {
+        let words = &solution.virtual_packages;
+        let of = |name: &str| {
+            let rest = words.iter().find_map(|word| word.strip_prefix(name))?;
+            Some(rest.to_owned()).filter(|rest| !rest.is_empty())
+        };
+        let version = |name: &str| {
+            let version = of(name)?;
+            Some(version.split('=').next().unwrap_or_default().to_owned())
+        };
+        Self {
+            architecture: self.architecture,
+            glibc: version("__glibc=").or(self.glibc),
+            linux: version("__linux=")
+                .filter(|version| version != "0")
+                .or(self.linux),
+            archspec: of("__archspec=1=").or(self.archspec),
+            cuda: version("__cuda=").or(self.cuda),
+        }
     }
 
     /// Returns the virtual packages that the solver gets, each as `name=version` or

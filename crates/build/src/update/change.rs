@@ -214,7 +214,7 @@ impl Update<'_> {
     }
 
     /// Returns why the environment must be unpacked and writable, if it must.
-    fn needs_whole(&self) -> anyhow::Result<Option<String>> {
+    pub(super) fn needs_whole(&self) -> anyhow::Result<Option<String>> {
         if let Some(reason) = self.reason_in_request() {
             return Ok(Some(reason));
         }

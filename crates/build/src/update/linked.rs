@@ -69,8 +69,11 @@ impl Update<'_> {
         let linked = self.link_beside(&planned, &place)?;
         let mut tree = donor.tree()?;
         let gone = omit_unlinked(&mut tree, &place.environment, &linked);
-        let reason = reason_after_linking(&linked, &tree, &place);
-        if let Some(reason) = reason.or(self.compile(donor.reader(), &linked, &place)?) {
+        let reason = match reason_after_linking(&linked, &tree, &place) {
+            Some(reason) => Some(reason),
+            None => self.compile(donor.reader(), &linked, &place)?,
+        };
+        if let Some(reason) = reason {
             return Ok(Attempt::NeedsWhole(reason, Box::new(planned)));
         }
         forget_kept_records(&place, &linked)?;
@@ -90,7 +93,7 @@ impl Update<'_> {
     }
 
     /// Returns why the change needs the whole environment, as far as the packages' names show it.
-    fn reason_before_linking(&self, planned: &Planned) -> Option<String> {
+    pub(super) fn reason_before_linking(&self, planned: &Planned) -> Option<String> {
         let gone: Vec<&str> = planned.gone_names().collect();
         if planned
             .added
@@ -137,15 +140,14 @@ impl Update<'_> {
     ) -> anyhow::Result<Option<String>> {
         let (build, change) = (self.build, self.change);
         let progress: &Report = build.report();
-        let env = place.scratch_env();
+        let within = place.open_env()?;
         let mut shown = Vec::new();
         for path in condense_prefix::byte_code_of_interpreter(&linked.solution)? {
             let Some(node) = old.lookup(place.environment.join(&path))? else {
                 continue;
             };
-            let target = env.join(&path);
-            fs_err::create_dir_all(target.parent().unwrap_or(&env))?;
-            fs_err::write(&target, old.read(&node, RECORD_BYTES_MAX)?)?;
+            within.make_dir(path.parent().unwrap_or(Path::new("")))?;
+            within.write(&path, old.read(&node, RECORD_BYTES_MAX)?)?;
             shown.push(path);
         }
         let container = match &change.unmountable {
@@ -160,7 +162,6 @@ impl Update<'_> {
             .as_ref()
             .map(|container| container as &dyn StepRunner);
         let is_compiled = condense_prefix::compile_beside(place, linked, runner, progress)?;
-        let within = place.open_env()?;
         for path in shown {
             for path in path.ancestors().filter(|path| *path != Path::new("")) {
                 within.remove(path)?;
@@ -219,16 +220,21 @@ fn omit_unlinked(tree: &mut Tree, environment: &Path, linked: &Extended) -> Vec<
                 let names = children.iter().map(Child::name);
                 gone.extend(condense_prefix::byte_code_of(&path, names));
             }
+            gone.extend(condense_prefix::old_byte_code_of(&path));
         }
         gone.push(path);
     }
+    let stays = |dir: &Path| {
+        let below = dir.strip_prefix(environment);
+        below.is_ok_and(|below| linked.kept_dirs.contains(below))
+    };
     gone.retain(|path| {
         let is_full = match tree.entry_at(path).map(|entry| &entry.kind) {
             Some(Kind::Directory(children)) => !children.is_empty(),
             Some(_) => false,
             None => true,
         };
-        !is_full && tree.omit(path)
+        !is_full && tree.omit_but(path, &stays)
     });
     gone
 }

@@ -165,17 +165,22 @@ impl CondaChange {
         let progress: &Report = build.report();
         let runtime = condense_threads::network()?;
         let network = Network::open(build.network_settings())?;
+        let pip = before.pip_packages();
+        let needed = if self.remove.is_empty() || pip.is_empty() {
+            Vec::new()
+        } else {
+            wheels::needed(before, &facts.removed_pip)?
+        };
         let planned = runtime.block_on(condense_prefix::plan_change(
             asked,
             solution,
-            (self.removal(), &self.addition),
+            (self.removal(&needed), &self.addition),
             &facts.target,
             &network,
             build.scratch(),
             progress,
         ))?;
         build.check_context().check_solution(&planned.solution)?;
-        let pip = before.pip_packages();
         wheels::check(&planned, before, &pip, &facts.removed_pip, build.report())?;
         Ok(planned)
     }
@@ -190,7 +195,7 @@ impl CondaChange {
         solution: &Solution,
         pip: &[PipPackage],
     ) -> anyhow::Result<()> {
-        let removal = self.removal();
+        let removal = self.removal(&[]);
         if let Some(missing) = removal.missing(solution).next() {
             bail!(not_installed(missing, solution, pip));
         }
@@ -211,10 +216,12 @@ impl CondaChange {
         Ok(())
     }
 
-    fn removal(&self) -> Removal<'_> {
+    /// Returns the removal, in which the packages `needed` stay unless they are named.
+    fn removal<'a>(&'a self, needed: &'a [String]) -> Removal<'a> {
         Removal {
             packages: &self.remove,
             alone: false,
+            needed,
         }
     }
 }

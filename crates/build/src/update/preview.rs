@@ -2,6 +2,7 @@
 
 use std::{ffi::OsStr, sync::Arc};
 
+use condense_image::Compression;
 use condense_prefix::{Interpreter, Network, Planned, Solution, Transaction, Venv};
 
 use super::{prepare, previous::PreviousGeneration};
@@ -17,7 +18,7 @@ use crate::{
     report::Report,
     session::Session,
     space,
-    update::change::PackageFacts,
+    update::change::{Change, PackageFacts, Update},
 };
 
 /// Finds out what [`super::update()`] would do for `plan`; `search_path` is the user's PATH.
@@ -62,11 +63,22 @@ pub fn preview_update(
     let pip = pip_of(&build, &facts, planned.as_ref(), plan, &next)?;
     let compression = next.generation.compression.unwrap_or_default();
     let [first, last] = build.inputs.script_steps();
-    let is_whole = first.is_some()
-        || last.is_some()
-        || plan.compression.is_some()
-        || (!facts.is_conda_idle && unpacks(&facts, planned.as_ref()))
-        || !facts.removed_pip.is_empty();
+    let (anew, unmountable) = super::compression(&build, plan, &next.generation, &before)?;
+    let is_rewritten = anew.is_some();
+    let change = Change {
+        before: &before,
+        base: before.receipt.base.clone(),
+        facts,
+        anew,
+        unmountable,
+    };
+    let update = Update {
+        build: &build,
+        change: &change,
+        generation: &next.generation,
+    };
+    let facts = &change.facts;
+    let is_whole = update.is_known_to_unpack(planned.as_ref())?;
     let os_packages = build
         .prepared
         .base
@@ -76,7 +88,7 @@ pub fn preview_update(
         steps.push("unpack the image".to_owned());
     }
     steps.extend(first);
-    steps.extend(package_steps(planned.as_ref(), &facts, plan));
+    steps.extend(package_steps(planned.as_ref(), facts, plan));
     let installer = if next.extra.uv { "uv" } else { "pip" };
     steps.extend(pip.step(installer));
     steps.extend(last);
@@ -88,24 +100,8 @@ pub fn preview_update(
         ]
         .map(str::to_owned),
     );
-    let mut timed = vec![Step::Fixed, Step::Container, Step::Container];
-    timed.extend(build.inputs.script_names().iter().map(|_| Step::Script));
-    if !pip.packages.is_empty() || !pip.lines.is_empty() {
-        timed.push(Step::Pip);
-    }
-    let sizes = |is_counted: fn(&&PreviewedPackage) -> bool| -> u64 {
-        let packages = added.iter().filter(is_counted);
-        packages.filter_map(|package| package.size).sum()
-    };
-    let mut estimate = Estimate::new(&Amounts {
-        archive_bytes: sizes(|_| true),
-        wheel_bytes: pip.bytes(),
-        download_bytes: sizes(|package| !package.cached) + pip.bytes(),
-        base_bytes: 0,
-        steps: timed,
-        compression,
-    });
-    estimate.add_image(image_bytes, is_whole, compression);
+    let mut estimate = estimate_of(&build, &added, &pip, compression);
+    estimate.add_image(image_bytes, is_whole || is_rewritten, compression);
     let receipt = &before.receipt;
     let mut preview = Preview::new(
         Parts {
@@ -132,12 +128,42 @@ pub fn preview_update(
     Ok(preview)
 }
 
-/// Returns whether the change of conda packages is known to need the unpacked environment. Scripts
-/// of packages, which may need it as well, are known when the packages are fetched.
-fn unpacks(facts: &PackageFacts, planned: Option<&Planned>) -> bool {
-    let Some(planned) = planned else { return true };
-    let changes_python = planned.transactions().contains_key("python");
-    changes_python || !facts.requirements.pip().is_empty()
+/// Returns the estimate of a change without its image.
+fn estimate_of(
+    build: &Build,
+    added: &[PreviewedPackage],
+    pip: &Resolved,
+    compression: Compression,
+) -> Estimate {
+    let mut steps = vec![Step::Fixed, Step::Container, Step::Container];
+    steps.extend(build.inputs.script_names().iter().map(|_| Step::Script));
+    if !pip.packages.is_empty() || !pip.lines.is_empty() {
+        steps.push(Step::Pip);
+    }
+    let sizes = |is_counted: fn(&&PreviewedPackage) -> bool| -> u64 {
+        let packages = added.iter().filter(is_counted);
+        packages.filter_map(|package| package.size).sum()
+    };
+    Estimate::new(&Amounts {
+        archive_bytes: sizes(|_| true),
+        wheel_bytes: pip.bytes(),
+        download_bytes: sizes(|package| !package.cached) + pip.bytes(),
+        base_bytes: 0,
+        steps,
+        compression,
+    })
+}
+
+impl Update<'_> {
+    /// Returns whether the change is known to need the unpacked environment. Scripts and paths of
+    /// packages, which may need it as well, are known when the packages are fetched.
+    fn is_known_to_unpack(&self, planned: Option<&Planned>) -> anyhow::Result<bool> {
+        let reason = match self.needs_whole()? {
+            Some(reason) => Some(reason),
+            None => planned.and_then(|planned| self.reason_before_linking(planned)),
+        };
+        Ok(reason.is_some())
+    }
 }
 
 /// Returns the preview of an update that would change nothing.

@@ -69,6 +69,25 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Returns the names of the conda packages that wheels need, but for wheels in `removed_pip`.
+///
+/// # Errors
+/// Returns an error if the image cannot be read.
+pub(super) fn needed(
+    before: &PreviousGeneration,
+    removed_pip: &[String],
+) -> anyhow::Result<Vec<String>> {
+    let contents = Contents::of_image(&Reader::open(before.image_path())?)?;
+    let packages = &contents.packages;
+    let wheels = packages.iter().filter(|package| {
+        package.kind == PackageKind::Pip && !removed_pip.contains(&normalized_name(&package.name))
+    });
+    let needed = wheels.flat_map(|wheel| &wheel.depends);
+    let needed = needed.filter_map(|needed| Some(&packages[needed.package?]));
+    let of_conda = needed.filter(|package| package.kind == PackageKind::Conda);
+    Ok(of_conda.map(|package| package.name.clone()).collect())
+}
+
 /// Returns the version of each package by its name.
 fn versions(solution: &Solution) -> BTreeMap<String, String> {
     let packages = solution.packages().into_iter();

@@ -14,6 +14,11 @@ impl Tree {
     /// Removes the entry at a path, and the parent directories that have no other entries. Returns
     /// `false` if there is no such entry.
     pub fn omit(&mut self, path: impl AsRef<Path>) -> bool {
+        self.omit_but(path, &|_| false)
+    }
+
+    /// Removes an entry like [`Tree::omit`], but no parent directory that stays even if empty.
+    pub fn omit_but(&mut self, path: impl AsRef<Path>, stays: &dyn Fn(&Path) -> bool) -> bool {
         let path = path.as_ref();
         if self.remove(path).is_err() {
             return false;
@@ -23,7 +28,7 @@ impl Tree {
                 self.entry_at(above).map(|entry| &entry.kind),
                 Some(Kind::Directory(children)) if children.is_empty()
             );
-            if !is_empty || self.remove(above).is_err() {
+            if !is_empty || stays(above) || self.remove(above).is_err() {
                 break;
             }
         }
@@ -47,5 +52,8 @@ mod tests {
         assert!(tree.omit("/a/b/two"));
         assert!(tree.entry_at("a/b").is_none() && tree.entry_at("a/other").is_some());
         assert!(tree.omit("a/other") && tree.summary().directories == 1);
+        tree.add_bytes("a/b/c/one", *b"x", 0o644).unwrap();
+        assert!(tree.omit_but("a/b/c/one", &|path| path == Path::new("a/b")));
+        assert!(tree.entry_at("a/b").is_some() && tree.entry_at("a/b/c").is_none());
     }
 }

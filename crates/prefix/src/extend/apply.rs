@@ -51,7 +51,7 @@ pub async fn apply(
     let archives = fetch::fetch(&more, context.network, progress).await?;
     let started = Instant::now();
     progress.begin(Phase::Link, Some(more.records.len() as u64));
-    let unlinked = unlink::remove_packages(&env, &(&gone | &again))?;
+    let (unlinked, kept_dirs) = unlink::remove_packages(&env, &(&gone | &again))?;
     let mut new = planned.solution.clone();
     let linked = link_more(&more, &archives, &new, context, files, progress)?;
     add_digests(&mut new, &more, &linked);
@@ -73,6 +73,7 @@ pub async fn apply(
         linked: files_of(&records),
         records: records.iter().map(record_path).collect(),
         unlinked,
+        kept_dirs,
         relinked,
         post_link,
         patched,
@@ -157,6 +158,11 @@ fn add_digests(new: &mut Solution, more: &Solution, linked: &[Linked]) {
             }
         }
     }
+}
+
+/// Returns the paths of the byte code that Python 2 writes beside `source`.
+pub fn old_byte_code_of(source: &Path) -> [PathBuf; 2] {
+    ["pyc", "pyo"].map(|extension| source.with_extension(extension))
 }
 
 /// Returns the paths, among `names` in the directory of byte code beside `source`, that are byte

@@ -90,10 +90,12 @@ pub async fn plan_change(
     let gone = if named.is_empty() {
         HashSet::new()
     } else {
-        removed_together(solution, spec, named, removal.alone)
+        removed_together(solution, spec, named.clone(), removal)
     };
     refuse_python(&gone, removal)?;
     let before = without(solution, &gone);
+    // What only the removed packages have needed stays as it is if a new package needs it.
+    let near = without(solution, &named);
     wanted.remove_requests(&gone);
     let asked = wanted.add_packages(&change.packages, &change.channels)?;
     if is_satisfied(&before, &asked) && !change.free {
@@ -104,7 +106,8 @@ pub async fn plan_change(
         network,
         scratch,
     };
-    let new = solve_change(&mut wanted, &before, change, &asked, &means, progress).await?;
+    let both = (&before, &near);
+    let new = solve_change(&mut wanted, both, change, &asked, &means, progress).await?;
     Planned::between(solution, new, wanted)
 }
 
@@ -316,6 +319,7 @@ mod tests {
             let removal = Removal {
                 packages: &packages,
                 alone: false,
+                needed: &[],
             };
             let found: Vec<&str> = removal.missing(&installed).collect();
             assert_eq!(found, missing, "{names:?}");

@@ -31,6 +31,9 @@ pub struct Removal<'a> {
     pub packages: &'a [String],
     /// Keeps the packages that depend on these, although they no longer work (`--force`).
     pub alone: bool,
+    /// Packages that stay unless they are named or depend on these, although only packages that go
+    /// need them: what pip has installed needs them.
+    pub needed: &'a [String],
 }
 
 /// Removes packages from the environment at `place`, as `conda remove` does. The packages that
@@ -50,7 +53,7 @@ pub fn remove(
     progress: &dyn Progress,
 ) -> Result<Extended, Error> {
     let named = named(solution, removal.packages, place)?;
-    let gone = removed_together(solution, spec, named, removal.alone);
+    let gone = removed_together(solution, spec, named, removal);
     refuse_python(&gone, removal)?;
     let started = Instant::now();
     progress.begin(Phase::Link, None);
@@ -62,7 +65,7 @@ pub fn remove(
         .map(|record| record.identifier.to_file_name())
         .collect();
     let env = place.open_env()?;
-    let unlinked = unlink::remove_packages(&env, &archives)?;
+    let (unlinked, kept_dirs) = unlink::remove_packages(&env, &archives)?;
     spec.remove_requests(&gone);
     install::write_history(&new, spec, &env)?;
     progress.end(Phase::Link, started.elapsed());
@@ -73,6 +76,7 @@ pub fn remove(
         linked: Vec::new(),
         records: Vec::new(),
         unlinked,
+        kept_dirs,
         relinked: Vec::new(),
         post_link: Vec::new(),
         patched: HashSet::new(),
@@ -161,10 +165,10 @@ pub(super) fn removed_together(
     solution: &Solution,
     spec: &EnvironmentSpec,
     named: HashSet<String>,
-    alone: bool,
+    removal: Removal<'_>,
 ) -> HashSet<String> {
     let mut gone = named;
-    if alone {
+    if removal.alone {
         return gone;
     }
     let needs = needs(solution);
@@ -186,6 +190,7 @@ pub(super) fn removed_together(
     let roots = asked.iter().map(String::as_str).chain(unasked.copied());
     let roots = roots
         .chain(NEVER_ALONE)
+        .chain(removal.needed.iter().map(String::as_str))
         .filter(|name| !gone.contains(*name));
     let stays = reached(&needs, roots);
     let orphans = reached(&needs, gone.iter().map(String::as_str));
@@ -246,11 +251,25 @@ pub(super) mod tests {
             let text = format!("channels: [https://c.org]\ndependencies: [{asked}]\n");
             let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), Path::new("/")).unwrap();
             let named = HashSet::from([named.to_owned()]);
-            let mut gone: Vec<_> = removed_together(&solution, &spec, named, alone)
-                .into_iter()
-                .collect();
+            let removal = Removal {
+                packages: &[],
+                alone,
+                needed: &[],
+            };
+            let gone = removed_together(&solution, &spec, named, removal);
+            let mut gone: Vec<_> = gone.into_iter().collect();
             gone.sort();
             assert_eq!(gone.join(" "), expected, "{asked}");
         }
+        let text = "channels: [https://c.org]\ndependencies: [pandas]\n";
+        let spec = EnvironmentSpec::parse(text, Path::new("env.yml"), Path::new("/")).unwrap();
+        let removal = Removal {
+            packages: &[],
+            alone: false,
+            needed: &["blas".to_owned()],
+        };
+        let named = HashSet::from(["pandas".to_owned()]);
+        let gone = removed_together(&solution, &spec, named, removal);
+        assert!(gone.contains("numpy") && !gone.contains("blas") && !gone.contains("lib"));
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
 use rustix::fs::FileType;
 
+use super::old_byte_code_of;
 use crate::{error::Error, link, records};
 use condense_within::Within;
 
@@ -55,8 +56,8 @@ fn files_of(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
 }
 
 /// Removes packages, which are given by the names of their archives. A file that also belongs to a
-/// remaining package is kept. Returns the removed paths, records included, each directory behind
-/// everything in it.
+/// remaining package is kept, and so is an empty directory. Returns the removed paths, records
+/// included, each directory behind everything in it, and the directories of remaining packages.
 ///
 /// # Errors
 /// Returns [`Error::Refused`] if a file may not be removed, [`Error::LeadsOut`] for a record that
@@ -64,9 +65,9 @@ fn files_of(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
 pub(super) fn remove_packages(
     env: &Within,
     archives: &HashSet<String>,
-) -> Result<Vec<PathBuf>, Error> {
+) -> Result<(Vec<PathBuf>, HashSet<PathBuf>), Error> {
     if archives.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), HashSet::new()));
     }
     let mut removed = BTreeSet::new();
     let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
@@ -75,11 +76,13 @@ pub(super) fn remove_packages(
         let name = record.file_name();
         stems.contains(name.strip_suffix(".json").unwrap_or(&name))
     });
-    let kept: HashSet<&Path> = kept
-        .iter()
-        .flat_map(|record| &record.paths_data.paths)
-        .map(|entry| entry.relative_path.as_path())
+    let kept = kept.iter().flat_map(|record| &record.paths_data.paths);
+    let kept_dirs = kept
+        .clone()
+        .filter(|entry| entry.path_type == PathType::Directory)
+        .map(|entry| entry.relative_path.clone())
         .collect();
+    let kept: HashSet<&Path> = kept.map(|entry| entry.relative_path.as_path()).collect();
     let mut dirs = BTreeSet::new();
     for record in gone {
         let stays = |path: &Path| kept.contains(path);
@@ -91,6 +94,9 @@ pub(super) fn remove_packages(
             }
             if path.extension().is_some_and(|extension| extension == "py") {
                 remove_byte_code(env, path)?;
+                for path in old_byte_code_of(path).iter().filter(|path| !stays(path)) {
+                    env.remove(path)?;
+                }
                 dirs.insert(path.with_file_name("__pycache__"));
             }
             dirs.extend(path.ancestors().skip(1).map(Path::to_owned));
@@ -103,12 +109,13 @@ pub(super) fn remove_packages(
     // Each directory is removed after everything in it. A directory that is not empty, or a link,
     // is kept.
     for dir in dirs.iter().rev() {
-        let stays = STAYS.iter().any(|stays| dir == Path::new(stays));
+        let stays =
+            STAYS.iter().any(|stays| dir == Path::new(stays)) || kept.contains(dir.as_path());
         if *dir != Path::new("") && !stays && is_directory(env, dir) {
             env.remove(dir)?;
         }
     }
-    Ok(removed.into_iter().rev().collect())
+    Ok((removed.into_iter().rev().collect(), kept_dirs))
 }
 
 fn is_directory(env: &Within, path: &Path) -> bool {

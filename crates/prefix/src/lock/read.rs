@@ -344,6 +344,13 @@ fn solution(
     if to_build && records.is_empty() {
         return Err("it has no conda package".to_owned());
     }
+    // An environment that is installed keeps those that it was solved for.
+    let of_lock = platform.virtual_packages();
+    let virtual_packages = if to_build || of_lock.is_empty() {
+        target.virtual_packages()
+    } else {
+        of_lock.to_vec()
+    };
     let solution = Solution {
         records: PackageRecord::sort_topologically(records),
         channels: environment
@@ -353,7 +360,7 @@ fn solution(
             .collect(),
         specs: Vec::new(),
         subdir: platform.subdir(),
-        virtual_packages: target.virtual_packages(),
+        virtual_packages,
         locked_pip: extra.unlocked.is_empty().then(|| locked_pip.clone()),
     };
     Ok((solution, locked_pip))

@@ -4,8 +4,8 @@ usage: record_start.py PREFIX BUILD_DIR SECONDS START
 
 BUILD_DIR/start.list has requests with zero bytes between them: `conda NAME` and `pip NAME` for the
 modules of a package, or `code TEXT` for Python code. START is the program of the start. It writes
-the files into BUILD_DIR/start.found. After SECONDS, the start and everything that it has started
-are ended.
+the files into BUILD_DIR/start.found, if it ends by itself: how far a slow start comes depends on
+the load of the machine. After SECONDS, it and everything that it has started are ended.
 
 Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 """
@@ -114,7 +114,8 @@ def become(words, variables, home):
     os.execve(words[0], words, variables)
 
 
-def has_ended(child, deadline):
+def has_ended(child, seconds):
+    deadline = time.time() + seconds
     while time.time() < deadline:
         if os.waitpid(child, os.WNOHANG)[0]:
             return True
@@ -122,7 +123,7 @@ def has_ended(child, deadline):
     return False
 
 
-def start(words, variables, home, deadline):
+def start(words, variables, home, seconds):
     """Returns whether the start has ended by itself. Nothing of it is left."""
     child = os.fork()
     if child == 0:
@@ -130,7 +131,7 @@ def start(words, variables, home, deadline):
             become(words, variables, home)
         finally:
             os._exit(127)
-    in_time = has_ended(child, deadline)
+    in_time = has_ended(child, seconds)
     try:
         os.killpg(child, signal.SIGKILL)
     except OSError:
@@ -141,25 +142,25 @@ def start(words, variables, home, deadline):
 
 
 def main(prefix, build, seconds, program):
-    deadline = time.time() + float(seconds)
     home = os.path.join(build, "start-home")
     if not os.path.isdir(home):
         os.mkdir(home, 0o700)
-    found = [os.path.join(build, name) for name in ["start.found", "start-again.found"]]
+    found = os.path.join(build, "start.found")
+    results = [os.path.join(build, name) for name in ["start-first.found", "start-again.found"]]
     code = []
     for request in read(os.path.join(build, "start.list")).split("\0"):
         code += [text for text in imports(prefix, request) if text not in code]
     variables = environment(prefix, home)
-    for result in found:
+    for result in results:
         # The first start of all makes caches in the home directory, as of fonts. Only the next one
         # is like those that follow.
         begin = "import sys; exec(open(sys.argv[1]).read())"
         words = [sys.executable, "-c", begin, program, prefix, result]
-        if not start(words + code, variables, home, deadline):
-            with open(found[0], "ab") as file:
+        if not start(words + code, variables, home, float(seconds)):
+            with open(found, "wb") as file:
                 file.write(b"failed the time limit\n")
             return
-    os.rename(found[1], found[0])
+    os.rename(results[1], found)
 
 
 if __name__ == "__main__":
