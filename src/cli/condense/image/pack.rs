@@ -66,7 +66,7 @@ pub(super) struct Arguments {
     /// first in the image, in its hot zone. `-` reads the list from standard input
     #[arg(long, value_name = "FILE")]
     hot: Option<PathBuf>,
-    /// Keep the compressed blocks in the cache for later builds; without it, they are only looked up
+    /// Keep the compressed blocks for later builds; without it, the cache is only read
     #[arg(long)]
     keep_blocks: bool,
     /// Number of worker threads, which does not change the image [default: one for each core]
