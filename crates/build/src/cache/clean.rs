@@ -145,8 +145,8 @@ impl CacheDirs {
             dirs.push(&self.own);
         }
         let names = part.dirs();
-        let named = |dir| names.iter().map(move |name| (dir, name.clone()));
-        dirs.into_iter().flat_map(named).collect()
+        let in_each = |dir| names.iter().map(move |name| (dir, name.clone()));
+        dirs.into_iter().flat_map(in_each).collect()
     }
 
     /// Returns the size of each part.

@@ -1,6 +1,6 @@
 //! Responsible for checking all blocks of the caches.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     DIR,
@@ -47,14 +47,14 @@ impl BlockCacheSettings {
                     checked.push(BlocksChecked {
                         is_own: true,
                         note: note.clone(),
-                        ..check(dir, &Trust::own())
+                        ..check(&dir, &Trust::own())
                     });
                 }
             }
         }
         for dir in &self.sites {
             checked.push(match trust_of_site(dir) {
-                Ok((dir, trust)) => check(dir, &trust),
+                Ok((dir, trust)) => check(&dir, &trust),
                 Err(why) => BlocksChecked {
                     dir: dir.clone(),
                     faults: vec![(dir.clone(), why)],
@@ -66,12 +66,12 @@ impl BlockCacheSettings {
     }
 }
 
-fn check(dir: PathBuf, trust: &Trust) -> BlocksChecked {
+fn check(dir: &Path, trust: &Trust) -> BlocksChecked {
     let mut checked = BlocksChecked {
-        dir: dir.clone(),
+        dir: dir.to_owned(),
         ..BlocksChecked::default()
     };
-    for path in list(&dir) {
+    for path in list(dir) {
         match open_pack(&path, trust) {
             Ok((pack, blocks)) => {
                 let damaged = blocks.iter().filter(|block| !pack.verify(block)).count();
