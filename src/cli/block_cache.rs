@@ -9,8 +9,8 @@ use condense_env_vars::{self as env_vars, EnvVars};
 
 use super::registries::size;
 
-/// Default size of the user's blocks: those of some 30 environments of 500 MB.
-pub(super) const SIZE_BYTES: u64 = 5 << 30;
+/// Default size of the user's blocks: those of some 12 environments of 500 MB.
+const SIZE_BYTES: u64 = 2 << 30;
 
 /// Reads the settings of the caches of blocks from environment variables. `cache_dir` is the
 /// directory of package archives. Returns `None` if the size is 0.
@@ -21,10 +21,22 @@ pub(crate) fn read(
     env_vars: &EnvVars,
     cache_dir: PathBuf,
 ) -> anyhow::Result<Option<BlockCacheSettings>> {
+    let settings = read_all(env_vars, cache_dir)?;
+    Ok(Some(settings).filter(|settings| settings.size_max > 0))
+}
+
+/// Reads the settings as [`read`] does, with a size of 0 if the cache is switched off.
+///
+/// # Errors
+/// Returns an error if the size is none.
+pub(super) fn read_all(
+    env_vars: &EnvVars,
+    cache_dir: PathBuf,
+) -> anyhow::Result<BlockCacheSettings> {
     let name = env_vars::CONDENSE_BLOCK_CACHE_SIZE;
-    let size_max = match env_vars.get(name).map(|text| (text, size(text))) {
+    let text = env_vars.get(name);
+    let size_max = match text.map(|text| (text, size(text))) {
         None => SIZE_BYTES,
-        Some((_, Some(0))) => return Ok(None),
         Some((_, Some(size))) => size,
         Some((text, None)) => bail!(UserError::new(
             format!("{name} `{text}` is not a size"),
@@ -33,10 +45,11 @@ pub(crate) fn read(
     };
     let sites = env_vars.get(env_vars::CONDENSE_BLOCK_CACHES);
     let sites = std::env::split_paths(sites.unwrap_or_default());
-    Ok(Some(BlockCacheSettings {
+    Ok(BlockCacheSettings {
         dir: cache_dir,
         own: env_vars.own_cache_dir(),
         sites: sites.filter(|dir| !dir.as_os_str().is_empty()).collect(),
         size_max,
-    }))
+        is_size_set: text.is_some(),
+    })
 }

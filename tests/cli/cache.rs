@@ -84,7 +84,7 @@ fn write_text(test: &TestEnv, files: u32) {
 }
 
 fn pack(test: &TestEnv, name: &str) -> Vec<u8> {
-    let mut packing = test.condense(&["image", "pack", "tree", name]);
+    let mut packing = test.condense(&["image", "pack", "tree", name, "--keep-blocks"]);
     packing.run().succeeded();
     let bytes = fs_err::read(test.path("work").join(name)).unwrap();
     fs_err::remove_file(test.path("work").join(name)).unwrap();
@@ -99,9 +99,16 @@ fn blocks_are_kept_found_and_verified() {
     let off = off.env("CONDENSE_BLOCK_CACHE_SIZE", "0").run().succeeded();
     assert!(!off.stderr.contains("earlier") && !test.path("cache/blocks").exists());
     let plain = fs_err::read(test.path("work/off.sqfs")).unwrap();
+    let mut reads = test.condense(&["image", "pack", "tree", "reads.sqfs"]);
+    reads.run().succeeded();
+    let kept = fs_err::read_dir(test.path("cache/blocks"));
+    assert!(
+        kept.map_or(0, Iterator::count) == 0,
+        "nothing is kept unasked"
+    );
     assert!(pack(&test, "cold.sqfs") == plain);
     let hot = test
-        .condense(&["image", "pack", "tree", "hot.sqfs"])
+        .condense(&["image", "pack", "tree", "hot.sqfs", "--keep-blocks"])
         .run()
         .succeeded();
     assert!(
@@ -114,7 +121,7 @@ fn blocks_are_kept_found_and_verified() {
     let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(found["parts"][3]["part"], "blocks");
     assert_eq!(found["parts"][3]["files"], 1);
-    assert_eq!(found["blocks_max_bytes"], 5_u64 << 30);
+    assert_eq!(found["blocks_max_bytes"], 2_u64 << 30);
     cache(&test, &["verify"]).succeeded();
 
     let mut files = fs_err::read_dir(test.path("cache/blocks")).unwrap();
@@ -124,6 +131,10 @@ fn blocks_are_kept_found_and_verified() {
     fs_err::write(&path, bytes).unwrap();
     let said = cache(&test, &["verify"]).failed(1, &[]);
     assert!(said.stderr.contains("blocks are damaged"), "{said:?}");
+    let mut off = test.condense(&["cache", "verify"]);
+    off.env("CONDENSE_BLOCK_CACHE_SIZE", "0")
+        .run()
+        .failed(1, &[]);
     assert!(pack(&test, "again.sqfs") == plain);
     cache(&test, &["verify"]).succeeded();
     cache(&test, &["clean", "--blocks"]).succeeded();
@@ -141,7 +152,7 @@ fn builds_that_are_killed_leave_a_cache_that_is_right() {
     off.env("CONDENSE_BLOCK_CACHE_SIZE", "0").run().succeeded();
     let plain = fs_err::read(test.path("work/off.sqfs")).unwrap();
     for delay in [40, 90, 140, 200] {
-        let mut killed = test.condense(&["image", "pack", "tree", "killed.sqfs"]);
+        let mut killed = test.condense(&["image", "pack", "tree", "killed.sqfs", "--keep-blocks"]);
         let mut child = killed.stderr(std::process::Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(delay));
         let _ = child.kill();

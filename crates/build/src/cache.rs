@@ -19,8 +19,8 @@ use crate::{
     plan::{CacheLimit, PackageSettings},
     report::Report,
 };
-pub(crate) use blocks::BlockCache;
 pub use blocks::BlocksChecked;
+pub(crate) use blocks::{BlockCache, Finished};
 pub use clean::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 use condense_diagnostics::UserError;
 

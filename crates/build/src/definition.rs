@@ -105,6 +105,7 @@ pub(crate) fn build_at(
     session.refuse_interrupted()?;
     publish(staging, &staged, file, plan.existing)?;
     session.report.end(Phase::Publish);
+    session.report.keep_blocks();
     Ok(image)
 }
 

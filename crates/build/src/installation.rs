@@ -98,6 +98,7 @@ pub fn build(
     report.end(Phase::Publish);
 
     report_image(&packed, report);
+    report.keep_blocks();
     report.info(format!("Seconds: {}", report.timing()));
     report_path(&installation.dir.display(), report);
     Ok(())
@@ -272,6 +273,7 @@ impl NewGeneration<'_> {
         };
         let compression = ImageCompression::instead_of(Some(refused), reason);
         compression.announce(self.build.report());
+        self.build.report().forget_blocks();
         drop(staged);
         let output = &self.plan.output;
         let claim = Destination::inspect(&output.generation.dir)?.claim(output.force)?;
@@ -324,7 +326,7 @@ impl NewGeneration<'_> {
 /// Stages a generation, and returns it with the result of its check. The image is read back from
 /// the beginning on, while it gets its digest, while it goes to the disk, and while `start` runs
 /// one of the staged wrappers, since starting a container is mostly waiting. Blocks of an image
-/// that was read back without an error are kept for later builds.
+/// that was read back without an error are held for [`Report::keep_blocks`].
 ///
 /// # Errors
 /// Returns the error of `stage`. The result of the check is an error if the files cannot be stored,
@@ -341,20 +343,15 @@ pub(crate) fn stage_and_check(
         let staged = stage()?;
         let checked = std::thread::scope(|scope| {
             let stored = condense_threads::scoped(scope, || staged.store())?;
-            let kept = condense_threads::scoped(scope, || {
-                read_back
-                    .join()
-                    .map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
-                let mut image = packed.image.clone();
-                image.path = staged.generation_dir().join(IMAGE);
-                report.keep_blocks(&image);
-                anyhow::Ok(())
-            })?;
             let started = start(&staged);
             let stored = stored.join();
             stored.map_err(|_| anyhow::anyhow!("failed to store the installation"))??;
-            let kept = kept.join();
-            kept.map_err(|_| anyhow::anyhow!("failed to keep the blocks of the image"))??;
+            read_back
+                .join()
+                .map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
+            let mut image = packed.image.clone();
+            image.path = staged.generation_dir().join(IMAGE);
+            report.hold_blocks(&image);
             started
         });
         Ok((staged, checked))

@@ -19,7 +19,10 @@ use condense_check::Finding;
 use condense_image::{Compression, Image, KnownBlocks, PackOptions};
 use condense_prefix::Warning;
 
-use crate::{cache::BlockCache, plan::BlockCacheSettings};
+use crate::{
+    cache::{BlockCache, Finished},
+    plan::BlockCacheSettings,
+};
 pub use phase::Phase;
 
 /// Importance of a message.
@@ -82,6 +85,8 @@ pub struct Report {
     /// Caches of blocks that packing uses, and the same opened.
     block_settings: Arc<OnceLock<BlockCacheSettings>>,
     blocks: Arc<OnceLock<Arc<BlockCache>>>,
+    /// Images whose blocks are kept when the result is published.
+    held: Arc<Mutex<Vec<Finished>>>,
 }
 
 impl fmt::Debug for Report {
@@ -100,6 +105,7 @@ impl Report {
             findings: Arc::default(),
             block_settings: Arc::default(),
             blocks: Arc::default(),
+            held: Arc::default(),
         }
     }
 
@@ -178,11 +184,42 @@ impl Report {
         }
     }
 
-    /// Keeps the blocks of an image that was read back for later builds, and reports how much of it
-    /// earlier builds had compressed.
-    pub fn keep_blocks(&self, image: &Image) {
-        if let Some(blocks) = self.blocks().filter(|_| image.block_format.is_some()) {
-            blocks.keep(image, self);
+    /// Holds an image that was read back until [`Self::keep_blocks`].
+    pub fn hold_blocks(&self, image: &Image) {
+        if self.block_settings.get().is_none() || image.block_format.is_none() {
+            return;
+        }
+        match Finished::open(image) {
+            Ok(finished) => self.held().push(finished),
+            Err(error) => self.debug(format!("blocks are not kept: {error}")),
+        }
+    }
+
+    /// Forgets the images that are held, because another one is packed in their place.
+    pub(crate) fn forget_blocks(&self) {
+        self.held().clear();
+    }
+
+    /// Keeps the blocks of the images that are held for later builds, and reports how much of them
+    /// earlier builds had compressed. Call it when the result is published: it never fails.
+    pub fn keep_blocks(&self) {
+        let held = std::mem::take(&mut *self.held());
+        if let Some(blocks) = self.blocks().filter(|_| !held.is_empty()) {
+            blocks.keep(&held, self);
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Vec<Finished>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a report that passes everything to the same reporter, and has no caches of blocks.
+    pub(crate) fn without_blocks(&self) -> Report {
+        Report {
+            block_settings: Arc::default(),
+            blocks: Arc::default(),
+            held: Arc::default(),
+            ..self.clone()
         }
     }
 

@@ -91,6 +91,7 @@ pub fn build_sif(
     publish(staging, &staged, file, plan.output.existing)?;
     report.end(Phase::Publish);
     report_image(plan.output.layout, &packed, report);
+    report.keep_blocks();
     report.info(format!("Seconds: {}", report.timing()));
     Ok(())
 }

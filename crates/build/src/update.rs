@@ -84,6 +84,7 @@ pub fn update(
     let installation = staged.publish()?;
     report.end(Phase::Publish);
     report_image(&changed.packed, report);
+    report.keep_blocks();
     report.info(format!(
         "{} is changed: generation {} is visible now, jobs that run keep theirs (`condense rollback` brings it back)",
         installation.dir.display(),

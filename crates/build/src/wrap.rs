@@ -97,6 +97,7 @@ pub fn wrap(
     if let Some(packed) = &contents.packed {
         report_image(packed, report);
     }
+    report.keep_blocks();
     report.info(format!(
         "{} programs have been wrapped. Seconds: {}",
         installation.wrappers,

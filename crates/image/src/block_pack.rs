@@ -15,6 +15,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -163,6 +164,13 @@ impl BlockPack {
         is_whole
     }
 
+    /// Decompresses the bytes of a block, and returns whether they are those of `content`.
+    pub fn is_content(&self, packed: &[u8], content: &[u8]) -> bool {
+        let mut full = vec![0; content.len()];
+        let decoded = Decoder::new(self.codec).decode(packed, &mut full);
+        matches!(decoded, Ok(length) if length == content.len()) && full == content
+    }
+
     /// Decompresses a block and compares its digest with the key. A block without bytes has nothing
     /// that could be wrong.
     pub fn verify(&self, block: &PackedBlock) -> bool {
@@ -213,15 +221,18 @@ pub struct PackSource<'a> {
 }
 
 /// Writes a file of blocks, which must be empty. Blocks whose bytes are not those that were
-/// recorded are left out. Returns the number of blocks, and the hash of the index.
+/// recorded are left out. Returns the number of blocks, and the hash of the index. Stops soon after
+/// `cancel` is set.
 ///
 /// # Errors
-/// Returns the error of writing, such as a full disk.
+/// Returns the error of writing, such as a full disk, or one of the kind
+/// [`Interrupted`](std::io::ErrorKind::Interrupted).
 pub fn write_block_pack(
     file: &File,
     codec: Codec,
     format: [u8; 32],
     sources: &[PackSource<'_>],
+    cancel: &AtomicBool,
 ) -> std::io::Result<(u64, u64)> {
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut head = [0; HEAD_BYTES];
@@ -234,6 +245,9 @@ pub fn write_block_pack(
     let mut count = 0;
     for source in sources {
         for block in &source.blocks {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             let packed = if block.is_stored { 0 } else { block.packed };
             bytes.resize(packed as usize, 0);
             let read = source

@@ -18,8 +18,13 @@ use crate::{Error, Image};
 /// Number of the rules that decide a block's bytes. It changes whenever a block may come out
 /// different although codec, options and content are the same.
 const RULES: u32 = 1;
-/// Length of the sample whose compressed form is a part of the keys, in bytes.
-const SAMPLE_BYTES: usize = 16 << 10;
+/// Versions of the crates with the codecs' libraries, which are a part of the keys.
+const LIBRARIES: [(&str, &str); 4] = [
+    ("libdeflate-sys", "1.26.1"),
+    ("liblzma-sys", "0.4.9"),
+    ("lz4-sys", "1.11.1+lz4-1.10.0"),
+    ("zstd-sys", "2.1.2+zstd.1.5.7"),
+];
 
 /// Key of a block: a digest of its bytes before compression, of the codec and of every option that
 /// changes the result.
@@ -46,9 +51,8 @@ pub enum KnownBlock {
 /// An implementation must return what the codec made of exactly the block with that key. It is
 /// called by several threads at a time. Whatever goes wrong in it is a block that is not found.
 pub trait KnownBlocks: Send + Sync {
-    /// Looks for a block, and appends its compressed bytes to `out`. The block has `length` bytes
-    /// before compression.
-    fn find(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> Option<KnownBlock>;
+    /// Looks for a block with the bytes `block`, and appends its compressed bytes to `out`.
+    fn find(&self, key: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<KnownBlock>;
 }
 
 /// Place of a block in an image, and the key that others find it by.
@@ -77,16 +81,11 @@ pub(crate) struct BlockKeys {
 }
 
 impl BlockKeys {
-    /// Creates the function for a format. The compressed form of a sample is a part of it, so that
-    /// another version of a codec's library does not find the blocks of this one.
+    /// Creates the function for a format. The versions of the libraries and the compressed form of
+    /// a whole block of text are a part of it, so that another version of a codec's library does
+    /// not find the blocks of this one.
     pub(crate) fn new(format: &Format) -> Result<BlockKeys, Error> {
-        let mut sample = Vec::with_capacity(SAMPLE_BYTES + 16);
-        let mut number = 1_u32;
-        while sample.len() < SAMPLE_BYTES {
-            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            sample.extend_from_slice(format!("{:x}", number >> 21).as_bytes());
-            sample.push(number as u8 & 0x3f);
-        }
+        let sample = sample(format.block_size.bytes() as usize);
         let mut made = Vec::new();
         let size = Encoder::new(format)?.append(&sample, &mut made)?;
         let mut hasher = blake3::Hasher::new_derive_key("condense 2026 compressed blocks");
@@ -97,8 +96,9 @@ impl BlockKeys {
             ..
         } = format;
         let parameters = format!(
-            "{RULES} {compression} {} {xz:?} {size} ",
-            block_size.bytes()
+            "{RULES} {compression} {} {xz:?} {size} {} {LIBRARIES:?} ",
+            block_size.bytes(),
+            zstd_safe::version_number()
         );
         hasher.update(parameters.as_bytes());
         hasher.update(&made);
@@ -118,6 +118,19 @@ impl BlockKeys {
     pub(crate) fn of(&self, block: &[u8]) -> BlockKey {
         BlockKey(*blake3::keyed_hash(&self.key, block).as_bytes())
     }
+}
+
+/// Returns text that can be compressed, of the given length: always the same.
+fn sample(length: usize) -> Vec<u8> {
+    let mut sample = Vec::with_capacity(length + 16);
+    let mut number = 1_u32;
+    while sample.len() < length {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        sample.extend_from_slice(format!("{:x}", number >> 21).as_bytes());
+        sample.push((number >> 8) as u8 & 0x3f);
+    }
+    sample.truncate(length);
+    sample
 }
 
 /// Record of one block by the worker that made or found it.
@@ -195,7 +208,7 @@ impl<'a> BlockMaker<'a> {
 /// Looks for a block, and appends it as it is written. Returns its size field in the image.
 fn find(known: &dyn KnownBlocks, key: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<u32> {
     let start = out.len();
-    match known.find(key, block.len(), out) {
+    match known.find(key, block, out) {
         // The codec never makes a block that is no shorter.
         Some(KnownBlock::Compressed) if (1..block.len()).contains(&(out.len() - start)) => {
             Some((out.len() - start) as u32)
@@ -245,9 +258,9 @@ impl fmt::Debug for ImageBlocks {
 }
 
 impl KnownBlocks for ImageBlocks {
-    fn find(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> Option<KnownBlock> {
+    fn find(&self, key: &BlockKey, content: &[u8], out: &mut Vec<u8>) -> Option<KnownBlock> {
         let block = self.blocks.get(key)?;
-        if block.length as usize != length {
+        if block.length as usize != content.len() {
             return None;
         }
         if block.is_stored {
@@ -259,5 +272,22 @@ impl KnownBlocks for ImageBlocks {
             .read_exact_at(&mut out[start..], self.offset + block.position)
             .ok()?;
         (xxh3_64(&out[start..]) == block.checksum).then_some(KnownBlock::Compressed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_versions_in_the_keys_are_those_of_the_lock() {
+        let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock");
+        let lock = fs_err::read_to_string(lock).unwrap();
+        for (name, version) in LIBRARIES {
+            let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+            assert!(lock.contains(&entry), "{name} is not {version}");
+        }
+        assert_eq!(sample(4096), sample(1 << 20)[..4096]);
     }
 }

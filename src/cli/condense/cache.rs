@@ -125,8 +125,8 @@ fn dirs(site: &SiteArguments, context: &Context) -> anyhow::Result<CacheDirs> {
 fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dirs = dirs(&arguments.site, context)?;
     let uses = dirs.info()?;
-    let blocks = block_cache::read(context.env_vars, dirs.packages.clone())?;
-    let blocks_max = blocks.map_or(0, |blocks| blocks.size_max);
+    let blocks = block_cache::read_all(context.env_vars, dirs.packages.clone())?;
+    let blocks_max = blocks.size_max;
     if arguments.json {
         let value = json!({
             "images_max_bytes": dirs.images_max,
@@ -158,9 +158,10 @@ fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode
     }
     context.console.data(&render(&columns, &rows));
     context.report.info(format!(
-        "images are removed by themselves above {} (CONDENSE_CACHE_SIZE), blocks above {} (CONDENSE_BLOCK_CACHE_SIZE)",
+        "images are removed by themselves above {} (CONDENSE_CACHE_SIZE), blocks above {}{} (CONDENSE_BLOCK_CACHE_SIZE)",
         HumanBytes(dirs.images_max),
-        HumanBytes(blocks_max)
+        HumanBytes(blocks_max),
+        if blocks.is_size_set { "" } else { " or where space is scarce" }
     ));
     Ok(ExitCode::SUCCESS)
 }
@@ -246,9 +247,7 @@ fn clean(arguments: &CleanArguments, context: &Context) -> anyhow::Result<ExitCo
 /// Checks the compressed blocks. The result is a failure if something is damaged or not trusted.
 fn verify(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dirs = dirs(&arguments.site, context)?;
-    let settings = block_cache::read(context.env_vars, dirs.packages)?;
-    let checked = settings.map(|settings| settings.verify());
-    let checked = checked.unwrap_or_default();
+    let checked = block_cache::read_all(context.env_vars, dirs.packages)?.verify();
     let is_good = checked.iter().all(|one| one.faults.is_empty());
     let code = ExitCode::from(u8::from(!is_good));
     if arguments.json {
@@ -265,17 +264,20 @@ fn verify(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCo
                 .report
                 .warning(format!("`{}`: {why}", path.display()));
         }
+        let note = one.note.as_ref();
         context.report.info(format!(
-            "{} blocks in {} files of {} were compared",
+            "{} blocks in {} files of {} were compared{}",
             HumanCount(one.blocks),
             HumanCount(one.files),
-            one.dir.display()
+            one.dir.display(),
+            note.map_or_else(String::new, |note| format!(" ({note})"))
         ));
     }
     if checked.is_empty() {
         context.report.info("there are no blocks in the cache");
     }
-    if !is_good {
+    let own_is_bad = |one: &BlocksChecked| one.is_own && !one.faults.is_empty();
+    if checked.iter().any(own_is_bad) {
         context.report.info(
             "builds compress what they cannot use; `condense cache clean --blocks` removes it",
         );
@@ -290,6 +292,8 @@ fn checked_as_json(one: &BlocksChecked) -> Value {
         .map(|(path, why)| json!({ "path": path.to_string_lossy(), "problem": why }));
     json!({
         "dir": one.dir.to_string_lossy(),
+        "is_own": one.is_own,
+        "note": one.note,
         "files": one.files,
         "blocks": one.blocks,
         "faults": faults.collect::<Vec<_>>(),

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{File, TryLockError},
+    io::ErrorKind,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -11,9 +12,9 @@ use std::{
 use anyhow::bail;
 use condense_diagnostics::UserError;
 use condense_within::{Access, Within};
-use rustix::{fs::FileType, process::geteuid};
+use rustix::{fs::FileType, io::Errno, process::geteuid};
 
-use super::{Myself, Standing};
+use super::{Myself, Standing, blocks::dir_of_user};
 
 /// Unit of `st_blocks` in bytes.
 const SECTOR_BYTES: u64 = 512;
@@ -50,14 +51,15 @@ impl CachePart {
         }
     }
 
-    /// Returns the name of the directory of the part.
-    fn dir(self) -> &'static str {
-        match self {
+    /// Returns the names of the directories of the part, the usual one first.
+    fn dirs(self) -> Vec<String> {
+        let name = match self {
             Self::Packages => super::CHECKED,
             Self::Images => super::UNCHECKED[1],
             Self::Index => super::UNCHECKED[0],
-            Self::Blocks => super::blocks::DIR,
-        }
+            Self::Blocks => return vec![super::blocks::DIR.to_owned(), dir_of_user()],
+        };
+        vec![name.to_owned()]
     }
 }
 
@@ -131,8 +133,9 @@ struct Found {
 }
 
 impl CacheDirs {
-    /// Returns the directories of a part: the one that is set, and the user's own.
-    fn of(&self, part: CachePart) -> Vec<&Path> {
+    /// Returns the caches with a part, and the names of its directories in them: the one that is
+    /// set, and the user's own.
+    fn of(&self, part: CachePart) -> Vec<(&Path, String)> {
         let set = match part {
             CachePart::Images => &self.images,
             CachePart::Packages | CachePart::Index | CachePart::Blocks => &self.packages,
@@ -141,7 +144,9 @@ impl CacheDirs {
         if *set != self.own {
             dirs.push(&self.own);
         }
-        dirs
+        let names = part.dirs();
+        let in_each = |dir| names.iter().map(move |name| (dir, name.clone()));
+        dirs.into_iter().flat_map(in_each).collect()
     }
 
     /// Returns the size of each part.
@@ -151,18 +156,19 @@ impl CacheDirs {
     pub fn info(&self) -> anyhow::Result<Vec<CacheUse>> {
         let mut uses = Vec::new();
         for part in CachePart::ALL {
-            for (number, dir) in self.of(part).into_iter().enumerate() {
-                let below = dir.join(part.dir());
-                // The user's own cache is shown only if it is used besides the one that is set.
+            for (number, (dir, name)) in self.of(part).into_iter().enumerate() {
+                let below = dir.join(&name);
+                // Other directories than the usual one are shown only if they are used.
                 if number > 0 && !below.exists() {
                     continue;
                 }
                 let files = if dir.is_dir() {
-                    files(&Within::open(dir)?, part)?
+                    files(&Within::open(dir)?, &name)?
                 } else {
                     Vec::new()
                 };
                 let note = match dir.is_dir().then(|| Myself::look().standing(dir)) {
+                    Some(Ok(Standing::Shared)) if name == dir_of_user() => None,
                     Some(Ok(Standing::Shared)) => Some("shared with a group".to_owned()),
                     Some(Ok(Standing::Foreign(why))) => Some(format!("not used: {why}")),
                     Some(Err(error)) => Some(format!("not used: {error}")),
@@ -190,8 +196,8 @@ impl CacheDirs {
     pub fn clean(&self, cleaning: &CacheCleaning) -> anyhow::Result<Vec<CacheCleaned>> {
         let mut cleaned = Vec::new();
         for part in &cleaning.parts {
-            for dir in self.of(*part) {
-                if dir.join(part.dir()).symlink_metadata().is_err() {
+            for (dir, name) in self.of(*part) {
+                if dir.join(&name).symlink_metadata().is_err() {
                     continue;
                 }
                 let only_own = match Myself::look().standing(dir)? {
@@ -202,7 +208,7 @@ impl CacheDirs {
                         "remove it by hand if you know that it is yours, or name another one with CONDENSE_CACHE_DIR",
                     )),
                 };
-                cleaned.push(clean(dir, *part, cleaning, only_own)?);
+                cleaned.push(clean(dir, (*part, &name), cleaning, only_own)?);
             }
         }
         Ok(cleaned)
@@ -211,15 +217,15 @@ impl CacheDirs {
 
 fn clean(
     dir: &Path,
-    part: CachePart,
+    (part, name): (CachePart, &str),
     cleaning: &CacheCleaning,
     only_own: bool,
 ) -> anyhow::Result<CacheCleaned> {
     let within = Within::open(dir)?;
-    let files = files(&within, part)?;
+    let files = files(&within, name)?;
     let mut cleaned = CacheCleaned {
         part,
-        dir: dir.join(part.dir()),
+        dir: dir.join(name),
         files: 0,
         bytes: 0,
         in_use: 0,
@@ -272,12 +278,27 @@ fn lock(within: &Within, path: &Path) -> Locked {
     if !is_file {
         return Locked::Held(None);
     }
-    match within.open_file(path, Access::Read) {
-        Ok(Some(file)) => match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Locked::ByAnother,
-            _ => Locked::Held(Some(file)),
-        },
-        _ => Locked::Held(None),
+    // Locks of NFS need a file that is open for writing.
+    let opened = match within.open_file(path, Access::Change) {
+        Ok(Some(file)) => Some(file),
+        _ => within.open_file(path, Access::Read).ok().flatten(),
+    };
+    match opened.map(|file| (file.try_lock(), file)) {
+        Some((Err(error), _)) if !has_no_locks(&error) => Locked::ByAnother,
+        Some((_, file)) => Locked::Held(Some(file)),
+        None => Locked::Held(None),
+    }
+}
+
+/// Returns whether the file system has no locks at all. After any other error, a lock that another
+/// process holds cannot be ruled out.
+fn has_no_locks(error: &TryLockError) -> bool {
+    match error {
+        TryLockError::WouldBlock => false,
+        TryLockError::Error(error) => {
+            error.kind() == ErrorKind::Unsupported
+                || error.raw_os_error() == Some(Errno::NOTSUP.raw_os_error())
+        }
     }
 }
 
@@ -289,9 +310,9 @@ fn stem(path: &Path) -> PathBuf {
     path.with_file_name(std::ffi::OsStr::from_bytes(name))
 }
 
-/// Lists the files and links of a part.
-fn files(within: &Within, part: CachePart) -> anyhow::Result<Vec<Found>> {
-    let root = PathBuf::from(part.dir());
+/// Lists the files and links of a directory of the cache.
+fn files(within: &Within, name: &str) -> anyhow::Result<Vec<Found>> {
+    let root = PathBuf::from(name);
     let mut found = Vec::new();
     if within.stat_of_link(&root).is_none() {
         return Ok(found);
@@ -415,6 +436,20 @@ mod tests {
         assert_eq!((cleaned[0].in_use, cleaned[1].in_use), (1, 2));
         assert!(part.exists() && index.exists() && staging.exists() && !free.exists());
         drop(held);
+    }
+
+    #[test]
+    fn errors_of_locks_count_as_use_unless_there_are_no_locks() {
+        let of = |errno: Errno| TryLockError::Error(errno.into());
+        for (error, expected) in [
+            (TryLockError::WouldBlock, false),
+            (of(Errno::NOLCK), false),
+            (of(Errno::BADF), false),
+            (of(Errno::NOTSUP), true),
+            (of(Errno::NOSYS), true),
+        ] {
+            assert_eq!(has_no_locks(&error), expected, "{error}");
+        }
     }
 
     #[test]

@@ -81,14 +81,17 @@ pub struct CacheLimit {
 /// Caches of compressed blocks, and their size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockCacheSettings {
-    /// Cache directory, below which blocks are kept if it belongs to this user alone.
+    /// Cache directory, below which blocks are kept. In one that a group can write, they are in a
+    /// directory for this user alone.
     pub dir: PathBuf,
-    /// The user's own cache directory, for the case that other users can write `dir`.
+    /// The user's own cache directory, which is closed to others if it is `dir`.
     pub own: PathBuf,
     /// Directories of blocks that are only read, such as those of a site, in their order.
     pub sites: Vec<PathBuf>,
     /// Maximum size of the user's blocks in bytes.
     pub size_max: u64,
+    /// Whether the user has set the size. Otherwise it is also limited by the free space.
+    pub is_size_set: bool,
 }
 
 /// Values of conda's CONDA_OVERRIDE_* variables.

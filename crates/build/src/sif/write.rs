@@ -73,7 +73,8 @@ impl Contents<'_> {
     }
 }
 
-/// Packs `tree` as the last object of a SIF, and reads it back.
+/// Packs `tree` as the last object of a SIF, and reads it back. Its blocks are held for
+/// [`Report::keep_blocks`].
 ///
 /// # Errors
 /// Returns an error if the file cannot be written or is damaged.
@@ -89,7 +90,7 @@ pub(crate) fn add_image(
         let image = pack_at(tree, room.path, room.offset, options)?;
         report.end(Phase::Pack);
         verify(&image, tree, None)?;
-        report.keep_blocks(&image);
+        report.hold_blocks(&image);
         let size = image.size_bytes;
         packed = Some(image);
         Ok(size)

@@ -116,13 +116,13 @@ struct Liar {
 }
 
 impl KnownBlocks for Liar {
-    fn find(&self, _: &BlockKey, length: usize, out: &mut Vec<u8>) -> Option<KnownBlock> {
+    fn find(&self, _: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<KnownBlock> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         match self.kind {
             // Nothing at all, as much as the block has, more than that, less than there was.
             0 => {}
-            1 => out.extend(vec![1; length]),
-            2 => out.extend(vec![2; length * 3]),
+            1 => out.extend(vec![1; block.len()]),
+            2 => out.extend(vec![2; block.len() * 3]),
             _ => {
                 out.extend([3; 5]);
                 return None;

@@ -66,6 +66,9 @@ pub(super) struct Arguments {
     /// first in the image, in its hot zone. `-` reads the list from standard input
     #[arg(long, value_name = "FILE")]
     hot: Option<PathBuf>,
+    /// Keep the compressed blocks for later builds; without it, the cache is only read
+    #[arg(long)]
+    keep_blocks: bool,
     /// Number of worker threads, which does not change the image [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
@@ -97,12 +100,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         anyhow::Ok((verified, storing.join().expect("nothing there panics")))
     })?;
     verified?;
-    report.keep_blocks(&image);
+    if arguments.keep_blocks {
+        report.hold_blocks(&image);
+    }
     let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
     report.end(Phase::Check);
     stored.with_context(|| format!("failed to create `{}`", out.display()))?;
     // This fails if another process has created a file with this name meanwhile.
     output.publish().map_err(condense_image::Error::from)?;
+    report.keep_blocks();
     match sha256 {
         Some(sha256) => {
             let value = describe(&image, &sha256, kept, &out);

@@ -2,12 +2,17 @@
 use std::os::unix::fs::{chown, symlink};
 use std::sync::atomic::AtomicUsize;
 
-use condense_image::{PackOptions, Tree, pack, verify};
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use super::*;
+use condense_image::{PackOptions, Tree, pack, verify, write_block_pack};
+
+use super::{files::FILES_BEFORE_MERGE, files::list, *};
 
 /// Size of a file of [`tree`], in bytes.
 const FILE_BYTES: usize = 40_000;
+
+/// Flag of a run that nobody stops.
+static RUNS: AtomicBool = AtomicBool::new(false);
 
 struct Cache {
     dir: tempfile::TempDir,
@@ -40,6 +45,7 @@ impl Cache {
             own: self.path("cache"),
             sites: Vec::new(),
             size_max: 1 << 30,
+            is_size_set: true,
         }
     }
 
@@ -56,7 +62,8 @@ impl Cache {
         let out = self.path(&format!("{number}.sqfs"));
         let image = pack(tree, &out, &options).unwrap();
         verify(&image, tree, None).unwrap();
-        report.keep_blocks(&image);
+        report.hold_blocks(&image);
+        report.keep_blocks();
         let found = (image.sha256().unwrap(), compressed(&image));
         fs_err::remove_file(&out).unwrap();
         found
@@ -163,7 +170,7 @@ fn a_forged_index_makes_no_large_allocations_and_no_wrong_image() {
     let cache = Cache::new();
     let (plain, bytes) = cache.build(&all, &cache.settings());
     let file = cache.files().remove(0);
-    let (pack, blocks) = BlockPack::open(open_file(&file).unwrap()).unwrap();
+    let (pack, blocks) = BlockPack::open(File::open(&file).unwrap()).unwrap();
     let forged = |change: fn(&mut PackedBlock)| {
         let mut blocks = blocks.clone();
         blocks.iter_mut().for_each(change);
@@ -174,7 +181,7 @@ fn a_forged_index_makes_no_large_allocations_and_no_wrong_image() {
         };
         let out = cache.path("forged");
         let new = File::create(&out).unwrap();
-        write_block_pack(&new, pack.codec(), pack.format(), &[source]).unwrap();
+        write_block_pack(&new, pack.codec(), pack.format(), &[source], &RUNS).unwrap();
         out
     };
     // The lengths are those of gigabytes, or make a block longer than its content.
@@ -250,7 +257,11 @@ fn a_site_s_blocks_are_used_if_nobody_else_can_write_there() {
         fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     assert_eq!(build(), (plain, 0));
-    for (at, closed, open) in [(&site, 0o755, 0o1777), (&cache.path("site"), 0o755, 0o777)] {
+    for (at, closed, open) in [
+        (&site, 0o755, 0o1777),
+        (&site, 0o755, 0o775),
+        (&cache.path("site"), 0o755, 0o777),
+    ] {
         mode(at, open);
         assert_eq!(build(), (plain, bytes), "{}", at.display());
         mode(at, closed);
@@ -309,12 +320,30 @@ fn incomplete_files_of_ended_processes_are_removed_and_others_stay() {
         cache.blocks().join(".new-left"),
         cache.blocks().join(".new-used"),
     );
-    fs_err::write(&left, "half").unwrap();
-    fs_err::write(&used, "half").unwrap();
+    let new = cache.blocks().join(".new-new");
+    let long_ago = SystemTime::now() - Duration::from_secs(100);
+    for (path, time) in [
+        (&left, long_ago),
+        (&used, long_ago),
+        (&new, SystemTime::now()),
+    ] {
+        fs_err::write(path, "half").unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(time).unwrap();
+    }
     let lock = File::open(&used).unwrap();
     lock.try_lock().unwrap();
     assert_eq!(cache.build(&tree(0..2), &cache.settings()).1, 0);
     assert!(!left.exists() && used.exists());
+    assert!(new.exists(), "its process may be about to lock it");
+    // Incomplete files count, and are not removed for room.
+    fs_err::write(&new, vec![0; 1 << 20]).unwrap();
+    let small = BlockCacheSettings {
+        size_max: 1 << 20,
+        ..cache.settings()
+    };
+    cache.build(&tree(0..2), &small);
+    assert!(cache.files().is_empty() && new.exists());
 }
 
 #[test]
@@ -379,6 +408,7 @@ fn a_cache_that_cannot_be_written_is_still_read() {
         [0; 32],
         &[],
         None,
+        &RUNS,
     );
     assert!(full.is_err());
     // Writing to a full disk is an error of writing, and leaves no file with a name.
@@ -390,6 +420,120 @@ fn a_cache_that_cannot_be_written_is_still_read() {
         offset: 0,
         blocks,
     };
-    let error = write_block_pack(&file, pack.codec(), pack.format(), &[source]).unwrap_err();
+    let error = write_block_pack(&file, pack.codec(), pack.format(), &[source], &RUNS).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StorageFull);
+}
+
+/// Writes a site's file with other keys than those of the blocks, or with blocks that are said to
+/// be stored.
+fn forge(cache: &Cache, site: &Path, change: impl Fn(&mut [PackedBlock])) {
+    let file = cache.files().remove(0);
+    let (pack, mut blocks) = BlockPack::open(File::open(&file).unwrap()).unwrap();
+    change(&mut blocks);
+    let source = PackSource {
+        file: pack.file(),
+        offset: 0,
+        blocks,
+    };
+    let _ = fs_err::remove_dir_all(site);
+    fs_err::create_dir_all(site).unwrap();
+    fs_err::set_permissions(site, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let new = File::create(site.join("forged.blocks")).unwrap();
+    write_block_pack(&new, pack.codec(), pack.format(), &[source], &RUNS).unwrap();
+}
+
+#[test]
+fn a_site_s_blocks_with_swapped_keys_are_compressed_again() {
+    let all = tree(0..4);
+    let cache = Cache::new();
+    let (plain, bytes) = cache.build(&all, &cache.settings());
+    let site = cache.path("site");
+    let settings = BlockCacheSettings {
+        dir: cache.path("empty"),
+        own: cache.path("empty"),
+        sites: vec![site.clone()],
+        ..cache.settings()
+    };
+    let build = || {
+        let found = cache.build(&all, &settings);
+        let _ = fs_err::remove_dir_all(cache.path("empty"));
+        found
+    };
+    forge(&cache, &site, |_| {});
+    assert_eq!(build(), (plain, 0));
+    forge(&cache, &site, |blocks| {
+        let first = blocks[0].key;
+        let same_length = (1..blocks.len()).find(|at| blocks[*at].length == blocks[0].length);
+        let other = same_length.unwrap();
+        blocks[0].key = blocks[other].key;
+        blocks[other].key = first;
+    });
+    let (found, anew) = build();
+    assert_eq!(found, plain);
+    assert!(anew > 0);
+    forge(&cache, &site, |blocks| {
+        for block in blocks {
+            block.is_stored = true;
+        }
+    });
+    assert_eq!(build(), (plain, bytes));
+}
+
+#[test]
+fn blocks_of_a_shared_cache_are_in_a_directory_for_this_user_alone() {
+    let all = tree(0..2);
+    let cache = Cache::new();
+    let shared = cache.path("shared");
+    fs_err::create_dir(&shared).unwrap();
+    let mode = |path: &Path, mode| {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&shared, 0o2770);
+    let settings = BlockCacheSettings {
+        dir: shared.clone(),
+        ..cache.settings()
+    };
+    let (plain, bytes) = cache.build(&all, &settings);
+    assert_eq!(cache.build(&all, &settings), (plain, 0));
+    let dir = shared.join(dir_of_user());
+    assert_eq!(list(&dir).len(), 1);
+    assert!(!cache.path("cache").exists(), "nothing is kept elsewhere");
+    assert_eq!(settings.verify()[0].dir, dir);
+    mode(&dir, 0o770);
+    assert_eq!(cache.build(&all, &settings), (plain, bytes));
+    assert!(!cache.path("cache").exists());
+}
+
+#[test]
+fn the_default_size_leaves_most_of_the_free_space() {
+    let cache = Cache::new();
+    cache.build(&tree(0..2), &cache.settings());
+    let settings = BlockCacheSettings {
+        size_max: u64::MAX,
+        is_size_set: false,
+        ..cache.settings()
+    };
+    let found = rustix::fs::statvfs(cache.dir.path()).unwrap();
+    let all = found.f_blocks * found.f_frsize;
+    let kept = size_of(&cache.blocks());
+    let limit = settings.limit_of(&cache.blocks());
+    assert!((kept..=kept + all / FREE_PARTS).contains(&limit), "{limit}");
+}
+
+#[test]
+fn a_run_that_is_stopped_writes_no_blocks() {
+    let cache = Cache::new();
+    cache.build(&tree(0..2), &cache.settings());
+    let (pack, blocks) = BlockPack::open(File::open(cache.files().remove(0)).unwrap()).unwrap();
+    let source = PackSource {
+        file: pack.file(),
+        offset: 0,
+        blocks,
+    };
+    let dir = cache.path("stopped");
+    fs_err::create_dir(&dir).unwrap();
+    let stopped = AtomicBool::new(true);
+    let error = write(&dir, pack.codec(), pack.format(), &[source], None, &stopped).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert_eq!(fs_err::read_dir(&dir).unwrap().count(), 0);
 }
