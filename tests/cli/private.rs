@@ -163,11 +163,12 @@ fn a_cache_that_others_own_or_write_is_not_used() {
     assert!(said.contains("everybody can write into"), "{said}");
     assert!(said.contains("CONDENSE_CACHE_DIR"), "{said}");
     assert_eq!(names(&shared), [""; 0]);
-    // A cache that a project's group shares is used for archives only.
+    // A project's group shares archives, and each user has blocks of images.
     fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o2770)).unwrap();
     let said = build();
     assert!(!said.contains("the cache"), "{said}");
-    assert_eq!(names(&shared), ["CACHEDIR.TAG", "archives"]);
+    let blocks = format!("blocks-{}", rustix::process::geteuid().as_raw());
+    assert_eq!(names(&shared), ["CACHEDIR.TAG", "archives", &blocks]);
     assert!(test.path("home/.cache/condense/index").is_dir());
     if rustix::process::geteuid().is_root() {
         fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o755)).unwrap();
