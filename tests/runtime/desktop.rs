@@ -122,26 +122,12 @@ fn a_display_is_seen_behind_a_bind_mount_over_tmp() {
             .arg(image())
             .run()
             .succeeded();
-        condense(&test)
-            .args([
-                "module",
-                "--name",
-                "gui",
-                "--version",
-                "1",
-                "--to",
-                "mods",
-                "--root",
-                "root",
-            ])
-            .arg(image())
-            .run()
-            .succeeded();
+        let commands = test.module(image());
         let image = image().display().to_string();
         let condense = parts().path("programs/condense").display().to_string();
         let runtime = parts().runtime().display().to_string();
         let wrapper = test.path("wrapped/bin/xdpyinfo").display().to_string();
-        let shell = test.path("root/bin/start-shell").display().to_string();
+        let shell = commands.join("bin/start-shell").display().to_string();
         let run = |words: &[&str], bind: Option<&str>| {
             let mut command = test.command(words[0]);
             command

@@ -351,29 +351,11 @@ if sys.argv[1:]: subprocess.run([sys.argv[1], '-c', sys.argv[2]], check=True)";
     left_nothing();
 }
 
-/// Writes a module of the base, and returns the directory of its commands' `bin`.
-fn module(step: &Step) -> PathBuf {
-    let mut command = step.test.command(parts().path("programs/condense"));
-    let options = [
-        "--name",
-        "m",
-        "--version",
-        "1",
-        "--to",
-        "mods",
-        "--root",
-        "root",
-    ];
-    command.arg("module").args(options).arg(parts().base());
-    command.run().succeeded();
-    step.test.path("root")
-}
-
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn commands_of_a_module_share_one_container() {
     let step = Step::new("share-module", 2);
-    let program = module(&step).join("bin/start-shell");
+    let program = step.test.module(parts().base()).join("bin/start-shell");
     let text = "touch here.$0; until [ -e go ]; do sleep 0.05; done; readlink /proc/self/ns/mnt";
     let tasks = (0..2).map(|number| {
         let mut command = Account::Ordinary.command(&program);
@@ -391,7 +373,7 @@ fn commands_of_a_module_share_one_container() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_module_starts_behind_a_link_where_it_starts_alone() {
     let step = Step::new("share-link", 2);
-    let root = module(&step);
+    let root = step.test.module(parts().base());
     step.test.make_dir("real");
     // The base hides the host's directory of this name with its own.
     for (link, target) in [("to-host", "real"), ("to-base", "/usr/share/doc")] {

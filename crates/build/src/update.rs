@@ -33,7 +33,7 @@ use crate::{
     report::{Phase, Report},
     session::Session,
 };
-use change::{Change, PackageFacts, Update, compression};
+use change::{Change, PackageFacts, Update};
 use packages::CondaChange;
 pub use preview::preview_update;
 use previous::PreviousGeneration;
@@ -57,14 +57,8 @@ pub fn update(
         report.info(nothing_to_do(plan));
         return Ok(());
     };
-    let (anew, unmountable) = compression(&build, plan, &next.generation, &before)?;
-    let change = Change {
-        before: &before,
-        base: base_record(&before.receipt, &build.prepared.base)?,
-        facts,
-        anew,
-        unmountable,
-    };
+    let base = base_record(&before.receipt, &build.prepared.base)?;
+    let change = Change::new((&build, plan), &next.generation, &before, base, facts)?;
     let update = Update {
         build: &build,
         change: &change,

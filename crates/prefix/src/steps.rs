@@ -52,7 +52,8 @@ pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
 pub use runner::{HeldImage, Runner, StepRunner};
-pub(crate) use script::{RUN_SH, run_script};
+use script::RUN_SH;
+pub(crate) use script::run_script;
 pub use start::{Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
 pub use user::{Scripts, UserScript};
@@ -470,19 +471,12 @@ impl BuildSteps {
     }
 
     fn run_steps(&self, container: &dyn StepRunner, progress: &dyn Progress) -> Result<(), Error> {
-        let inside = self.prefix.place.mounted_build_dir();
-        let build_dir = self.prefix.place.open_build_dir()?;
-        build_dir.write("run.sh", RUN_SH)?;
-        let argv: Vec<OsString> = vec![
-            "/bin/sh".into(),
-            inside.join("run.sh").into(),
-            self.prefix.place.mounted_env().into(),
-            inside.into(),
-        ];
+        let place = &self.prefix.place;
+        let argv = run_sh(place, &place.open_build_dir()?, place.mounted_build_dir())?;
         run_script(
             &argv,
             container,
-            &self.prefix.place,
+            place,
             self.prefix.python.as_ref(),
             progress,
         )
@@ -536,11 +530,14 @@ fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
     found
 }
 
-/// Writes the script that runs steps whose files are in the build directory of `place`, for a
-/// container that shows the directory at the path that it has on this machine. Returns the command.
-fn run_sh(place: &Place, build_dir: &Within) -> Result<Vec<OsString>, Error> {
+/// Writes the script that runs the steps whose files are in the build directory of `place`, and
+/// returns the command. `inside` is the path of the directory in the container.
+pub(crate) fn run_sh(
+    place: &Place,
+    build_dir: &Within,
+    inside: PathBuf,
+) -> Result<Vec<OsString>, Error> {
     build_dir.write("run.sh", RUN_SH)?;
-    let inside = place.build_dir();
     Ok(vec![
         "/bin/sh".into(),
         inside.join("run.sh").into(),

@@ -3,10 +3,7 @@
 
 mod beside;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rattler_conda_types::PackageRecord;
 use serde::Deserialize;
@@ -149,7 +146,6 @@ pub fn graft(
     let sources: Vec<&str> = sources.map(String::as_str).collect();
     steps::write_surroundings(place)?;
     for (name, text) in [
-        ("run.sh", steps::RUN_SH),
         ("pip.sh", GRAFT_SH),
         ("graft.py", GRAFT_PY),
         ("compile.py", steps::COMPILE_PY),
@@ -169,12 +165,7 @@ pub fn graft(
     }
     progress.begin(Phase::Run, Some(1));
     // The image is at the mount point, so scratch keeps its own path in the container.
-    let argv: Vec<OsString> = vec![
-        "/bin/sh".into(),
-        build_dir.path("run.sh").into(),
-        place.mounted_env().into(),
-        build_dir.path("").into(),
-    ];
+    let argv = steps::run_sh(place, &build_dir, place.build_dir())?;
     steps::run_script(&argv, container, place, None, progress)?;
     progress.end(Phase::Run, started.elapsed());
     if let Some(reason) = build_dir.read_text("whole")? {

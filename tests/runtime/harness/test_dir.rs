@@ -132,6 +132,19 @@ impl TestDir {
         installation
     }
 
+    /// Writes a module of an image, and returns the directory of its commands' `bin`.
+    #[track_caller]
+    pub(crate) fn module(&self, image: impl AsRef<Path>) -> PathBuf {
+        let options = "--name m --version 1 --to mods --root root".split(' ');
+        self.command(parts().path("programs/condense"))
+            .arg("module")
+            .args(options)
+            .arg(image.as_ref())
+            .run()
+            .succeeded();
+        self.path("root")
+    }
+
     /// Returns a command of this test's account, with the test's directory as working directory.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.account.command(program);

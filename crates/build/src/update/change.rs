@@ -52,6 +52,29 @@ pub(super) struct Change<'a> {
     pub(super) unmountable: Option<GzipReason>,
 }
 
+impl<'a> Change<'a> {
+    /// Decides about the compression of the image.
+    ///
+    /// # Errors
+    /// Returns an error if the old image cannot be read.
+    pub(super) fn new(
+        (build, plan): (&Build, &UpdatePlan),
+        generation: &Generation,
+        before: &'a PreviousGeneration,
+        base: BaseRecord,
+        facts: PackageFacts,
+    ) -> anyhow::Result<Change<'a>> {
+        let (anew, unmountable) = compression(build, plan, generation, before)?;
+        Ok(Change {
+            base,
+            before,
+            facts,
+            anew,
+            unmountable,
+        })
+    }
+}
+
 /// A change that is being made.
 pub(super) struct Update<'a> {
     pub(super) build: &'a Build<'a>,
@@ -83,7 +106,7 @@ pub(super) struct Changed {
 ///
 /// # Errors
 /// Returns an error if the old image cannot be read.
-pub(super) fn compression(
+fn compression(
     build: &Build,
     plan: &UpdatePlan,
     generation: &Generation,

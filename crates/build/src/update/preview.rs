@@ -63,15 +63,9 @@ pub fn preview_update(
     let pip = pip_of(&build, &facts, planned.as_ref(), plan, &next)?;
     let compression = next.generation.compression.unwrap_or_default();
     let [first, last] = build.inputs.script_steps();
-    let (anew, unmountable) = super::compression(&build, plan, &next.generation, &before)?;
-    let is_rewritten = anew.is_some();
-    let change = Change {
-        before: &before,
-        base: before.receipt.base.clone(),
-        facts,
-        anew,
-        unmountable,
-    };
+    let base = before.receipt.base.clone();
+    let change = Change::new((&build, plan), &next.generation, &before, base, facts)?;
+    let is_rewritten = change.anew.is_some();
     let update = Update {
         build: &build,
         change: &change,

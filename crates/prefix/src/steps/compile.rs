@@ -40,7 +40,7 @@ impl BuildSteps {
         let build_dir = place.open_build_dir()?;
         feed::write_sources(held, env_dir, &build_dir, to_compile)?;
         write_compile(&build_dir, to_compile)?;
-        let argv = run_sh(place, &build_dir)?;
+        let argv = run_sh(place, &build_dir, place.build_dir())?;
         let ran = try_script(&argv, image, place, progress)?;
         progress.end(Phase::Run, started.elapsed());
         if ran.is_ok() {

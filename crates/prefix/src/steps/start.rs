@@ -77,7 +77,7 @@ impl Start {
     ) -> Result<Result<StartFiles, String>, Error> {
         let build_dir = place.open_build_dir()?;
         self.write_inputs(&build_dir)?;
-        let argv = run_sh(place, &build_dir)?;
+        let argv = run_sh(place, &build_dir, place.build_dir())?;
         match try_script(&argv, container, place, progress) {
             Ok(Err(reason)) => Ok(Err(reason)),
             // A start that has ended has written down what it has read.

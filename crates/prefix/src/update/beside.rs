@@ -1,7 +1,7 @@
 //! Responsible for the byte code of conda packages that were linked beside an environment, whose
 //! image is mounted and read-only.
 
-use std::{ffi::OsString, path::PathBuf, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
 use crate::{
     bytecode,
@@ -55,7 +55,6 @@ pub fn compile_beside(
     let build_dir = place.open_build_dir()?;
     let into = env.path("");
     for (name, text) in [
-        ("run.sh", steps::RUN_SH.as_bytes().to_vec()),
         ("compile.py", steps::COMPILE_PY.as_bytes().to_vec()),
         ("compile.list", steps::compile::list(&missing)),
         (
@@ -67,12 +66,7 @@ pub fn compile_beside(
     }
     progress.begin(Phase::Run, Some(1));
     // The image is at the mount point, so scratch keeps its own path in the container.
-    let argv: Vec<OsString> = vec![
-        "/bin/sh".into(),
-        build_dir.path("run.sh").into(),
-        place.mounted_env().into(),
-        build_dir.path("").into(),
-    ];
+    let argv = steps::run_sh(place, &build_dir, place.build_dir())?;
     steps::run_script(&argv, container, place, Some(&python), progress)?;
     progress.end(Phase::Run, started.elapsed());
     Ok(true)
