@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, parts};
+use crate::harness::{Account, CommandOutput, Run, TestDir, Tmpfs, as_both, names, parts};
 
 /// Copies programs of this machine with their libraries into the directory `$1`.
 const COPY_PROGRAMS: &str = "set -e
@@ -309,6 +309,52 @@ fn failures_of_packages_are_one_line() {
         .args(["--base-image", "base.sqfs"]);
     // `unshare` is looked for beside PATH, so namespaces still work without a runtime.
     closed.run().succeeded();
+}
+
+/// A %post that cannot run, fails, is killed or fills the disk is told with its line, and nothing
+/// is left.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn scripts_of_definitions_fail_with_their_line() {
+    let test = TestDir::new(Account::Ordinary, "root-definition");
+    base(&test, "");
+    let bare = test.make_dir("bare");
+    fs_err::write(bare.join("file"), "x\n").unwrap();
+    let mut pack = Command::new("mksquashfs");
+    pack.arg(&bare).arg(test.path("bare.sqfs"));
+    pack.args(["-quiet", "-no-progress"]).stdout(Stdio::null());
+    assert!(pack.status().unwrap().success());
+    let full = Tmpfs::mount(&test.path("full"), "40m");
+    for (base, script, words) in [
+        (
+            "base.sqfs",
+            "true\nno-such-program\ntrue",
+            "my.def:6: %post failed: exit status 127 of `no-such-program`",
+        ),
+        ("base.sqfs", "kill -9 $$", "it was ended by signal 9"),
+        (
+            "base.sqfs",
+            "true\ncat /dev/zero >/big",
+            "my.def:6: %post failed: exit status 1 of `cat /dev/zero`",
+        ),
+        (
+            "base.sqfs",
+            "cat /dev/zero >/big",
+            "hint: free some space, or write to another file system",
+        ),
+        ("bare.sqfs", "true", "the image has no `/bin/sh`"),
+    ] {
+        let text = format!("Bootstrap: localimage\nFrom: {base}\n\n%post\n{script}\n");
+        fs_err::write(test.path("my.def"), text).unwrap();
+        let mut build = test.command(parts().path("programs/condense"));
+        build
+            .args(["build", "my.def", "out.sif"])
+            .env("TMPDIR", test.path("full"))
+            .env("CONDENSE_CACHE_DIR", test.path("cache"));
+        failed(&test, build.run(), &[words]);
+        assert_eq!(names(&test.path("full")), Vec::<String>::new());
+    }
+    drop(full);
 }
 
 /// Whatever ends the build ends the script.

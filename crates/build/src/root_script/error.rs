@@ -98,6 +98,11 @@ impl Hint for Error {
     }
 }
 
+/// Words of a shell that stand between commands.
+const BETWEEN: [&str; 15] = [
+    "&&", "||", "|", "&", ";", "if", "then", "else", "elif", "while", "until", "do", "!", "{", "(",
+];
+
 fn place(file: Option<&Path>, line: Option<usize>) -> String {
     match (file, line) {
         (Some(file), Some(line)) => format!("{}:{line}: ", file.display()),
@@ -170,18 +175,47 @@ fn told_line(lines: &[String]) -> Option<usize> {
     })
 }
 
-/// Returns the number of the only line of a script that is this command.
+/// Returns the number of the only line of a script that has this command. A shell shows it without
+/// quotes and redirections.
 fn line_of(text: &str, command: &str) -> Option<usize> {
-    let words = |line: &str| {
-        let plain: String = line.chars().filter(|c| !matches!(c, '"' | '\'')).collect();
-        plain.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    let wanted = words(command);
-    let mut found = (1..)
-        .zip(text.lines())
-        .filter(|(_, line)| words(line) == wanted);
+    let wanted = commands_of(command);
+    let mut found = (1..).zip(text.lines()).filter(|(_, line)| {
+        commands_of(line)
+            .iter()
+            .any(|command| wanted.contains(command))
+    });
     let (number, _) = found.next()?;
     found.next().is_none().then_some(number)
+}
+
+/// Returns the commands of a line, each without quotes and redirections.
+fn commands_of(line: &str) -> Vec<String> {
+    let plain: String = line.chars().filter(|c| !matches!(c, '"' | '\'')).collect();
+    let mut commands = vec![Vec::new()];
+    let mut words = plain.split_whitespace();
+    while let Some(word) = words.next() {
+        let target = word
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .strip_prefix(['<', '>']);
+        if let Some(target) = target {
+            if target.trim_start_matches(['<', '>', '&', '|']).is_empty() {
+                words.next();
+            }
+        } else if BETWEEN.contains(&word) {
+            commands.push(Vec::new());
+        } else {
+            let bare = word.trim_end_matches(';');
+            commands
+                .last_mut()
+                .into_iter()
+                .for_each(|last| last.push(bare));
+            if bare.len() < word.len() {
+                commands.push(Vec::new());
+            }
+        }
+    }
+    commands.retain(|words| !words.is_empty());
+    commands.iter().map(|words| words.join(" ")).collect()
 }
 
 #[cfg(test)]
@@ -251,6 +285,21 @@ mod tests {
             (vec![], "a.def: %post failed: exit status 3"),
         ] {
             assert_eq!(told(text, &lines), expected);
+        }
+    }
+
+    #[test]
+    fn a_line_is_found_by_its_command_between_others_and_without_redirections() {
+        for (text, command, line) in [
+            ("true\ncat /dev/zero >/big", "cat /dev/zero", Some(2)),
+            ("make 2> log", "make", Some(1)),
+            ("make >log 2>&1 || exit 4", "exit 4", Some(1)),
+            ("if test -f x; then tar xf x; fi", "tar xf x", Some(1)),
+            ("tar 'x y'\ntar x", "tar 'x y'", Some(1)),
+            ("make\nmake >log", "make", None),
+            ("make all", "make", None),
+        ] {
+            assert_eq!(line_of(text, command), line, "{text}");
         }
     }
 
