@@ -37,8 +37,8 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        // The reader leaves images in /tmp alone.
-        let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        // The reader leaves images in /tmp alone, where this repository may be as well.
+        let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
         let runtime = scratch.path().join("apptainer");
         program(&runtime, RUNTIME);
         program(&scratch.path().join("dd"), DD);
