@@ -260,6 +260,11 @@ share_enter() { # [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
   [ "$share_same" ] || return 0
   export PWD="$share_work"
   share_say ''
+  # The runtime opens what the caller has closed. The first files of the program would take the
+  # numbers otherwise, and what C code writes to its standard streams would be in them.
+  [ -h "/proc/$$/fd/0" ] || exec 0<>/dev/null
+  [ -h "/proc/$$/fd/1" ] || exec 1<>/dev/null
+  [ -h "/proc/$$/fd/2" ] || exec 2<>/dev/null
   exec "$share_setpriv" --no-new-privs "$share_nsenter" --target "$share_pid" --user --mount --root \
     "--wd=/proc/$share_pid/root/$share_work" --preserve-credentials -- /usr/bin/env "$@"
 }
