@@ -127,7 +127,10 @@ fn leftovers_of_a_failure_are_removed_and_a_lock_that_is_no_pipe_is_named() {
         ));
         shares(&step);
     }
-    prepare(&format!("mkdir -m 700 \"$1\" {0}; : >{0}/lock", dir.display()));
+    prepare(&format!(
+        "mkdir -m 700 \"$1\" {0}; : >{0}/lock",
+        dir.display()
+    ));
     let why = format!("{}/lock is no pipe", dir.display());
     has_own_container(&step, "", &why);
     prepare("rm -r \"$1\"");
