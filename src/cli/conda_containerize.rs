@@ -14,7 +14,7 @@ use super::{
     build::{self, BuildArguments, CommandOptions, PackagesOption},
     condense::{
         Logging,
-        inputs::{FileKind, Inputs, kind_of},
+        inputs::{FileKind, Inputs, kind_of, refuse_empty},
     },
     help,
     update::{self, Asked, UpdateArguments},
@@ -172,6 +172,8 @@ pub(crate) fn parse(
             *new, arguments, env_vars, console,
         )?))),
         Verb::Update(found) => {
+            refuse_empty("--remove", &found.remove)?;
+            refuse_empty("--channel", &found.channel)?;
             let added = Inputs::read(&found.inputs, env_vars, console)?;
             let added = added.additions(found.requirement)?;
             let asked = Asked {
