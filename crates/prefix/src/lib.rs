@@ -100,7 +100,7 @@ pub use search::{Found, FoundPackage, search};
 pub use secrets::without_secrets;
 pub use solution::{NamedPackage, Solution};
 pub use solve::solve;
-pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext, check_package};
+pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
     ASK_SH, BuildSteps, Finished, HeldImage, PipContext, PipFailure, Runner, Scripts, Start,
     StartFiles, StepRunner, UserScript, Uv, explain_pip_failure, pip_packages, pip_to_build,

@@ -43,15 +43,6 @@ use pip::PipSection;
 pub use priority::ChannelPriority;
 use problem::Problem;
 
-/// Checks the form of a package that a command line names, such as `numpy=2`. A relative path of an
-/// archive starts at `folder`.
-///
-/// # Errors
-/// Returns the reason for which this is no match spec.
-pub fn check_package(text: &str, folder: &Path) -> Result<(), String> {
-    package::match_spec(text, folder).map(drop)
-}
-
 /// Contents of the user's file of packages, not solved yet.
 #[derive(Debug, Clone, Default)]
 pub struct EnvironmentSpec {

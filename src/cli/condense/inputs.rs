@@ -14,7 +14,7 @@ use anyhow::bail;
 use condense_build::plan::{CondaInput, Lock, PackageRequest};
 use condense_diagnostics::{UserError, closest};
 use condense_env_vars::EnvVars;
-use condense_prefix::{EnvironmentSpec, Kind, check_package, without_secrets};
+use condense_prefix::{EnvironmentSpec, Kind, without_secrets};
 
 use crate::{cli::run_settings::spec_context, console::Console};
 
@@ -114,7 +114,7 @@ impl Inputs {
             let package = word.to_string_lossy().into_owned();
             let number = found.packages.len() + 1;
             let place = format!("package {number} of the command line, ");
-            check_spec(&package, &place, &env_vars.cwd)?;
+            check_spec(&package, &place)?;
             if env_vars.cwd.join(word).is_file() {
                 console.warning(format!(
                     "`{package}` is taken for a package: `./{package}` names the file"
@@ -244,12 +244,12 @@ fn refuse_second(
 ///
 /// # Errors
 /// Returns an error of the command line.
-pub(super) fn check_spec(package: &str, place: &str, cwd: &Path) -> anyhow::Result<()> {
-    check_package(package, cwd).map_err(|error| {
+pub(super) fn check_spec(package: &str, place: &str) -> anyhow::Result<()> {
+    EnvironmentSpec::check_package(package).map_err(|error| {
         let shown = without_secrets(package);
         let error = UserError::new(
             format!("{place}`{shown}`: {error}"),
-            "write NAME or NAME=VERSION, for example python=3.12",
+            "a package is named as in `numpy`, `numpy=2`, `'numpy>=1.26,<3'` or `conda-forge::numpy`",
         );
         error.of_usage().into()
     })

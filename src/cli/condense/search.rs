@@ -60,7 +60,7 @@ struct Row<'a> {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     if !arguments.spec.contains(['*', '?']) {
-        check_spec(&arguments.spec, "", &env_vars.cwd)?;
+        check_spec(&arguments.spec, "")?;
     }
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let network = NetworkArguments {

@@ -1,5 +1,5 @@
-//! Tests of the files and directories by which the tasks of a step meet: what stands in their place,
-//! and streams and numbers of files that a task does not have.
+//! Tests of the files and directories by which the tasks of a step meet: what stands in their
+//! place, and streams and numbers of files that a task does not have.
 
 use std::path::{Path, PathBuf};
 

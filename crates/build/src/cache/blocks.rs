@@ -266,13 +266,13 @@ impl BlockCache {
     ) -> std::io::Result<u64> {
         let Finished { image, file } = finished;
         let mut seen = HashSet::new();
-        // Files with damage are removed, so what this image has of them is written anew. Blocks that
-        // a site has stored are never taken.
+        // Files with damage are removed, so what this image has of them is written anew. Blocks
+        // that a site has stored are never taken.
         let is_kept = |key| {
             let place = self.places.get(key);
             place.is_some_and(|(number, block)| {
                 let pack = &self.packs[*number];
-                !pack.is_damaged() && !(pack.is_site && block.is_stored)
+                !(pack.is_damaged() || pack.is_site && block.is_stored)
             })
         };
         let anew = image

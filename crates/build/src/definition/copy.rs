@@ -269,8 +269,8 @@ fn hint_for(error: &anyhow::Error) -> &'static str {
     }
 }
 
-/// Returns the error for a source that does not exist, with a similar name in its directory, or that
-/// cannot be reached.
+/// Returns the error for a source that does not exist, with a similar name in its directory, or
+/// that cannot be reached.
 fn not_found(transfer: &Transfer, here: &Path, source: &Path, error: &std::io::Error) -> UserError {
     let is_link = here.symlink_metadata().is_ok();
     let (problem, hint) = if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {

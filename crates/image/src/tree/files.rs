@@ -12,8 +12,8 @@ use crate::Error;
 use crate::content::Content;
 use crate::source::{DiskFile, LastDirectory, Stamp};
 
-/// `f_type` of file systems of the kernel, whose files have another size than they say: proc, sysfs,
-/// cgroup, cgroup2, debugfs, tracefs, securityfs, configfs, selinuxfs, efivarfs and pstore.
+/// `f_type` of file systems of the kernel, whose files have another size than they say: proc,
+/// sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, configfs, selinuxfs, efivarfs, pstore.
 const KERNEL_FILE_SYSTEMS: [i64; 11] = [
     0x9fa0,
     0x6265_6572,
@@ -36,8 +36,8 @@ impl Tree {
     /// the kernel in `/proc`. Symlinks in `source` are followed.
     ///
     /// # Errors
-    /// Returns [`Error::Io`] if the file cannot be opened or read, and [`Error::InvalidEntry`] if it
-    /// is not a regular file, if the path is taken, or if a file of the kernel has no end.
+    /// Returns [`Error::Io`] if the file cannot be opened or read, and [`Error::InvalidEntry`] if
+    /// it is not a regular file, if the path is taken, or if a file of the kernel has no end.
     pub fn add_disk_file(
         &mut self,
         path: impl AsRef<Path>,
@@ -114,8 +114,9 @@ impl Tree {
 /// Returns what a file has, up to a byte more than the maximum, or `None` if its size is right.
 fn content_of_unknown_size(file: File, size: u64) -> io::Result<Option<Vec<u8>>> {
     let is_of_kernel = || {
-        let system = rustix::fs::fstatfs(&file);
-        system.is_ok_and(|system| KERNEL_FILE_SYSTEMS.contains(&(system.f_type as i64)))
+        #[allow(clippy::unnecessary_cast, reason = "its type differs between machines")]
+        let kind = rustix::fs::fstatfs(&file).map(|system| system.f_type as i64);
+        kind.is_ok_and(|kind| KERNEL_FILE_SYSTEMS.contains(&kind))
     };
     if size > 0 && !is_of_kernel() {
         return Ok(None);
