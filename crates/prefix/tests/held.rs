@@ -335,17 +335,10 @@ fn environments_whose_scripts_need_files_are_linked_as_a_whole() {
         .file("share/linked.sh", "export LINKED=1\n");
     let url = write_channel(dir.path(), &[packages(), vec![linked]].concat());
     for package in ["post-linked", "linked"] {
-        let (_, steps) = of_new_dir(&url, &format!("{package}, tool"));
+        let (dir, asked) = (tempfile::tempdir().unwrap(), format!("{package}, tool"));
+        let (_, steps) = installed(dir.path(), &url, &asked, true, &Listener::default());
         assert!(!steps.holds_back(), "{package}");
     }
-}
-
-/// Installs packages below a new directory.
-fn of_new_dir(channel: &str, packages: &str) -> (tempfile::TempDir, BuildSteps) {
-    let dir = tempfile::tempdir().unwrap();
-    let listener = Listener::default();
-    let (_, steps) = installed(dir.path(), channel, packages, true, &listener);
-    (dir, steps)
 }
 
 /// Container that compiles one source and runs what captures the activation, or that ends before
@@ -418,8 +411,8 @@ impl HeldImage for Compiler {
     }
 }
 
-/// Environment in scratch whose steps have run in a [`Compiler`] with an image of what is held back,
-/// and in one with the prefix.
+/// Environment in scratch whose steps have run in a [`Compiler`] with an image, and in one with the
+/// prefix.
 struct Run {
     dir: tempfile::TempDir,
     place: Place,
