@@ -6,7 +6,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,13 @@ use serde_json::Value;
 use crate::harness::{Account, Run, TestDir, as_both, need, parts};
 
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Keeps the servers of two tests apart. A server behind another /tmp does not see which display
+/// numbers are taken, and its abstract socket then answers in place of the other one.
+fn no_other_server() -> MutexGuard<'static, ()> {
+    static SERVERS: Mutex<()> = Mutex::new(());
+    SERVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Returns an image with a VNC server, websockify, pages of noVNC, and `xdpyinfo`.
 fn image() -> &'static Path {
@@ -106,6 +113,7 @@ impl Drop for Display {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_display_is_seen_behind_a_bind_mount_over_tmp() {
+    let _servers = no_other_server();
     as_both(|account| {
         let test = TestDir::new(account, "display");
         let display = Display::start(&test);
@@ -266,6 +274,7 @@ fn assert_nothing_stays(places: &[PathBuf; 2]) {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_desktop_is_reached_with_its_password_and_leaves_nothing() {
+    let _servers = no_other_server();
     let test = TestDir::new(Account::Ordinary, "desktop");
     for signal in ["-INT", "-KILL"] {
         let mut desktop = Running::start(&test);
@@ -317,6 +326,7 @@ fn a_desktop_is_reached_with_its_password_and_leaves_nothing() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_command_runs_on_the_desktop_of_an_installation() {
+    let _servers = no_other_server();
     let test = TestDir::new(Account::Ordinary, "desktop-command");
     condense(&test)
         .args([
