@@ -75,7 +75,8 @@ fn an_unknown_codec_makes_gzip() {
     assert!(told.stdout.contains(words), "{told:?}");
 }
 
-/// An interrupted probe says nothing of the runtime or of the image. A terminal interrupts it as well.
+/// An interrupted probe says nothing of the runtime or of the image. A terminal interrupts
+/// both.
 #[test]
 fn an_interrupted_probe_is_an_interruption() {
     let test = built();

@@ -352,8 +352,8 @@ mod tests {
     }
 
     /// Nothing of a start goes on without the program that watches it: it is ended at once, and by
-    /// its own alarm at the time limit if the interpreter has no ctypes. Ctrl-C, which ends the build
-    /// and thereby the program, makes the program say nothing.
+    /// its own alarm at the time limit if the interpreter has no ctypes. Ctrl-C, which ends the
+    /// build and thereby the program, makes the program say nothing.
     #[test]
     fn a_start_does_not_outlive_its_limit_when_the_recorder_is_killed() {
         for (seconds, with_ctypes) in [("60", true), ("2", false)] {
