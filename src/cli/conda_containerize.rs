@@ -9,12 +9,13 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    Command,
+    Command, Context,
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption},
     condense::{
         Logging,
-        inputs::{FileKind, Inputs, kind_of},
+        inputs::{FileKind, Inputs, kind_of, removed_and_added},
+        misuse,
     },
     help,
     update::{self, Asked, UpdateArguments},
@@ -172,6 +173,10 @@ pub(crate) fn parse(
             *new, arguments, env_vars, console,
         )?))),
         Verb::Update(found) => {
+            if let Some(refusal) = removed_and_added(&found.inputs, &found.remove) {
+                let refuse = move |context: &Context| Ok(misuse(refusal, context));
+                return Ok(Command::Run(Box::new(refuse)));
+            }
             let added = Inputs::read(&found.inputs, env_vars, console)?;
             let added = added.additions(found.requirement)?;
             let asked = Asked {
