@@ -325,7 +325,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
 }
 
 /// Prints an error about the command line itself, and returns the exit status for it.
-fn misuse(refusal: UserError, context: &Context) -> ExitCode {
+pub(super) fn misuse(refusal: UserError, context: &Context) -> ExitCode {
     context.console.error(&anyhow::Error::new(refusal));
     ExitCode::from(crate::USAGE)
 }

@@ -312,8 +312,9 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
     // The question was asked before the build was submitted.
     let is_asked = env_vars.get(env_vars::CONDENSE_SUBMITTED).is_some();
     if out.exists() && !build.more.yes && !is_dry_run && !is_asked {
-        let dir = out.is_dir();
-        if !dir && console.wants_json() {
+        // The plan refuses everything else, such as a directory.
+        let is_file = out.is_file();
+        if is_file && console.wants_json() {
             anyhow::bail!(condense_diagnostics::UserError::new(
                 format!(
                     "`{}` is there already, and nobody can be asked",
@@ -322,7 +323,7 @@ fn run(build: Build, context: &Context) -> anyhow::Result<ExitCode> {
                 "add `--yes`",
             ));
         }
-        if !dir && !question::may_overwrite(&out, console)? {
+        if is_file && !question::may_overwrite(&out, console)? {
             console.usage(&format!(
                 "You have chosen not to overwrite {}. Exiting.",
                 out.display()

@@ -56,6 +56,7 @@ mod private;
 mod pull;
 mod reproducible;
 mod run;
+mod runtime_failures;
 mod search;
 mod sif;
 mod sif_subjects;

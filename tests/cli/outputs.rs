@@ -225,6 +225,64 @@ fn outputs_are_checked_before_any_work() {
     test.left_nothing();
 }
 
+/// An image takes the place of a file, and of nothing else that is no directory: not with the
+/// option that replaces, and without it the refusal does not advise that option.
+#[test]
+fn an_image_does_not_take_the_place_of_what_is_no_file() {
+    let test = TestEnv::new();
+    let definition = "Bootstrap: localimage\nFrom: junk.sif\n";
+    test.write("app.def", definition);
+    test.write("junk.sif", "no image\n");
+    test.write("unsolvable.yml", "dependencies: [nosuch]\n");
+    let fifo = test.path("work/fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(test.path("work/socket")).unwrap();
+    symlink("fifo", test.path("work/link")).unwrap();
+    let base = ["--base-image", "junk.sif"];
+    let build = ["build", "OUT", "unsolvable.yml", base[0], base[1]];
+    let cotainr = [
+        "cotainr",
+        "build",
+        "OUT",
+        base[0],
+        base[1],
+        "--accept-licenses",
+    ];
+    let pull = ["pull", "docker://127.0.0.1:9/nothing", "OUT"];
+    for (words, force) in [
+        (&build[..], Some("--force")),
+        (&["build", "OUT", "app.def"], Some("--force")),
+        (&cotainr, Some("--yes")),
+        (&pull, Some("--force")),
+        (&["image", "pack", "not-there", "OUT"], None),
+        (&["sif", "new", "OUT"], None),
+    ] {
+        for out in ["fifo", "link", "socket"] {
+            for force in [None, force] {
+                let words = words
+                    .iter()
+                    .map(|word| if *word == "OUT" { out } else { word });
+                let words: Vec<&str> = words.chain(force).collect();
+                let said = condense(&test, &words);
+                let told = format!("{}{}", said.stdout, said.stderr);
+                assert_eq!(said.status, 1, "{said:?}");
+                assert!(told.contains(": it is no file"), "{said:?}");
+                assert!(
+                    !told.contains("--force") && !told.contains("127.0.0.1"),
+                    "{said:?}"
+                );
+            }
+        }
+    }
+    let kind = fs_err::metadata(test.path("work/link"))
+        .unwrap()
+        .file_type();
+    assert!(!kind.is_file() && test.path("work/link").is_symlink());
+    test.left_nothing();
+}
+
 /// Returns the places that cannot be written, each with words of the refusal.
 fn refusals(kind: Written) -> Vec<(&'static str, &'static [&'static str])> {
     let no_directory: &[&str] = &["is no directory", "is not a directory"];

@@ -368,6 +368,35 @@ fn bad_requests_are_refused_with_their_position() {
     }
 }
 
+/// A package to remove that a new one needs is not removed, with and without a dry run.
+#[test]
+fn a_removed_package_that_a_new_one_needs_is_refused() {
+    let test = built("part=1, code");
+    let told = "`part` cannot be removed: `kit`, which was asked for, needs it";
+    let file = test.environment("part=2");
+    let in_file = "asks for `part`, which `--remove part` removes";
+    for dry in [&["--dry-run"][..], &[]] {
+        for words in [
+            &["kit", "--remove", "part"][..],
+            &["kit=1", "--remove", "Part"],
+        ] {
+            update(&test, &[words, dry].concat()).failed_on_either_stream(1, &["[ ERROR ] ", told]);
+        }
+        for word in ["part", "part=15", "conda-forge::part>=2"] {
+            let told = format!("`{word}` is to be there, and `--remove part` removes it");
+            let words = [&["--remove", "Part", word][..], dry].concat();
+            update(&test, &words).failed_on_either_stream(2, &["[ ERROR ] ", &told]);
+        }
+        let words = [&["--remove", "part", file.to_str().unwrap()][..], dry].concat();
+        update(&test, &words).failed_on_either_stream(1, &["[ ERROR ] ", in_file]);
+        assert_eq!(generation(&test), 1);
+        test.left_nothing();
+    }
+    // Another package takes its place only where nothing needs it.
+    update(&test, &["large", "--remove", "part"]).succeeded();
+    assert_eq!(generation(&test), 2);
+}
+
 /// Result 4: a dry run shows the change of each package.
 #[test]
 fn a_dry_run_shows_each_change() {

@@ -139,7 +139,7 @@ true
     for words in [
         "`python` cannot be removed: it would go with `libzlib`",
         "libgcc-12.2.0",
-        "`python` cannot be removed: it would go with `python`",
+        "`python` cannot be removed: an environment keeps its Python",
         "what pip has installed goes with `pip uninstall NAME`",
     ] {
         assert!(said.contains(words), "`{words}` is not in {said}");

@@ -173,6 +173,57 @@ fn a_lock_builds_the_bytes_that_wrote_it() {
     other.left_nothing();
 }
 
+/// Builds of one lock give the same image whatever the caches have: nothing (cold), the archives of
+/// the packages (warm), or compressed blocks too (hot); on one processor and on two, and for codecs
+/// of both kinds.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn cold_warm_and_hot_builds_of_a_lock_are_the_same_bytes() {
+    let test = TestDir::new(Account::Ordinary, "cold-warm-hot");
+    let environment = test.environment("python=3.11, rich, edge-activate, edge-links");
+    let lock = test.path("some.lock");
+    let [from, to, base] =
+        [&environment, &lock, &parts().base()].map(|path| path.display().to_string());
+    condense(&test, &["lock", &from, "-o", &to, "--base-image", &base]).succeeded();
+    for codec in ["zstd:3", "gzip:6"] {
+        let build = |cache: &str, processors: &str, blocks: &str| {
+            let dir = test.path("built");
+            let said = test
+                .command("taskset")
+                .args(["-c", processors])
+                .arg(parts().path("programs/conda-containerize"))
+                .args(["new", "--verbose", "--compression", codec, "--base-image"])
+                .arg(parts().base())
+                .arg("--prefix")
+                .arg(&dir)
+                .arg("--lock")
+                .arg(&lock)
+                .env("TMPDIR", test.scratch())
+                .env("CONDENSE_CACHE_DIR", test.path(cache))
+                .env("CONDENSE_BLOCK_CACHE_SIZE", blocks)
+                .run()
+                .succeeded();
+            let image = fs_err::read(dir.join("img.sqfs")).unwrap();
+            fs_err::remove_dir_all(dir).unwrap();
+            (image, said.stdout.contains("by earlier builds"))
+        };
+        let cold = format!("cold-{}", &codec[..4]);
+        let first = build(&cold, "0", "1G");
+        assert!(!first.1, "{codec}: blocks are used that are not there");
+        for (cache, processors, blocks, is_hot) in [
+            (&*cold, "0,1", "0", false),
+            (&cold, "0", "1G", true),
+            (&cold, "0,1", "1G", true),
+            ("other", "0,1", "0", false),
+        ] {
+            let (image, said_hot) = build(cache, processors, blocks);
+            let what = format!("{codec} on {processors} with {cache}, {blocks}");
+            assert_eq!(said_hot, is_hot, "{what}");
+            assert!(image == first.0, "{what}: the images differ");
+        }
+    }
+}
+
 /// A1: the lock of an update builds the files of the updated image.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]

@@ -47,6 +47,8 @@ pub struct Capture {
     variables: Vec<(String, String)>,
     scripts: Vec<Script>,
     mentioned: BTreeSet<String>,
+    /// Programs of the environment that are not in `env_dir`, below its `bin`.
+    programs: BTreeSet<PathBuf>,
     trials: Vec<Trial>,
     limit_seconds: u32,
 }
@@ -113,12 +115,19 @@ impl Capture {
             variables,
             scripts,
             mentioned,
+            programs: BTreeSet::new(),
             trials,
             limit_seconds: LIMIT_SECONDS,
         };
         let written = capture.write();
         written.map_err(|error| Error::Write(io::Error::other(error)))?;
         Ok(Some(capture))
+    }
+
+    /// Adds programs that the environment has in its `bin` when it is mounted, but not while its
+    /// directory is read. The paths are relative to `bin`.
+    pub fn add_programs<'p>(&mut self, programs: impl Iterator<Item = &'p Path>) {
+        self.programs.extend(programs.map(Path::to_owned));
     }
 
     fn write(&self) -> Result<(), condense_within::Error> {
@@ -239,7 +248,11 @@ impl Capture {
         {
             return Err("ends or hangs the shell when some variables are preset".to_owned());
         }
-        let mut checker = LogChecker::new(&self.env_dir, &self.env_prefix, &self.mentioned, text);
+        let has_program = |program: &str| {
+            let program = Path::new(program);
+            self.programs.contains(program) || self.env_dir.join("bin").join(program).exists()
+        };
+        let mut checker = LogChecker::new(&has_program, &self.env_prefix, &self.mentioned, text);
         // The trial with sentinels gives the best reasons; the logs of other trials matter only
         // where the script takes another branch.
         for outcome in outcomes[TAINTED - 1..]

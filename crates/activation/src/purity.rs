@@ -19,9 +19,9 @@ use super::{
 use written::{find_computed, find_measured, read_redirections, redirected_block};
 
 /// Checks the log of one script for commands that need a shell.
-#[derive(Debug)]
 pub(super) struct LogChecker<'a> {
-    env_dir: &'a Path,
+    /// Returns whether the environment has a program of this name in its `bin`.
+    has_program: &'a dyn Fn(&str) -> bool,
     env_prefix: &'a str,
     mentioned: &'a BTreeSet<String>,
     cases: Vec<Case>,
@@ -30,13 +30,13 @@ pub(super) struct LogChecker<'a> {
 
 impl<'a> LogChecker<'a> {
     pub(super) fn new(
-        env_dir: &'a Path,
+        has_program: &'a dyn Fn(&str) -> bool,
         env_prefix: &'a str,
         mentioned: &'a BTreeSet<String>,
         script: &str,
     ) -> Self {
         let mut checker = Self {
-            env_dir,
+            has_program,
             env_prefix,
             mentioned,
             cases: find_cases(script),
@@ -347,7 +347,7 @@ impl<'a> LogChecker<'a> {
     /// Notes a program that the script looks for. The programs of the environment are excepted:
     /// they come first on PATH, so they are always found.
     fn note_program(&mut self, program: &str) {
-        let own = !program.contains('/') && self.env_dir.join("bin").join(program).exists();
+        let own = !program.contains('/') && (self.has_program)(program);
         if !own {
             self.add(format!("looks for `{program}` on PATH"));
         }

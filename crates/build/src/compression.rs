@@ -9,7 +9,7 @@ use std::{
 use condense_image::{Codec, Compression};
 use condense_installation::{Mounting, Runtime};
 
-use crate::report::Report;
+use crate::{report::Report, session::Session};
 
 /// Compression that every runtime, every kernel and every squashfuse reads.
 pub(crate) const GZIP: Compression = Compression::Gzip { level: 6 };
@@ -34,7 +34,7 @@ pub(crate) enum GzipReason {
         /// Version of the runtime.
         version: String,
     },
-    /// The runtime failed to mount an image, with this message.
+    /// The runtime does not know the codec of an image, with this message.
     MountRefused(String),
 }
 
@@ -124,27 +124,45 @@ pub(crate) struct ImageMount<'a> {
 }
 
 impl ImageMount<'_> {
-    /// Tries to mount, and returns the runtime's reason if the codec is at fault.
-    pub(crate) fn refusal(&self) -> Option<GzipReason> {
+    /// Tries to mount, and returns the runtime's reason if it does not know the codec. Another
+    /// failure may pass, so it is tried once more.
+    ///
+    /// # Errors
+    /// Returns the error of the second failure, or the error of an interrupted run.
+    pub(crate) fn refusal(&self, session: &Session) -> anyhow::Result<Option<GzipReason>> {
         if self.codec == Codec::Gzip {
-            return None;
+            return Ok(None);
         }
-        let mounting = self
-            .runtime
-            .can_mount(self.base, self.image, self.mount_point);
-        match mounting {
-            Ok(Mounting::Refused(reason)) => Some(GzipReason::MountRefused(reason)),
-            _ => None,
-        }
+        let tried = || {
+            let mounting = self
+                .runtime
+                .can_mount(self.base, self.image, self.mount_point);
+            session.refuse_interrupted()?;
+            anyhow::Ok(mounting)
+        };
+        let mounting = match tried()? {
+            Ok(mounting) => mounting,
+            Err(_) => tried()??,
+        };
+        Ok(match mounting {
+            Mounting::Refused(reason) => Some(GzipReason::MountRefused(reason)),
+            Mounting::Works => None,
+        })
     }
 
     /// Returns why the codec cannot be mounted. Mounts only if the runtime's version leaves that
     /// open.
-    pub(crate) fn known_refusal(&self) -> Option<GzipReason> {
+    ///
+    /// # Errors
+    /// Returns any error of [`Self::refusal`].
+    pub(crate) fn known_refusal(&self, session: &Session) -> anyhow::Result<Option<GzipReason>> {
         let known = match self.codec {
             Codec::Zstd => GzipReason::no_zstd(self.runtime),
             _ => None,
         };
-        known.or_else(|| self.refusal())
+        match known {
+            Some(reason) => Ok(Some(reason)),
+            None => self.refusal(session),
+        }
     }
 }

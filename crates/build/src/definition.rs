@@ -171,7 +171,10 @@ impl<'a> Builder<'a> {
                     ),
                 ))
             }
-            (Err(error), Some(_)) => return Err(error.into()),
+            (Err(error), Some(_))
+            | (Err(error @ condense_installation::Error::RuntimeNotStarted { .. }), None) => {
+                return Err(error.into());
+            }
             (found, _) => found.ok(),
         };
         let tests_before = plan.definition.stages.len() > 1 && has("test");

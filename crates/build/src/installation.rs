@@ -268,7 +268,10 @@ impl NewGeneration<'_> {
         let mount = self
             .build
             .mount(&packed.image.path, refused.codec(), mount_point);
-        let Some(reason) = mount.and_then(|mount| mount.refusal()) else {
+        let refusal = mount.map(|mount| mount.refusal(&self.build.prepared.session));
+        self.build.refuse_interrupted()?;
+        // The check has said already why the installation does not start.
+        let Some(Ok(Some(reason))) = refusal else {
             return Err(error);
         };
         let compression = ImageCompression::instead_of(Some(refused), reason);

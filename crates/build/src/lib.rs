@@ -72,7 +72,7 @@ pub use html_report::html_report;
 pub use installation::build;
 pub use interrupt::Interrupt;
 pub use lock::lock;
-pub use output::{check_output, check_output_dir};
+pub use output::{check_image_output, check_output, check_output_dir};
 pub use preview::{Preview, PreviewedBase, PreviewedPackage, PreviewedPip, preview_build};
 pub use processes::end_all;
 pub use pull::{Pull, missing as missing_base};

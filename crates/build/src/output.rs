@@ -1,7 +1,10 @@
 //! Responsible for checking where a command will write before it does any work: nothing is solved
 //! or fetched for a result that has no place.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::FileType,
+    path::{Path, PathBuf},
+};
 
 use anyhow::bail;
 use condense_diagnostics::UserError;
@@ -69,6 +72,26 @@ pub fn check_output(file: &Path, existing: Existing, replace: Option<&str>) -> a
         ),
         format!("make the directory first: `mkdir -p {}`", dir.display()),
     ))
+}
+
+/// Does the same as [`check_output`] for an image, which takes the place of what is there. Only a
+/// file gives its place to an image, and not a device, a pipe or a socket.
+///
+/// # Errors
+/// Returns any error of [`check_output`], and an error for what is no file.
+pub fn check_image_output(
+    file: &Path,
+    existing: Existing,
+    replace: Option<&str>,
+) -> anyhow::Result<()> {
+    let is_other = |kind: FileType| !kind.is_file() && !kind.is_dir();
+    if std::fs::metadata(file).is_ok_and(|there| is_other(there.file_type())) {
+        bail!(UserError::new(
+            format!("cannot write `{}`: it is no file", file.display()),
+            "name a file, or one that does not exist yet: an image is not written into devices or pipes",
+        ));
+    }
+    check_output(file, existing, replace)
 }
 
 /// Checks that files can be written into a directory, which is made if it does not exist. Changes
@@ -170,6 +193,23 @@ mod tests {
             let said = reason(&at(name), existing);
             assert!(said.contains(expected), "{name}: {said}");
         }
+        let fifo = at("fifo");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        symlink("fifo", at("to-fifo")).unwrap();
+        for existing in [Existing::Replace, Existing::Refuse] {
+            for path in [&fifo, &at("to-fifo"), Path::new("/dev/null")] {
+                let refused = check_image_output(path, existing, Some("--force")).unwrap_err();
+                assert!(
+                    refused.to_string().ends_with(": it is no file"),
+                    "{refused}"
+                );
+            }
+            check_image_output(&at("new"), existing, None).unwrap();
+        }
+        check_image_output(&at("file"), Existing::Replace, None).unwrap();
+        fs_err::remove_file(fifo).unwrap();
+        fs_err::remove_file(at("to-fifo")).unwrap();
         let names = fs_err::read_dir(room.path()).unwrap().count();
         assert_eq!(names, 4);
         check_output_dir(&at("dir/a/b")).unwrap();

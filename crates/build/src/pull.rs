@@ -10,7 +10,7 @@ use condense_image::Compression;
 use condense_oci::{self as oci, Cache, Found, Platform, PullOptions, Pulled, Reference, Source};
 use condense_publish::{Existing, Staging};
 
-use crate::{plan::Registries, report::Report};
+use crate::{check_image_output, plan::Registries, report::Report};
 use condense_diagnostics::UserError;
 
 /// Number of layers that are downloaded at the same time, as with docker.
@@ -55,29 +55,12 @@ impl Pull {
         report: &Arc<Report>,
     ) -> anyhow::Result<Pulled> {
         self.prepare()?;
-        let there = out.symlink_metadata().ok();
-        if let Some(there) = there {
-            if there.is_dir() {
-                bail!("cannot write `{}`: it is a directory", out.display());
-            }
-            if !force {
-                bail!(UserError::new(
-                    format!("`{}` is there already", out.display()),
-                    "name another file, or replace it with `--force`",
-                ));
-            }
-        }
-        let dir = match out.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
+        let existing = if force {
+            Existing::Replace
+        } else {
+            Existing::Refuse
         };
-        if !dir.is_dir() {
-            bail!(
-                "cannot write `{}`: there is no directory `{}`",
-                out.display(),
-                dir.display()
-            );
-        }
+        check_image_output(out, existing, Some("--force"))?;
         // Beside its place, so that one rename puts it there.
         let staging = Staging::beside(out).map_err(condense_image::Error::from)?;
         let name = out.file_name().unwrap_or_default();
@@ -87,11 +70,7 @@ impl Pull {
             &self.cache(report)?,
             &self.options(report),
         )?;
-        let existing = if force {
-            Existing::Replace
-        } else {
-            Existing::Refuse
-        };
+        check_image_output(out, existing, Some("--force"))?;
         let published = staging.publish(&pulled.path, out, existing);
         published.map_err(condense_image::Error::from)?;
         out.clone_into(&mut pulled.path);

@@ -23,7 +23,7 @@ use crate::{
     definition::DefinitionBase,
     interrupt::Interrupt,
     open_base::OpenBase,
-    output::check_output,
+    output::check_image_output,
     plan::{Layout, SifContent, SifPlan},
     report::{Phase, Report},
     session::Session,
@@ -111,7 +111,7 @@ fn report_image(layout: Layout, packed: &Image, report: &Report) {
 }
 
 pub(crate) fn check_destination(file: &Path, existing: Existing) -> anyhow::Result<()> {
-    check_output(file, existing, Some(FORCE))
+    check_image_output(file, existing, Some(FORCE))
 }
 
 /// Gives a finished image its name. One that has appeared during the build is replaced only if one

@@ -14,8 +14,10 @@ mod whole;
 
 use std::{ffi::OsStr, path::PathBuf, sync::Arc};
 
+use anyhow::bail;
+use condense_diagnostics::UserError;
 use condense_installation::{BaseRecord, Receipt};
-use condense_prefix::{CondaSettings, EnvironmentSpec, Lock, Target};
+use condense_prefix::{CondaSettings, EnvironmentSpec, Lock, Target, normalized_name};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
@@ -69,6 +71,9 @@ pub fn update(
         return Ok(());
     };
     changed.launch.hand_written = own_lines.by_hand;
+    let of_pip = changed.pip_packages.iter();
+    let of_pip = of_pip.map(|package| package.name.as_str());
+    check_removed_pip(&change.facts.removed_pip, of_pip)?;
     build.check_context().check_pip(&changed.pip_packages)?;
     let lock = update.render_lock(&changed)?;
 
@@ -156,6 +161,7 @@ fn prepare<'a>(
         Some(lock) => conda.take_pip_removals(lock.solution(), &before.pip_packages()),
         None => Vec::new(),
     };
+    refuse_both_of_pip(&removed_pip, &requirements)?;
     spec.remove_pip_requests(&removed_pip);
     let is_conda_idle = conda.is_idle(&spec, lock.as_ref())?;
     if let Some(lock) = &lock {
@@ -206,6 +212,39 @@ fn prepare<'a>(
         source_date_epoch: plan.source_date_epoch,
     };
     Ok(Some((build, facts)))
+}
+
+/// Refuses to remove packages of pip that are asked for in the same command.
+///
+/// # Errors
+/// Returns an error that names the package.
+fn refuse_both_of_pip(removed: &[String], requirements: &EnvironmentSpec) -> anyhow::Result<()> {
+    let asked = requirements.pip_names();
+    let mut removed = removed.iter();
+    let Some(both) = removed.find(|name| asked.contains(*name)) else {
+        return Ok(());
+    };
+    bail!(UserError::new(
+        format!("`{both}` is to be removed, and pip is to install it"),
+        format!("leave out `--remove {both}`: pip replaces another version"),
+    ));
+}
+
+/// Refuses a change after which packages of pip that were to be removed are there: what pip has
+/// installed may need them.
+///
+/// # Errors
+/// Returns an error that names the package.
+fn check_removed_pip<'a>(
+    removed: &[String],
+    mut installed: impl Iterator<Item = &'a str>,
+) -> anyhow::Result<()> {
+    let kept = installed.find(|name| removed.contains(&normalized_name(name)));
+    let Some(kept) = kept else { return Ok(()) };
+    bail!(UserError::new(
+        format!("`{kept}` cannot be removed: pip installs it again, since a requirement needs it"),
+        format!("leave out `--remove {kept}`, or the requirement"),
+    ));
 }
 
 /// Returns the target with what this run overrides.
@@ -309,4 +348,31 @@ fn report_image(packed: &Packed, report: &Report) {
         HumanBytes(image.taken_bytes)
     ));
     report.info(format!("Seconds: {}", report.timing()));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::*;
+
+    /// A package of pip that is to be removed and to be there is refused, by whichever name.
+    #[test]
+    fn a_package_of_pip_is_not_removed_and_installed() {
+        let text = "dependencies:\n- pip:\n  - Ruamel.Yaml>=0.18\n  - rich\n";
+        let path = Path::new("e.yml");
+        let spec = EnvironmentSpec::parse(text, path, Path::new("/")).unwrap();
+        let removed = ["click".to_owned(), "ruamel-yaml".to_owned()];
+        let told = refuse_both_of_pip(&removed, &spec).unwrap_err().to_string();
+        assert!(told.starts_with("`ruamel-yaml` is to be removed"), "{told}");
+        refuse_both_of_pip(&removed[..1], &spec).unwrap();
+        let told = check_removed_pip(&removed, ["rich", "Ruamel_Yaml"].into_iter()).unwrap_err();
+        let told = told.to_string();
+        assert!(
+            told.starts_with("`Ruamel_Yaml` cannot be removed"),
+            "{told}"
+        );
+        check_removed_pip(&removed, ["rich"].into_iter()).unwrap();
+    }
 }

@@ -152,6 +152,14 @@ pub enum Error {
         /// Path or name of the runtime, as it was given.
         path: PathBuf,
     },
+    /// The runtime could not start for lack of memory, processes or descriptors.
+    #[error("cannot start `{}`: {reason}", path.display())]
+    RuntimeNotStarted {
+        /// Path of the runtime.
+        path: PathBuf,
+        /// Reason of the system, or what the runtime wrote.
+        reason: String,
+    },
     /// The runtime could not start a container.
     #[error("the container runtime failed ({status}): {cause}\n  {command}")]
     RuntimeFailed {
@@ -228,6 +236,10 @@ impl Hint for Error {
             }
             Self::NoRuntime => {
                 "load or install apptainer or singularity, or name it in the site's configuration"
+                    .to_owned()
+            }
+            Self::RuntimeNotStarted { .. } => {
+                "raise the limit, or leave it out: `ulimit -a` shows memory, processes and open files"
                     .to_owned()
             }
             Self::RuntimeFailed { cause, .. } => return hint_for_runtime(cause).map(str::to_owned),

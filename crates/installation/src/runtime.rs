@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use rustix::io::Errno;
+
 use crate::bind::Bind;
 use crate::error::{Error, Result};
 use crate::quote::{escape_evaluated, quote, quote_line};
@@ -80,8 +82,9 @@ impl Runtime {
     /// slash are looked up in `search_path`, which has the format of PATH.
     ///
     /// # Errors
-    /// Returns [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named runtime, and
-    /// [`Error::NoRuntime`] if no runtime was named or found.
+    /// Returns [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named runtime,
+    /// [`Error::NoRuntime`] if no runtime was named or found, and [`Error::RuntimeNotStarted`] if
+    /// this process lacks the memory, processes or descriptors to start one.
     pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self> {
         if let Some(named) = named {
             let bare =
@@ -95,15 +98,35 @@ impl Runtime {
             .ok_or_else(|| Error::RuntimeMissing {
                 path: named.to_owned(),
             })?;
-            return Self::query(&program).ok_or_else(|| Error::RuntimeInvalid {
+            return Self::query(&program)?.ok_or_else(|| Error::RuntimeInvalid {
                 path: named.to_owned(),
             });
         }
-        NAMES
-            .iter()
-            .filter_map(|name| find_on_path(Path::new(name), search_path))
-            .find_map(|program| Self::query(&program))
-            .ok_or(Error::NoRuntime)
+        let mut failed = None;
+        for name in NAMES {
+            let Some(program) = find_on_path(Path::new(name), search_path) else {
+                continue;
+            };
+            match Self::query(&program) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        Err(failed.unwrap_or(Error::NoRuntime))
+    }
+
+    /// Finds a runtime for work that can do without one.
+    ///
+    /// # Errors
+    /// Returns [`Error::RuntimeNotStarted`] if this process lacks the memory, processes or
+    /// descriptors to start one.
+    pub fn find_optional(named: Option<&Path>, search_path: &OsStr) -> Result<Option<Self>> {
+        match Self::find(named, search_path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error @ Error::RuntimeNotStarted { .. }) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Returns the name and the version that a program on PATH with the name of a runtime prints.
@@ -112,7 +135,7 @@ impl Runtime {
         let outputs: Vec<String> = NAMES
             .iter()
             .filter_map(|name| find_on_path(Path::new(name), search_path))
-            .filter_map(|program| version_output(&program))
+            .filter_map(|program| version_output(&program).ok()?)
             .collect();
         let name_and_version = |text: &String| {
             let mut words = text.lines().next()?.split_whitespace();
@@ -282,18 +305,21 @@ impl Runtime {
         self.run(&exec).map(drop)
     }
 
-    /// Checks whether this runtime can mount an image, by mounting it.
+    /// Checks whether this runtime can mount an image, by mounting it. The image is refused only if
+    /// the runtime says that it does not know its format or codec.
     ///
     /// # Errors
-    /// Returns [`Error::RuntimeFailed`] if the runtime cannot start this base even without the
-    /// image.
+    /// Returns [`Error::RuntimeFailed`] if the runtime fails for another reason, or cannot start
+    /// this base even without the image, and [`Error::Io`] if the runtime cannot be started.
     ///
     /// # Streams
     /// Nothing is written to the caller's streams.
     pub fn can_mount(&self, base: &Path, image: &Path, mount_point: &Path) -> Result<Mounting> {
         match self.probe(base, &[Bind::image(image, mount_point)?]) {
             Ok(()) => Ok(Mounting::Works),
-            Err(Error::RuntimeFailed { cause, .. }) => {
+            Err(Error::RuntimeFailed { cause, .. })
+                if names_unknown_format(&cause, &[base, image, mount_point]) =>
+            {
                 self.probe(base, &[])?;
                 Ok(Mounting::Refused(cause))
             }
@@ -302,15 +328,22 @@ impl Runtime {
     }
 
     /// Runs a program to get its version. Returns `None` if the program is no runtime.
-    fn query(program: &Path) -> Option<Self> {
-        let (kind, version) = parse_version(&version_output(program)?)?;
-        let program = std::path::absolute(program).ok()?;
-        Some(Self {
+    ///
+    /// # Errors
+    /// Returns [`Error::RuntimeNotStarted`] if a limit of this process keeps it from starting.
+    fn query(program: &Path) -> Result<Option<Self>> {
+        let output = version_output(program)?;
+        let Some((kind, version)) = output.as_deref().and_then(parse_version) else {
+            return Ok(None);
+        };
+        let program =
+            std::path::absolute(program).map_err(|error| Error::at("find", program, error))?;
+        Ok(Some(Self {
             program,
             kind,
             version,
             flags: Vec::new(),
-        })
+        }))
     }
 
     fn set_env_vars(&self, command: &mut Command, exec: &Exec) {
@@ -343,14 +376,75 @@ fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
 }
 
 /// Returns the output of a program for `--version`, if the program succeeds.
-fn version_output(program: &Path) -> Option<String> {
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    output.status.success().then_some(text)
+///
+/// # Errors
+/// Returns [`Error::RuntimeNotStarted`] if a limit of this process keeps the program from starting.
+fn version_output(program: &Path) -> Result<Option<String>> {
+    let not_started = |reason: String| Error::RuntimeNotStarted {
+        path: program.to_owned(),
+        reason,
+    };
+    let mut command = Command::new(program);
+    let output = command.arg("--version").stdin(Stdio::null()).output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) if is_limit(&error) => return Err(not_started(error.to_string())),
+        Err(_) => return Ok(None),
+    };
+    if output.status.success() {
+        return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    match stderr.lines().find(|line| names_limit(line)) {
+        Some(line) => Err(not_started(strip_colours(line.trim()))),
+        None => Ok(None),
+    }
+}
+
+/// Returns whether a program has not started for lack of memory, processes or descriptors.
+fn is_limit(error: &std::io::Error) -> bool {
+    let limits = [Errno::NOMEM, Errno::AGAIN, Errno::MFILE, Errno::NFILE];
+    let found = error.raw_os_error();
+    limits
+        .iter()
+        .any(|limit| found == Some(limit.raw_os_error()))
+}
+
+/// Returns whether a program says in this line that it lacks memory, processes or descriptors. The
+/// words are those of Go, of the C library, of shells and of the loader.
+fn names_limit(line: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "failed to reserve",
+        "out of memory",
+        "cannot allocate memory",
+        "resource temporarily unavailable",
+        "too many open files",
+        "pthread_create failed",
+        "failed to create new os thread",
+    ];
+    let line = line.to_lowercase();
+    WORDS.iter().any(|word| line.contains(word))
+}
+
+/// Returns whether a runtime's reason says that it does not know the format or the codec of an
+/// image. The words are those of apptainer, singularity, squashfuse and mount. Names of the files
+/// `paths` do not count.
+fn names_unknown_format(cause: &str, paths: &[&Path]) -> bool {
+    const WORDS: [&str; 7] = [
+        "compression",
+        "bad superblock",
+        "superblock for squashfs",
+        "image format",
+        "wrong fs type",
+        "unknown filesystem type",
+        "failed to mount squashfs filesystem: invalid argument",
+    ];
+    let mut cause = cause.to_owned();
+    for path in paths {
+        cause = cause.replace(&*path.to_string_lossy(), "");
+    }
+    let cause = cause.to_lowercase();
+    WORDS.iter().any(|word| cause.contains(word)) && !names_limit(&cause)
 }
 
 /// Parses the output for `--version`, such as `apptainer version 1.4.5`, `singularity-ce version

@@ -48,8 +48,8 @@ pub fn install(
 /// files during the build: their contents are in one file without a name. The result is part of
 /// [`crate::Finished`].
 ///
-/// Everything becomes a file, as with [`install`], if the environment has lines for pip, post-link
-/// scripts or activation scripts. The caller adds no scripts to the steps.
+/// Everything becomes a file, as with [`install`], if the environment has lines for pip or
+/// post-link scripts. The caller adds no scripts to the steps.
 ///
 /// # Errors
 /// Returns the errors of [`install`].

@@ -42,7 +42,7 @@ use crate::{
     target::Place,
 };
 pub(crate) use compile::COMPILE_PY;
-use compile::write_compile;
+use compile::{OnImage, write_compile};
 use condense_activation::{Activation, Capture};
 use condense_within::Within;
 use distributions::{Changes, Distributions};
@@ -102,7 +102,8 @@ pub struct BuildSteps {
     pub(crate) post_link: Vec<PostLink>,
     pub(crate) pip: PipStep,
     pub(crate) scripts: Scripts,
-    /// Files of packages that are not in the prefix. Then nothing but byte-compiling runs.
+    /// Files of packages that are not in the prefix. Then nothing runs but byte-compiling and the
+    /// capture of the activation.
     pub(crate) held: Option<Held>,
     /// Paths of the files that the interpreter needs to compile sources.
     pub(crate) interpreter: HashSet<PathBuf>,
@@ -312,17 +313,20 @@ impl BuildSteps {
             Some(python) => bytecode::convert(&env_dir, self.held.as_mut(), python, &self.patched)?,
             None => Vec::new(),
         };
-        let to_compile = match runner {
-            Runner::Held { image, .. }
-                if self.compile_on(image, &env_dir, &to_compile, progress)? =>
-            {
-                Vec::new()
+        let on_image = match runner {
+            Runner::Held { image, .. } => {
+                self.run_on_image(image, &env_dir, &to_compile, progress)?
             }
-            _ => to_compile,
+            _ => None,
         };
+        if let Some(OnImage { capture, steps }) = on_image {
+            let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+            return self.finished(capture, Changes::default(), steps, progress);
+        }
         self.feed(&env_dir, &to_compile)?;
         let mut steps = self.write_inputs(&to_compile, !matches!(runner, Runner::Host(_)))?;
-        let capture = self.write_capture("activation")?;
+        let place = &self.prefix.place;
+        let capture = self.write_capture(place, &place.mounted_build_dir(), "activation")?;
         steps += u64::from(capture.is_some());
         if steps == 0 && self.pip.is_idle() {
             return self.finished(None, Changes::default(), 0, progress);
@@ -388,21 +392,33 @@ impl BuildSteps {
         Ok(steps)
     }
 
-    /// Writes the script that captures the activation, if there is anything to capture. `name` is
-    /// the directory of its results.
-    fn write_capture(&self, name: &str) -> Result<Option<Capture>, Error> {
+    /// Writes the script that captures the activation into the build directory of `steps`, which is
+    /// `inside` in the container, if there is anything to capture. `name` is the directory of its
+    /// results.
+    fn write_capture(
+        &self,
+        steps: &Place,
+        inside: &Path,
+        name: &str,
+    ) -> Result<Option<Capture>, Error> {
         let place = &self.prefix.place;
+        let build_dir = steps.open_build_dir()?;
         let capture = Capture::plan(
             &place.scratch_env(),
             &place.mounted_env(),
-            &place.build_dir().join(name),
-            &place.mounted_build_dir().join(name),
+            &steps.build_dir().join(name),
+            &inside.join(name),
         )?;
-        if let Some(capture) = &capture {
-            let build_dir = place.open_build_dir()?;
-            build_dir.write("activation.sh", capture.command() + "\n")?;
+        let Some(mut capture) = capture else {
+            return Ok(None);
+        };
+        if let Some(held) = &self.held {
+            let programs = held.below(Path::new("bin"));
+            let programs = programs.filter(|path| held.leads_somewhere(path));
+            capture.add_programs(programs.filter_map(|path| path.strip_prefix("bin").ok()));
         }
-        Ok(capture)
+        build_dir.write("activation.sh", capture.command() + "\n")?;
+        Ok(Some(capture))
     }
 
     /// Runs all steps in the container. Returns the capture of the activation, and the changes that
@@ -436,7 +452,8 @@ impl BuildSteps {
         ] {
             build_dir.remove(done)?;
         }
-        let capture = self.write_capture("activation-again")?;
+        let place = &self.prefix.place;
+        let capture = self.write_capture(place, &place.mounted_build_dir(), "activation-again")?;
         if capture.is_some() {
             self.run_steps(container, progress)?;
         }

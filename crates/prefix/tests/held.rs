@@ -16,9 +16,9 @@ use std::{
 
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
-    Architecture, BuildSteps, EnvironmentSpec, Held, HeldContents, HeldImage, Network,
-    NetworkSettings, Phase, Place, Progress, Runner, Start, StepRunner, Target, Warning, fetch,
-    install, install_held, solve,
+    Architecture, BuildSteps, EnvironmentSpec, Error, Finished, Held, HeldContents, HeldImage,
+    Network, NetworkSettings, Phase, Place, Progress, Runner, Start, StepRunner, Target, Warning,
+    fetch, install, install_held, solve,
 };
 
 #[derive(Default)]
@@ -328,14 +328,21 @@ fn files_that_are_held_back_are_those_that_would_be_linked() {
 }
 
 #[test]
-fn environments_with_scripts_are_linked_as_a_whole() {
+fn environments_whose_scripts_need_files_are_linked_as_a_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let url = write_channel(dir.path(), &packages());
-    let built = build(&url, "activated, tool", true);
-    assert!(!built.holds && built.on_disk > 6, "{}", built.on_disk);
+    let linked = Package::new("linked", "1.0")
+        .link("etc/conda/activate.d/linked.sh", "../../../share/linked.sh")
+        .file("share/linked.sh", "export LINKED=1\n");
+    let url = write_channel(dir.path(), &[packages(), vec![linked]].concat());
+    for package in ["post-linked", "linked"] {
+        let (dir, asked) = (tempfile::tempdir().unwrap(), format!("{package}, tool"));
+        let (_, steps) = installed(dir.path(), &url, &asked, true, &Listener::default());
+        assert!(!steps.holds_back(), "{package}");
+    }
 }
 
-/// Container that compiles one source, or that ends before its first step.
+/// Container that compiles one source and runs what captures the activation, or that ends before
+/// its first step.
 struct Compiler {
     place: Place,
     ends_with: Option<&'static str>,
@@ -374,9 +381,15 @@ impl StepRunner for Compiler {
             line(last);
             return Ok(255);
         }
-        assert!(fs_err::read_to_string(build.join("sources"))?.contains("stale"));
-        fs_err::write(build.join("bytecode/0"), format!("3 {STALE}\nnew"))?;
-        line("::condense-step compiling Python files");
+        if build.join("sources").exists() {
+            assert!(fs_err::read_to_string(build.join("sources"))?.contains("stale"));
+            fs_err::write(build.join("bytecode/0"), format!("3 {STALE}\nnew"))?;
+            line("::condense-step compiling Python files");
+        }
+        if build.join("activation.sh").exists() {
+            self.note("activation");
+            line("::condense-step capturing the activation");
+        }
         line("::condense-done");
         Ok(0)
     }
@@ -398,13 +411,22 @@ impl HeldImage for Compiler {
     }
 }
 
-/// Builds an environment whose interpreter is in an image of what is held back. Returns what has
-/// happened with the image and with the prefix, and whether the prefix has an interpreter.
-fn compiled(ends_with: Option<&'static str>) -> ([Vec<String>; 2], bool) {
+/// Environment in scratch whose steps have run in a [`Compiler`] with an image, and in one with the
+/// prefix.
+struct Run {
+    dir: tempfile::TempDir,
+    place: Place,
+    beside: Place,
+    finished: Result<Finished, Error>,
+    /// Events of the image and of the prefix.
+    events: [Vec<String>; 2],
+}
+
+fn run_on_image(packages_asked: &str, ends_with: Option<&'static str>) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let url = write_channel(&dir.path().join("channel"), &packages());
     let listener = Listener::default();
-    let (place, steps) = installed(dir.path(), &url, "python", true, &listener);
+    let (place, steps) = installed(dir.path(), &url, packages_asked, true, &listener);
     let beside = Place {
         root: dir.path().join("beside"),
         ..place.clone()
@@ -418,8 +440,22 @@ fn compiled(ends_with: Option<&'static str>) -> ([Vec<String>; 2], bool) {
         image: &image,
         container: &container,
     };
-    let finished = steps.finish(runner, &listener).unwrap();
-    let held = finished.held.unwrap();
+    let finished = steps.finish(runner, &listener);
+    let events = [image, container].map(|one| one.events.into_inner().unwrap());
+    Run {
+        dir,
+        place,
+        beside,
+        finished,
+        events,
+    }
+}
+
+/// Builds an environment whose interpreter is in an image of what is held back. Returns what has
+/// happened with the image and with the prefix, and whether the prefix has an interpreter.
+fn compiled(ends_with: Option<&'static str>) -> ([Vec<String>; 2], bool) {
+    let run = run_on_image("python", ends_with);
+    let held = run.finished.unwrap().held.unwrap();
     let found = held.entries().find(|(path, _)| *path == Path::new(STALE));
     let Some((_, HeldContents::File { offset, .. })) = found else {
         panic!("{found:?}");
@@ -432,13 +468,13 @@ fn compiled(ends_with: Option<&'static str>) -> ([Vec<String>; 2], bool) {
     assert_eq!(&bytes, b"new");
     for name in ["compile.list", "sources"] {
         assert!(
-            !beside.build_dir().join(name).exists(),
+            !run.beside.build_dir().join(name).exists(),
             "{name} is run again"
         );
     }
-    let is_copied = place.scratch_env().join("bin/python3.11").exists();
-    let events = [image, container].map(|one| one.events.into_inner().unwrap());
-    (events, is_copied)
+    let is_copied = run.place.scratch_env().join("bin/python3.11").exists();
+    drop(run.dir);
+    (run.events, is_copied)
 }
 
 #[test]
@@ -454,6 +490,38 @@ fn sources_are_compiled_on_an_image_or_else_with_files() {
     let run = format!("/bin/sh {inside}/run.sh /MOUNT_abc1234/miniforge/envs/env1 {inside}");
     assert_eq!(container, [run]);
     assert!(is_copied, "the interpreter is not in the prefix");
+}
+
+/// One start of the container compiles and captures. The stand-in captures nothing, which must not
+/// pass for an activation.
+#[test]
+fn an_activation_is_captured_on_an_image_or_else_with_files() {
+    for (packages, compiles) in [("activated, tool", false), ("activated, python", true)] {
+        let run = run_on_image(packages, None);
+        let [image, container] = &run.events;
+        let events: Vec<&str> = image.iter().map(String::as_str).collect();
+        assert!(
+            events.len() == 3 && events[0] == "image" && events[2] == "activation",
+            "{events:?} {:?}",
+            run.finished
+        );
+        assert!(container.is_empty(), "{container:?}");
+        assert!(!run.beside.build_dir().join("activation.sh").exists());
+        let has_sources = run.beside.build_dir().join("bytecode").exists();
+        assert_eq!(has_sources, compiles);
+        let error = run.finished.unwrap_err().to_string();
+        assert!(error.contains("activation"), "{error}");
+        let programs = on_disk(&run.place.scratch_env());
+        assert!(!programs.contains_key(Path::new("share/activated")));
+    }
+    let run = run_on_image("activated, tool", Some("FATAL: no squashfuse"));
+    let [image, container] = &run.events;
+    assert_eq!(image.last().unwrap(), "refused: FATAL: no squashfuse");
+    assert_eq!(container.last().unwrap(), "activation");
+    let copied = on_disk(&run.place.scratch_env());
+    for path in ["share/activated", "bin/tool", "share/dangling"] {
+        assert!(copied.contains_key(Path::new(path)), "{path}");
+    }
 }
 
 const STEP: &str = "::condense-step recording the files of a start";

@@ -10,7 +10,7 @@ use std::{
 use anyhow::bail;
 use clap::Args;
 use condense_build::{
-    check_output,
+    check_image_output,
     plan::{Lock, SifContent, SifPlan},
 };
 use condense_diagnostics::UserError;
@@ -223,7 +223,7 @@ fn of_definition(
         Existing::Refuse
     };
     let dry_run = options.dry_run.apply(console);
-    check_output(&out, policy, Some("--force"))?;
+    check_image_output(&out, policy, Some("--force"))?;
     let (_, site) = options.site.load(env_vars, console)?;
     let asked = AskedDefinition {
         file,
@@ -284,7 +284,7 @@ fn plan(
     } else {
         Existing::Refuse
     };
-    check_output(&file, policy, Some("--force"))?;
+    check_image_output(&file, policy, Some("--force"))?;
     let (content, requirements) = match requested {
         Some(requested) => content(requested, &more.pip, &options)?,
         None => (SifContent::Nothing, None),

@@ -9,7 +9,7 @@ use condense_oci::{Platform, Reference, Source};
 
 use super::Context;
 use crate::cli::registries::RegistryOptions;
-use condense_build::{Pull, check_output};
+use condense_build::{Pull, check_image_output};
 use condense_diagnostics::UserError;
 use condense_env_vars as env_vars;
 use condense_publish::Existing;
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Exi
     } else {
         Existing::Refuse
     };
-    check_output(&out, existing, Some("--force"))?;
+    check_image_output(&out, existing, Some("--force"))?;
     let wishes = RegistryOptions {
         no_https: arguments.no_https,
         auth_file: arguments.authfile,

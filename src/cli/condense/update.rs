@@ -10,9 +10,9 @@ use condense_env_vars::EnvVars;
 
 use super::{
     Context,
-    inputs::{Inputs, RULE, refuse_empty},
+    inputs::{Inputs, RULE, refuse_empty, removed_and_added},
     installations::find,
-    subject,
+    misuse, subject,
 };
 use crate::{
     cli::{
@@ -60,6 +60,9 @@ pub(super) fn run(
     words: &[OsString],
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(refusal) = removed_and_added(&arguments.inputs, &arguments.remove) {
+        return Ok(misuse(refusal, context));
+    }
     let plan = plan(arguments, words, context.env_vars, context.console)?;
     update_installation(&plan, context)
 }

@@ -113,7 +113,7 @@ fn shown(
 ) -> anyhow::Result<String> {
     let mut shown = plan.to_string();
     if plan.options.explains && plan.runs_any("post") {
-        let runtime = Runtime::find(plan.settings.runtime.as_deref(), search_path).ok();
+        let runtime = Runtime::find_optional(plan.settings.runtime.as_deref(), search_path)?;
         let allow_no_root = plan.options.allows_no_root;
         let foreseen = root_script::foreseen(session, scratch, runtime.as_ref(), allow_no_root)?;
         for line in foreseen.lines() {

@@ -135,7 +135,10 @@ fn unmountable(build: &Build, before: &PreviousGeneration) -> anyhow::Result<Opt
     let image = before.image_path();
     let codec = Reader::open(image)?.superblock().codec;
     let mount = build.mount(image, codec, &before.receipt.mount_point);
-    Ok(mount.and_then(|mount| mount.known_refusal()))
+    match mount {
+        Some(mount) => mount.known_refusal(&build.prepared.session),
+        None => Ok(None),
+    }
 }
 
 impl Change<'_> {

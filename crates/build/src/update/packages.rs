@@ -86,6 +86,19 @@ impl CondaChange {
                 ));
             }
             let of_file = Addition::from_spec(&asked);
+            if let Some(both) = of_file
+                .packages
+                .iter()
+                .find_map(|it| removed_too(it, remove))
+            {
+                bail!(UserError::new(
+                    format!(
+                        "`{}` asks for `{both}`, which `--remove {both}` removes",
+                        path.display()
+                    ),
+                    format!("leave out `--remove {both}`, or the package in the file"),
+                ));
+            }
             change.addition.packages.extend(of_file.packages);
             let urls = plan.packages.channel_urls(&of_file.channels)?;
             change.addition.channels.extend(urls);
@@ -169,6 +182,9 @@ impl CondaChange {
             build.scratch(),
             progress,
         ))?;
+        if let Some(kept) = planned.kept_of(&self.removal(&[])).first() {
+            bail!(needed_anew(&kept.package, &kept.by));
+        }
         build.check_context().check_solution(&planned.solution)?;
         wheels::check(&planned, before, &pip, &facts.removed_pip, build.report())?;
         Ok(planned)
@@ -213,6 +229,21 @@ impl CondaChange {
             needed,
         }
     }
+}
+
+/// Returns the name of a requested package that is to be removed as well.
+fn removed_too(package: &str, remove: &[String]) -> Option<String> {
+    let name = EnvironmentSpec::package_name(package)?;
+    let mut removed = remove.iter();
+    removed.any(|it| it.to_lowercase() == name).then_some(name)
+}
+
+/// Returns the error for a package to remove that a new package needs.
+fn needed_anew(package: &str, by: &str) -> UserError {
+    UserError::new(
+        format!("`{package}` cannot be removed: `{by}`, which was asked for, needs it"),
+        format!("leave out `--remove {package}`, or what needs it"),
+    )
 }
 
 /// Returns the error for a package to remove that is not installed.

@@ -5,7 +5,7 @@ use std::{ffi::OsStr, sync::Arc};
 use condense_image::Compression;
 use condense_prefix::{Interpreter, Network, Planned, Solution, Transaction, Venv};
 
-use super::{prepare, previous::PreviousGeneration};
+use super::{check_removed_pip, prepare, previous::PreviousGeneration};
 use crate::{
     build::Build,
     claim::inspect_existing,
@@ -61,6 +61,8 @@ pub fn preview_update(
     }
     let added = added_packages(planned.as_ref(), &build)?;
     let pip = pip_of(&build, &facts, planned.as_ref(), plan, &next)?;
+    let of_pip = pip.packages.iter().map(|package| package.name.as_str());
+    check_removed_pip(&facts.removed_pip, of_pip)?;
     let compression = next.generation.compression.unwrap_or_default();
     let [first, last] = build.inputs.script_steps();
     let base = before.receipt.base.clone();

@@ -90,10 +90,11 @@ impl PreviousGeneration {
     /// from a machine with another runtime.
     ///
     /// # Errors
-    /// Returns an error if the image cannot be read.
+    /// Returns an error if the image cannot be read, or if the runtime fails for a reason that may
+    /// pass.
     pub(super) fn is_mountable(&self, session: Session) -> anyhow::Result<bool> {
         let named = session.settings.runtime.as_deref();
-        let Ok(runtime) = Runtime::find(named, session.search_path) else {
+        let Some(runtime) = Runtime::find_optional(named, session.search_path)? else {
             return Ok(true);
         };
         let runtime = runtime.with_flags(session.settings.rules.flags_of_every_start());
@@ -104,7 +105,7 @@ impl PreviousGeneration {
             codec: Reader::open(&self.image)?.superblock().codec,
             mount_point: &self.receipt.mount_point,
         };
-        Ok(mount.known_refusal().is_none())
+        Ok(mount.known_refusal(&session)?.is_none())
     }
 
     /// Returns the packages that pip has installed.

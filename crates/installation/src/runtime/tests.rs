@@ -176,3 +176,57 @@ fn paths_with_special_characters_are_passed_in_each_family_s_syntax() {
         assert!(binds(RuntimeKind::Singularity, odd).starts_with("--mount "));
     }
 }
+
+/// The reasons are those of apptainer 1.4.5 and squashfuse 0.5, as root and as another user.
+#[test]
+fn only_an_unknown_format_or_codec_is_a_refusal() {
+    let paths = ["/base.sif", "/bad superblock/compression.sqfs"].map(Path::new);
+    for cause in [
+        "while loading data bind images: failed to load data image /i.sqfs: corrupted image: unknown compression algorithm value 99",
+        "mount hook function failure: mount /proc/self/fd/6->/d/0 error: while mounting image /proc/self/fd/6: kernel reported a bad superblock for squashfs image partition, possible causes are that your kernel doesn't support the compression algorithm or the image is corrupted",
+        "container creation failed: image driver mount failure: image driver squashfuse_ll instance exited with error: squashfuse_ll exited: Squashfs image uses lzma compression, this version supports only lzo, xz, zlib, lz4, zstd.",
+        "image format not recognized",
+    ] {
+        assert!(names_unknown_format(cause, &paths), "{cause}");
+    }
+    for cause in [
+        "",
+        "it wrote nothing to stderr",
+        "fork/exec /usr/libexec/apptainer/bin/starter: resource temporarily unavailable",
+        "while mounting image /bad superblock/compression.sqfs: failed to mount squashfs filesystem: input/output error",
+        "image driver squashfuse_ll instance exited with error: signal: killed",
+        "failed to open /bad superblock/compression.sqfs for its compression: too many open files",
+    ] {
+        assert!(!names_unknown_format(cause, &paths), "{cause}");
+    }
+}
+
+/// A runtime that is stopped by a limit is not a missing one, whoever says so: the system, or the
+/// runtime itself.
+#[test]
+fn a_runtime_that_a_limit_stops_is_not_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("apptainer");
+    let find = |text: &str| {
+        let script = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\"; chmod 755 \"$0\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&program).arg(text);
+        assert!(command.status().unwrap().success());
+        Runtime::find(None, dir.path().as_os_str())
+    };
+    for said in [
+        "fatal error: failed to reserve page summary memory",
+        "runtime: out of memory: cannot allocate 4194304-byte block (7798784 in use)",
+        "runtime/cgo: pthread_create failed: Resource temporarily unavailable",
+        "error while loading shared libraries: libc.so.6: failed to map: Cannot allocate memory",
+    ] {
+        let error = find(&format!("echo '{said}' >&2; exit 2")).unwrap_err();
+        assert!(matches!(error, Error::RuntimeNotStarted { .. }), "{error}");
+        assert!(error.to_string().ends_with(said) && error.to_string().contains("apptainer`"));
+    }
+    assert!(matches!(find("exit 2").unwrap_err(), Error::NoRuntime));
+    assert!(find("echo apptainer version 1.4.5").is_ok());
+    let limits = [Errno::NOMEM, Errno::AGAIN, Errno::MFILE, Errno::NFILE];
+    assert!(limits.map(std::io::Error::from).iter().all(is_limit));
+    assert!(!is_limit(&Errno::NOENT.into()));
+}

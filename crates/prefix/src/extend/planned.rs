@@ -217,6 +217,17 @@ impl Removal<'_> {
     }
 }
 
+impl Planned {
+    /// Returns the packages of the removal that are there after the change, with the request that
+    /// needs them: what the change adds may need a package that it removes.
+    pub fn kept_of(&self, removal: &Removal<'_>) -> Vec<StillNeeded> {
+        let kept: HashSet<&str> = self.solution.names().collect();
+        let mut needed = removal.still_needed(&self.asked, &self.solution);
+        needed.retain(|found| kept.contains(found.package.as_str()));
+        needed
+    }
+}
+
 impl EnvironmentSpec {
     /// Returns whether all lines for pip are satisfied by installed packages: those of pip, and
     /// conda packages of the same name. A line that only pip could decide is not.
@@ -249,6 +260,13 @@ impl EnvironmentSpec {
                 (Some(_), Some(VersionOrUrl::Url(_))) | (None, _) => false,
             }
         })
+    }
+
+    /// Returns the normalised names of the projects that the lines for pip ask for.
+    pub fn pip_names(&self) -> HashSet<String> {
+        let lines = self.pip().iter();
+        let asked = lines.filter_map(|line| parse_requirement(line));
+        asked.map(|asked| normalized(asked.name.as_ref())).collect()
     }
 
     /// Returns an environment file with the same requests, without credentials. An environment of

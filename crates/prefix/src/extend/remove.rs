@@ -88,16 +88,21 @@ pub fn remove(
 /// # Errors
 /// Returns [`Error::CannotRemove`] if it would go.
 pub(super) fn refuse_python(gone: &HashSet<String>, removal: Removal<'_>) -> Result<(), Error> {
-    if gone.contains("python") {
-        let named = removal.packages.join(" ");
-        return Err(Error::CannotRemove {
-            package: "python".to_owned(),
-            reason: format!(
-                "it would go with `{named}`, and the environment is a Python's: what pip has installed needs it"
-            ),
-        });
+    if !gone.contains("python") {
+        return Ok(());
     }
-    Ok(())
+    let is_named =
+        |package: &String| EnvironmentSpec::package_name(package).as_deref() == Some("python");
+    let named = removal.packages;
+    Err(Error::CannotRemove {
+        package: "python".to_owned(),
+        reason: if named.iter().any(is_named) {
+            "an environment keeps its Python".to_owned()
+        } else {
+            let named = named.join(" ");
+            format!("it would go with `{named}`, and an environment keeps its Python")
+        },
+    })
 }
 
 /// Returns the sorted `name-version-build` of these packages.
@@ -271,5 +276,28 @@ pub(super) mod tests {
         let named = HashSet::from(["pandas".to_owned()]);
         let gone = removed_together(&solution, &spec, named, removal);
         assert!(gone.contains("numpy") && !gone.contains("blas") && !gone.contains("lib"));
+    }
+
+    /// The reason names no packages of pip: there may be none.
+    #[test]
+    fn the_refusal_to_remove_python_is_true_without_pip() {
+        let gone = HashSet::from(["python".to_owned(), "rich".to_owned()]);
+        for (packages, expected) in [
+            (&["python", "rich"][..], "an environment keeps its Python"),
+            (&["Python=3"], "an environment keeps its Python"),
+            (
+                &["libzlib", "rich"],
+                "it would go with `libzlib rich`, and an environment keeps its Python",
+            ),
+        ] {
+            let packages: Vec<String> = packages.iter().map(|&name| name.to_owned()).collect();
+            let removal = Removal {
+                packages: &packages,
+                alone: false,
+                needed: &[],
+            };
+            let said = refuse_python(&gone, removal).unwrap_err().to_string();
+            assert_eq!(said, format!("`python` cannot be removed: {expected}"));
+        }
     }
 }

@@ -61,6 +61,15 @@ impl EnvironmentSpec {
         Self::default().add_package(text).map(drop)
     }
 
+    /// Returns the normalised name of a package in the notation of conda's command line, or `None`
+    /// for a text that is not valid or names no single package.
+    pub fn package_name(text: &str) -> Option<String> {
+        match Self::default().add_package(text).ok()?.name {
+            PackageNameMatcher::Exact(name) => Some(name.as_normalized().to_owned()),
+            _ => None,
+        }
+    }
+
     /// Puts a channel before all others, or after them.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ pub(crate) enum HeldKind {
 }
 
 /// Returns whether files may be held back, as far as that is known before the archives are
-/// unpacked: no code of the packages runs during the build, which may look for any file.
+/// unpacked: no package has a post-link script, which may look for and change any file.
 ///
 /// # Errors
 /// Returns [`Error::Install`] if the version of Python is not understood, and
@@ -83,20 +83,19 @@ pub(crate) fn is_possible(
     }
     let order: Vec<usize> = (0..archives.paths.len()).collect();
     let found = for_each(&order, progress, &|index| {
-        Ok(package::lists_scripts(&archives.paths[index]))
+        Ok(package::lists_post_link(&archives.paths[index]))
     })?;
-    Ok(found.iter().all(|(_, lists_scripts)| !lists_scripts))
+    Ok(found.iter().all(|(_, lists_post_link)| !lists_post_link))
 }
 
-/// Chooses the files that are held back: none if code of the packages runs during the build after
-/// all.
+/// Chooses the files that are held back: none if a package has a post-link script after all.
 pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) {
     let python = job.options.python_info.as_ref().map(Python::from_info);
     let packages = ready.iter().map(|ready| &ready.package);
     let mut entries = packages.flat_map(|package| &package.entries);
     let site_packages = python.as_ref().map_or(Path::new(""), Python::site_packages);
     let is_above = |entry: &Entry| is_link_above(entry, site_packages);
-    if job.spool.is_none() || entries.any(|entry| runs(entry) || is_above(entry)) {
+    if job.spool.is_none() || entries.any(|entry| needs_files(entry) || is_above(entry)) {
         return;
     }
     let forced = forced(ready, job, python.as_ref());
@@ -109,16 +108,15 @@ pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) {
     }
 }
 
-/// Returns whether an entry makes code of a package run, or is a link that linking or compiling
-/// follows.
-fn runs(entry: &Entry) -> bool {
+/// Returns whether an entry is a post-link script, which may change any file, or a link that the
+/// build follows: linking, compiling, or reading activation scripts.
+fn needs_files(entry: &Entry) -> bool {
     let (dir, name) = (entry.target.parent(), entry.target.file_name());
     let name = name.unwrap_or_default().as_bytes();
-    let is_script = name.ends_with(b".sh")
-        && (dir == Some(Path::new("etc/conda/activate.d"))
-            || dir == Some(Path::new("bin")) && name.ends_with(b"-post-link.sh"));
     let is_link = matches!(entry.kind, Kind::Link(_));
-    is_script || is_link && (entry.no_link || name == b"__pycache__")
+    let is_followed =
+        entry.no_link || name == b"__pycache__" || entry.target.starts_with("etc/conda");
+    dir == Some(Path::new("bin")) && name.ends_with(b"-post-link.sh") || is_link && is_followed
 }
 
 /// Returns whether an entry is a link on the way to a directory into which the build writes.

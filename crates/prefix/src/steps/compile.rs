@@ -1,5 +1,5 @@
-//! Responsible for the step that compiles sources: in the prefix, or on an image of what is held
-//! back.
+//! Responsible for the step that compiles sources in the prefix, and for the steps that run on an
+//! image of what is held back: compiling and the capture of the activation.
 
 use std::{
     os::unix::ffi::OsStrExt,
@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use condense_activation::Capture;
 use condense_within::Within;
 
 use super::{BuildSteps, feed, run_sh, runner::HeldImage, script::try_script};
@@ -17,42 +18,61 @@ use crate::{
 
 pub(crate) const COMPILE_PY: &str = include_str!("compile.py");
 
+/// Steps that have run on an image of what is held back.
+pub(super) struct OnImage {
+    /// Capture of the activation. `None` if there are no activation scripts.
+    pub(super) capture: Option<Capture>,
+    /// Number of the steps.
+    pub(super) steps: u64,
+}
+
 impl BuildSteps {
-    /// Compiles sources with the interpreter of an image of what is held back. Returns false if the
-    /// container with the image cannot run.
-    pub(super) fn compile_on(
+    /// Compiles sources with the interpreter of an image of what is held back, and captures the
+    /// activation there. Returns the capture if there are activation scripts, or `None` if nothing
+    /// was to be done or the container with the image cannot run. In the latter case, activation
+    /// scripts get files.
+    pub(super) fn run_on_image(
         &mut self,
         image: &dyn HeldImage,
         env_dir: &Within,
         to_compile: &[PathBuf],
         progress: &dyn Progress,
-    ) -> Result<bool, Error> {
-        let (Some(held), Some(python)) = (&mut self.held, &self.prefix.python) else {
-            return Ok(false);
-        };
-        if to_compile.is_empty() {
-            return Ok(false);
-        }
-        let started = Instant::now();
-        progress.begin(Phase::Run, Some(1));
-        image.make(held).map_err(Error::Container)?;
+    ) -> Result<Option<OnImage>, Error> {
         let place = image.place_of_steps();
+        if self.held.is_none() {
+            return Ok(None);
+        }
+        let capture = self.write_capture(place, &place.build_dir(), "activation")?;
+        let compiles = self.prefix.python.is_some() && !to_compile.is_empty();
+        let (Some(held), true) = (&mut self.held, compiles || capture.is_some()) else {
+            return Ok(None);
+        };
+        let started = Instant::now();
+        let steps = u64::from(compiles) + u64::from(capture.is_some());
+        progress.begin(Phase::Run, Some(steps));
+        image.make(held).map_err(Error::Container)?;
         let build_dir = place.open_build_dir()?;
-        feed::write_sources(held, env_dir, &build_dir, to_compile)?;
-        write_compile(&build_dir, to_compile)?;
+        if compiles {
+            feed::write_sources(held, env_dir, &build_dir, to_compile)?;
+            write_compile(&build_dir, to_compile)?;
+        }
         let argv = run_sh(place, &build_dir, place.build_dir())?;
         let ran = try_script(&argv, image, place, progress)?;
         progress.end(Phase::Run, started.elapsed());
-        if ran.is_ok() {
+        if let (Ok(()), true, Some(python)) = (&ran, compiles, &self.prefix.python) {
             feed::collect(held, env_dir, &build_dir, python, to_compile)?;
         }
-        for done in ["compile.list", "sources", "sources.index"] {
+        for done in ["compile.list", "sources", "sources.index", "activation.sh"] {
             build_dir.remove(done)?;
         }
         if let Err(reason) = &ran {
             image.refuse(reason);
+            if capture.is_some() {
+                held.copy_out(env_dir, &|_| true)?;
+            }
+            return Ok(None);
         }
-        Ok(ran.is_ok())
+        Ok(Some(OnImage { capture, steps }))
     }
 
     /// Prepares compiling sources that are held back.

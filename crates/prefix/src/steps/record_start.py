@@ -5,7 +5,9 @@ usage: record_start.py PREFIX BUILD_DIR SECONDS START
 BUILD_DIR/start.list has requests with zero bytes between them: `conda NAME` and `pip NAME` for the
 modules of a package, or `code TEXT` for Python code. START is the program of the start. It writes
 the files into BUILD_DIR/start.found, if it ends by itself: how far a slow start comes depends on
-the load of the machine. After SECONDS, it and everything that it has started are ended.
+the load of the machine. After SECONDS, it and everything in its session are ended, and also if this
+program is killed. Code that ends the process gives a line `failed CODE: exit status NUMBER`, or
+`failed CODE: signal NUMBER`.
 
 Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 """
@@ -20,7 +22,11 @@ import signal
 import sys
 import time
 
+# Ctrl-C ends what has started this program, which then ends this program.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 POLL = 0.02
+# Seconds after the limit in which this program ends a start before the start's own guard does.
+GRACE = 2
 MODULES_OF_A_PACKAGE = 4
 NOT_IMPORTED = {"pip", "setuptools", "wheel", "test", "tests", "docs", "examples", "conftest"}
 
@@ -104,14 +110,52 @@ def environment(prefix, home):
     return variables
 
 
+def die_with_parent(signal_number):
+    """Asks for a signal when the parent ends, however it ends."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal_number, 0, 0, 0)
+    except Exception:  # An interpreter without ctypes keeps only the time limit.
+        pass
+
+
 def become(words, variables, home):
-    """Becomes the leader of a session, and then the start."""
-    os.setsid()
+    """Becomes the start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.chdir(home)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(null, descriptor)
     os.execve(words[0], words, variables)
+
+
+def guard(start, parent, seconds, told):
+    """Makes a start as the leader of a session, and tells how it has ended.
+
+    Everything in the session is killed when the time is over, and when the parent has ended:
+    nobody else would do it after that.
+    """
+    os.setsid()
+    signal.signal(signal.SIGALRM, lambda *_: os.killpg(os.getpid(), signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    die_with_parent(signal.SIGALRM)
+    if os.getppid() != parent:
+        return
+    child = os.fork()
+    if child == 0:
+        try:
+            die_with_parent(signal.SIGKILL)
+            os.close(told)
+            become(*start)
+        finally:
+            os._exit(127)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        end = "signal %d" % os.WTERMSIG(status)
+    else:
+        end = "exit status %d" % os.WEXITSTATUS(status)
+    os.write(told, end.encode("ascii"))
 
 
 def has_ended(child, seconds):
@@ -124,13 +168,17 @@ def has_ended(child, seconds):
 
 
 def start(words, variables, home, seconds):
-    """Returns whether the start has ended by itself. Nothing of it is left."""
+    """Returns how the start has ended, or None if its time was over. Nothing of it is left."""
+    told, tell = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         try:
-            become(words, variables, home)
+            os.close(told)
+            guard((words, variables, home), parent, seconds + GRACE, tell)
         finally:
-            os._exit(127)
+            os._exit(0)
+    os.close(tell)
     in_time = has_ended(child, seconds)
     try:
         os.killpg(child, signal.SIGKILL)
@@ -138,7 +186,23 @@ def start(words, variables, home, seconds):
         in_time = True  # Nothing of it is left.
     if not in_time:
         os.waitpid(child, 0)
-    return in_time
+    with os.fdopen(told, "rb") as pipe:
+        end = pipe.read().decode("ascii")
+    return (end or "signal 9") if in_time else None
+
+
+def failure(result, code, end):
+    """Returns the line about a start that has not come to its end, or None.
+
+    A line `begin NUMBER` is before each part of the code, and `end` after the last one.
+    """
+    lines = read(result).splitlines() if os.path.exists(result) else []
+    if end == "exit status 0" and lines[-1:] == ["end"]:
+        return None
+    begun = [line[6:] for line in lines if re.match("begin [0-9]+$", line)]
+    at = int(begun[-1]) if begun else len(code)
+    part = " ".join(code[at].split()) if at < len(code) else "the start"
+    return "failed %s: %s\n" % (part, end)
 
 
 def main(prefix, build, seconds, program):
@@ -156,10 +220,15 @@ def main(prefix, build, seconds, program):
         # is like those that follow.
         begin = "import sys; exec(open(sys.argv[1]).read())"
         words = [sys.executable, "-c", begin, program, prefix, result]
-        if not start(words + code, variables, home, float(seconds)):
+        end = start(words + code, variables, home, float(seconds))
+        if end is None:
             with open(found, "wb") as file:
                 file.write(b"failed the time limit\n")
             return
+        failed = failure(result, code, end)
+    if failed:
+        with open(results[1], "ab") as file:
+            file.write(failed.encode("utf-8", "replace"))
     os.rename(results[1], found)
 
 

@@ -86,7 +86,10 @@ fi
 if [ -f "$build/record_start.py" ]; then
   step 'recording the files of a start'
   # The image is whole without the result.
-  "$environment/bin/python" -S -s "$build/record_start.py" "$environment" "$build" \
-    "$(cat "$build/start.seconds")" "$build/start.py" || :
+  (
+    trap '' INT
+    exec "$environment/bin/python" -S -s "$build/record_start.py" "$environment" "$build" \
+      "$(cat "$build/start.seconds")" "$build/start.py"
+  ) || :
 fi
 printf '\n::condense-done\n'

@@ -5,7 +5,8 @@ arguments: this file, PREFIX, FOUND, and the code: one argument for each part of
 
 FOUND gets lines `file PATH`, relative to PREFIX, in the order of their first use: the interpreter
 and what it has loaded, then what each part of the code has imported, mapped and opened. What has no
-order of its own is sorted. A part of the code that fails gives a line `failed CODE: REASON`.
+order of its own is sorted. A part of the code that fails gives a line `failed CODE: REASON`. A line
+`begin NUMBER` comes before each part, and `end` after the last one: a part may end the process.
 
 The start cannot write into PREFIX, which is read-only where programs run.
 """
@@ -124,9 +125,11 @@ def main():
         note(path)
     if hasattr(sys, "addaudithook"):
         sys.addaudithook(watch)
-    for code in sys.argv[4:]:
+    for number, code in enumerate(sys.argv[4:]):
+        write("begin %d" % number)
         run(code)
         record()
+    write("end")
 
 
 if __name__ == "__main__":

@@ -169,6 +169,11 @@ fn is_below(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::{
+        process::{Child, Command, Stdio},
+        time::{Duration, Instant},
+    };
+
     use super::*;
 
     #[test]
@@ -181,9 +186,9 @@ mod tests {
         assert_eq!(found.failed, ["import torch: ImportError: none"]);
     }
 
-    /// Runs both programs of the step with the Python of this machine, for an environment with one
+    /// Returns the step's program with the Python of this machine, for an environment with one
     /// package.
-    fn record(requests: &[&str], seconds: &str) -> (StartFiles, tempfile::TempDir) {
+    fn recorder(requests: &[&str], seconds: &str) -> (Command, tempfile::TempDir) {
         let scratch = tempfile::tempdir().unwrap();
         let (prefix, build) = (scratch.path().join("env"), scratch.path().join("build"));
         let library = prefix.join("lib/python3.12/site-packages");
@@ -204,21 +209,27 @@ mod tests {
             .chain(requests.iter().copied())
             .collect();
         write(&build.join(LIST), &requests.join("\0"));
-        let output = std::process::Command::new("python3")
+        let mut command = Command::new("python3");
+        command
             .args(["-S", "-s"])
             .arg(build.join("record_start.py"))
             .args([&prefix, &build])
             .arg(seconds)
             .arg(build.join("start.py"))
-            .env("SECRET_TOKEN", "x")
-            .output()
-            .unwrap();
+            .env("SECRET_TOKEN", "x");
+        (command, scratch)
+    }
+
+    /// Runs the step's program, and returns its result.
+    fn record(requests: &[&str], seconds: &str) -> (StartFiles, tempfile::TempDir) {
+        let (mut command, scratch) = recorder(requests, seconds);
+        let output = command.output().unwrap();
         assert!(
             output.status.success() && output.stdout.is_empty(),
             "{output:?}"
         );
         assert!(output.stderr.is_empty(), "{output:?}");
-        let text = fs_err::read_to_string(build.join(FOUND)).unwrap();
+        let text = fs_err::read_to_string(scratch.path().join("build").join(FOUND)).unwrap();
         (StartFiles::parse(&text), scratch)
     }
 
@@ -275,9 +286,89 @@ mod tests {
         assert_eq!(found.failed, ["the time limit"]);
         assert!(found.files.is_empty(), "{found:?}");
         let child = fs_err::read_to_string(scratch.path().join("build/start-home/child")).unwrap();
-        // A process that was killed may still wait for somebody to take its status.
-        let state = fs_err::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z"), "{state}");
+        assert!(!runs(&child));
+    }
+
+    /// Returns whether a process runs. One that was killed may still wait for somebody to take its
+    /// status.
+    fn runs(process: &str) -> bool {
+        let state = fs_err::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        !state.is_empty() && !state.contains(") Z")
+    }
+
+    /// Code that ends the process is named with the end, like code that fails. Files of the code
+    /// before it are known.
+    #[test]
+    fn code_that_ends_the_process_is_named() {
+        let ends = [
+            ("import os;  os._exit(5)", "exit status 5"),
+            ("import os; os._exit(0)", "exit status 0"),
+            ("import os; os.kill(os.getpid(), 11)", "signal 11"),
+            (
+                "import os; os.execv('/bin/false', ['false'])",
+                "exit status 1",
+            ),
+        ];
+        for (code, end) in ends {
+            let code = format!("code {code}");
+            let (found, _) = record(&["pip pkg", &code, "code import never"], "60");
+            let shown = code[5..].replace("  ", " ");
+            assert_eq!(found.failed, [format!("{shown}: {end}")]);
+            assert_eq!(found.files.len(), 3, "{found:?}");
+        }
+    }
+
+    /// Starts the step's program with code that goes on for minutes. Returns the program, and the
+    /// numbers of the code's process and of its child.
+    fn endless(seconds: &str, with_ctypes: bool) -> (Child, [String; 2], tempfile::TempDir) {
+        let code = "code import os, subprocess, time; child = subprocess.Popen(['sleep', '300']); \
+                    home = os.environ['HOME']; \
+                    open(home + '/made', 'w').write('%d %d' % (os.getpid(), child.pid)); \
+                    os.rename(home + '/made', home + '/pids'); time.sleep(300)";
+        let (mut command, scratch) = recorder(&[code], seconds);
+        if !with_ctypes {
+            let other = scratch.path().join("build/ctypes.py");
+            fs_err::write(other, "raise ImportError\n").unwrap();
+        }
+        let program = command.stderr(Stdio::piped()).spawn().unwrap();
+        let pids = scratch.path().join("build/start-home/pids");
+        let text = wait_for(|| fs_err::read_to_string(&pids).ok());
+        let (code, child) = text.split_once(' ').unwrap();
+        (program, [code.to_owned(), child.to_owned()], scratch)
+    }
+
+    fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = found() {
+                return found;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "it takes too long"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Nothing of a start goes on without the program that watches it: it is ended at once, and by
+    /// its own alarm at the time limit if the interpreter has no ctypes. Ctrl-C, which ends the
+    /// build and thereby the program, makes the program say nothing.
+    #[test]
+    fn a_start_does_not_outlive_its_limit_when_the_recorder_is_killed() {
+        for (seconds, with_ctypes) in [("60", true), ("2", false)] {
+            let (mut program, pids, _scratch) = endless(seconds, with_ctypes);
+            let mut interrupt = Command::new("kill");
+            interrupt.args(["-INT", &program.id().to_string()]);
+            assert!(interrupt.status().unwrap().success());
+            std::thread::sleep(Duration::from_millis(100));
+            program.kill().unwrap();
+            let output = program.wait_with_output().unwrap();
+            assert!(output.stderr.is_empty(), "{output:?}");
+            let started = Instant::now();
+            wait_for(|| (!pids.iter().any(|pid| runs(pid))).then_some(()));
+            assert!(started.elapsed() < Duration::from_secs(20));
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::cli::{
     site::{SiteArguments, site_path},
 };
 use crate::console::Console;
-use condense_build::{Phase, Report, check_output};
+use condense_build::{Phase, Report, check_image_output};
 use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
@@ -132,7 +132,7 @@ fn use_blocks(context: &Context) -> anyhow::Result<()> {
 }
 
 fn refuse_out(out: &Path) -> anyhow::Result<()> {
-    check_output(out, New::Refuse, None)?;
+    check_image_output(out, New::Refuse, None)?;
     if out.extension().is_some_and(|extension| extension == "sif") {
         bail!(UserError::new(
             format!(

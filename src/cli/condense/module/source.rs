@@ -254,7 +254,7 @@ fn of_image(
     let host_mpi = condense_build::host_mpi_of(image.path(), &mpi, true, context.report)?;
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     let runtime = runtime(context.env_vars, site);
-    let runtime = Runtime::find(runtime.as_deref(), search_path.as_ref()).ok();
+    let runtime = Runtime::find_optional(runtime.as_deref(), search_path.as_ref())?;
     let has_pip = packages.iter().any(|package| package.name == "pip");
     let shown = wanted(&packages);
     let container = Container {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use condense_build::check_output;
+use condense_build::check_image_output;
 use condense_image::sif::{SifOptions, SifWriter};
 use condense_publish::Existing;
 
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         options.created = time;
     }
     let path = context.env_vars.cwd.join(&arguments.path);
-    check_output(&path, Existing::Refuse, None)?;
+    check_image_output(&path, Existing::Refuse, None)?;
     SifWriter::create(&path, &options)?.finish()?;
     if arguments.json {
         let value = serde_json::json!({
