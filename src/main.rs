@@ -9,6 +9,7 @@ mod console;
 use std::{ffi::OsString, panic::AssertUnwindSafe, process::ExitCode, sync::Arc};
 
 use condense_build::{Interrupt, Report, interrupt};
+use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_publish::{StripeMode, Striping};
 
@@ -68,12 +69,23 @@ fn main() -> ExitCode {
             console.error(&error);
             ExitCode::from(if console.cancelled() {
                 interrupt::EXIT_STATUS
+            } else if is_usage(&error) {
+                USAGE
             } else {
                 FAILED
             })
         }
     };
     console.conclude(code)
+}
+
+/// Returns whether an error is about the command line alone.
+fn is_usage(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| {
+        let refusal = cause.downcast_ref::<UserError>();
+        refusal.is_some_and(UserError::is_usage)
+    })
 }
 
 /// Sets when new images get a layout for Lustre.

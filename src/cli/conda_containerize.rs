@@ -14,7 +14,7 @@ use super::{
     build::{self, BuildArguments, CommandOptions, PackagesOption},
     condense::{
         Logging,
-        inputs::{FileKind, Inputs, kind_of, removed_and_added},
+        inputs::{FileKind, Inputs, kind_of, refuse_empty, removed_and_added},
         misuse,
     },
     help,
@@ -173,6 +173,8 @@ pub(crate) fn parse(
             *new, arguments, env_vars, console,
         )?))),
         Verb::Update(found) => {
+            refuse_empty("--remove", &found.remove)?;
+            refuse_empty("--channel", &found.channel)?;
             if let Some(refusal) = removed_and_added(&found.inputs, &found.remove) {
                 let refuse = move |context: &Context| Ok(misuse(refusal, context));
                 return Ok(Command::Run(Box::new(refuse)));

@@ -13,7 +13,7 @@ use condense_build::{
     read_definition,
 };
 use condense_definition::Arguments;
-use condense_diagnostics::{UserError, closest};
+use condense_diagnostics::{Hint as _, UserError, closest};
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_publish::Existing;
 
@@ -242,7 +242,10 @@ impl DefinitionArguments {
             }
         }
         for words in &self.build_arg {
-            arguments.add_option(words)?;
+            arguments.add_option(words).map_err(|error| {
+                let hint = error.hint().unwrap_or_default();
+                UserError::new(error.to_string(), hint).of_usage()
+            })?;
         }
         Ok(arguments)
     }
@@ -258,10 +261,8 @@ fn sections(words: &[String]) -> anyhow::Result<Option<std::collections::BTreeSe
             Some(similar) => format!("did you mean `{similar}`?"),
             None => format!("the words are {}", SECTIONS.join(", ")),
         };
-        bail!(UserError::new(
-            format!("`--section {word}`: there is no such section to choose"),
-            hint,
-        ));
+        let problem = format!("`--section {word}`: there is no such section to choose");
+        bail!(UserError::new(problem, hint).of_usage());
     }
     let has = |name: &str| words.iter().any(|word| word == name);
     Ok(if has("none") {
@@ -284,7 +285,7 @@ fn bind(text: &str, cwd: &Path) -> anyhow::Result<ScriptBind> {
         )
     };
     if parts.next().is_some_and(|options| options != "rw") {
-        bail!(refused("scripts of a build see binds as they are"));
+        bail!(refused("scripts of a build see binds as they are").of_usage());
     }
     let source = cwd.join(source);
     if !source.exists() {
@@ -292,7 +293,7 @@ fn bind(text: &str, cwd: &Path) -> anyhow::Result<ScriptBind> {
     }
     let destination = PathBuf::from(destination);
     if !destination.is_absolute() {
-        bail!(refused("the path in the container is not absolute"));
+        bail!(refused("the path in the container is not absolute").of_usage());
     }
     Ok(ScriptBind {
         source,

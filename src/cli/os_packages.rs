@@ -40,10 +40,11 @@ impl OsPackagesArguments {
                     || name.ends_with('-')
                     || !name.chars().all(is_plain)
                 {
-                    bail!(UserError::new(
+                    let error = UserError::new(
                         format!("`--os-packages`: `{name}` is not the name of a package"),
                         "name packages as the distribution of the base names them, separated by spaces",
-                    ));
+                    );
+                    bail!(error.of_usage());
                 }
                 if !names.iter().any(|known| known == name) {
                     names.push(name.to_owned());
@@ -51,10 +52,11 @@ impl OsPackagesArguments {
             }
         }
         if names.is_empty() && !self.os_packages.is_empty() {
-            bail!(UserError::new(
+            let error = UserError::new(
                 "`--os-packages` names no package",
                 "write, for example, `--os-packages \"mesa-utils hostname\"`",
-            ));
+            );
+            bail!(error.of_usage());
         }
         Ok(names)
     }

@@ -359,10 +359,11 @@ pub(crate) fn wrapper_paths(list: &str) -> anyhow::Result<Vec<PathBuf>> {
         .map(PathBuf::from)
         .collect();
     if paths.is_empty() {
-        bail!(UserError::new(
+        let error = UserError::new(
             format!("`-w {list}` names no program"),
             "name files or directories of programs, between commas",
-        ));
+        );
+        bail!(error.of_usage());
     }
     Ok(paths)
 }

@@ -169,3 +169,46 @@ fn builds_that_are_killed_leave_a_cache_that_is_right() {
             .all(|name| !name.as_encoded_bytes().starts_with(b".new-"))
     );
 }
+
+#[test]
+fn a_link_to_blocks_is_followed_and_another_file_in_their_place_hides_no_part() {
+    let test = TestEnv::new();
+    write_text(&test, 4);
+    write(&test, "archives/a-1-0.conda", 1);
+    let elsewhere = test.path("elsewhere");
+    fs_err::create_dir(&elsewhere).unwrap();
+    fs_err::write(elsewhere.join("thesis.tex"), "years").unwrap();
+    let blocks = test.path("cache/blocks");
+    std::os::unix::fs::symlink(&elsewhere, &blocks).unwrap();
+    pack(&test, "one.sqfs");
+    let kept = || fs_err::read_dir(&elsewhere).unwrap().count() - 1;
+    assert_eq!(kept(), 1);
+    let said = cache(&test, &["info"]).succeeded();
+    let line = said.stdout.lines().find(|line| line.starts_with("blocks"));
+    assert!(
+        line.unwrap().split_whitespace().nth(1) == Some("1"),
+        "{said:?}"
+    );
+    let said = cache(&test, &["verify"]).succeeded();
+    assert!(said.stderr.contains("in 1 files"), "{said:?}");
+    let said = cache(&test, &["clean", "--blocks"]).succeeded();
+    assert!(said.stderr.contains("removed 1 files"), "{said:?}");
+    let stays = "thesis.tex` stays: condense has not written it";
+    assert!(said.stderr.contains(stays) && kept() == 0, "{said:?}");
+
+    fs_err::remove_file(&blocks).unwrap();
+    fs_err::write(&blocks, "mine").unwrap();
+    let sentence = format!("`{}` is no directory", blocks.display());
+    let said = cache(&test, &["info"]).succeeded();
+    assert!(said.stdout.contains(&sentence), "{said:?}");
+    assert!(said.stdout.contains("packages      1"), "{said:?}");
+    let said = cache(&test, &["clean"]).failed(1, &[]);
+    assert!(said.stderr.contains(&sentence), "{said:?}");
+    assert!(!test.path("cache/archives/a-1-0.conda").exists());
+    let said = cache(&test, &["verify"]).failed(1, &[]);
+    assert!(said.stderr.contains(&sentence), "{said:?}");
+    let mut packing = test.condense(&["image", "pack", "tree", "two.sqfs", "--keep-blocks"]);
+    let said = packing.run().succeeded();
+    assert_eq!(said.stderr.matches(&sentence).count(), 1, "{said:?}");
+    assert!(blocks.is_file());
+}

@@ -95,7 +95,7 @@ fn options_of_the_runtimes_are_honoured_or_refused_by_name() {
         let line = [&["build", "other.sif", "my.def"], words].concat();
         let said = test.condense(&line).run();
         let message = format!("error: `{name}`: ");
-        let said = said.failed_on_either_stream(1, &[&message, "\n  hint: "]);
+        let said = said.failed_on_either_stream(2, &[&message, "\n  hint: "]);
         assert_eq!(said.stderr.lines().count(), 2, "{said:?}");
         assert!(!test.path("work/other.sif").exists());
     }

@@ -135,7 +135,7 @@ fn what_new_refuses_says_what_to_do() {
         ),
         (
             "new fresh env.yml more.txt",
-            1,
+            2,
             &["`env.yml` and `more.txt` are two files", "`-r FILE`"],
         ),
         (

@@ -348,6 +348,56 @@ fn usage_errors_of_dialects_are_objects() {
     assert!(said.stdout.contains("\nusage: cotainr build"), "{said:?}");
 }
 
+/// Mistakes in the command line alone are usage errors, whatever finds them.
+#[test]
+fn values_that_nothing_could_make_right_end_with_2() {
+    let test = prepared();
+    test.write("my.def", "Bootstrap: localimage\nFrom: ../base\n");
+    for (line, words) in [
+        ("build --section nosuch my.def x.sif", "no such section"),
+        ("build --build-arg X my.def x.sif", "`X` is not NAME=VALUE"),
+        ("build --bind a:b:c my.def x.sif", "`--bind a:b:c`"),
+        ("build --bind .:there my.def x.sif", "not absolute"),
+        ("build --remote my.def x.sif", "`--remote`"),
+        ("build --os-packages , x.sif one.yml", "names no package"),
+        (
+            "build --base-image ../base x.sif x==",
+            "package 1 of the command line, `x==`: ",
+        ),
+        ("new --base-image ../base ./x one.yml two.yml", "two files"),
+        (
+            "new --base-image ../base ./x tool --os-packages a;b",
+            "`a;b`",
+        ),
+        ("new --base-image ../base ./x tool -w ,", "names no program"),
+        ("update mine x==", "`x==`: unable to parse"),
+        ("update nothing x==", "`x==`: unable to parse"),
+        ("update mine --remove=", "a value of `--remove` is empty"),
+        ("update mine --pip=", "a value of `--pip` is empty"),
+        ("update mine --os-packages=", "names no package"),
+        (
+            "conda-containerize update tykky --remove=",
+            "`--remove` is empty",
+        ),
+        ("wrap-container --prefix x -w , ../base", "names no program"),
+        ("search x==", "`x==`: unable to parse"),
+        ("base find foo==", "`foo==` is not a search term"),
+    ] {
+        let said = ends(&test, line, 2);
+        let told = said.stdout.clone() + &said.stderr;
+        assert!(told.contains(words), "{line}: {said:?}");
+    }
+    ends_in_json(&test, "update mine x==", 2);
+    // Something on the machine could make these right.
+    for line in [
+        "build --bind none:/there my.def x.sif",
+        "update mine --remove nothing-of-this-name",
+        "new --base-image ../base ./x none.yml",
+    ] {
+        ends(&test, line, 1);
+    }
+}
+
 /// The page names each command whose status 1 is a result, and each of them has it.
 #[test]
 fn the_page_of_exit_codes_is_true() {

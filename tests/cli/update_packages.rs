@@ -361,7 +361,8 @@ fn bad_requests_are_refused_with_their_position() {
         ),
         (&["part=9"], "part"),
     ] {
-        update(&test, words).failed(1, &["[ ERROR ] ", told]);
+        let status = if told.contains("command line") { 2 } else { 1 };
+        update(&test, words).failed(status, &["[ ERROR ] ", told]);
         assert_eq!(generation(&test), 1, "{words:?}");
         test.left_nothing();
     }

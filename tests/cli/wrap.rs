@@ -172,7 +172,6 @@ fn what_cannot_be_wrapped_is_refused_by_name() {
             &["-w", "/nowhere", base],
             "no program at `/nowhere`",
         ),
-        ("wrap-container", &["-w", ",", base], "names no program"),
         (
             "wrap-container",
             &["-w", "/bin", "nowhere.sif"],

@@ -4,6 +4,7 @@
 //! `CONDENSE_TEST_ROUNDS=200` makes the tests of many starts as long as `scripts/test-sharing` runs
 //! them.
 
+mod places;
 mod step;
 
 use std::{

@@ -74,10 +74,11 @@ impl Query {
                 None => (word.as_str(), None),
             };
             if key.is_empty() || value == Some("") {
-                bail!(UserError::new(
+                let error = UserError::new(
                     format!("`{word}` is not a search term"),
                     "write NAME or NAME=VERSION, for example rocm=6.2 python=3.12 pytorch",
-                ));
+                );
+                bail!(error.of_usage());
             }
             terms.push(Term {
                 key: key.to_lowercase(),

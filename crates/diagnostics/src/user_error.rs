@@ -10,6 +10,7 @@ pub struct UserError {
     message: String,
     hint: Option<String>,
     location: Option<Location>,
+    is_usage: bool,
 }
 
 impl UserError {
@@ -20,6 +21,7 @@ impl UserError {
             message: message.into(),
             hint: Some(hint.into()),
             location: None,
+            is_usage: false,
         }
     }
 
@@ -41,7 +43,23 @@ impl UserError {
             message: format!("{location}: {message}"),
             hint,
             location: Some(location),
+            is_usage: false,
         }
+    }
+
+    /// Makes this a refusal of the command line alone: whatever is on the machine, it is refused.
+    /// The program then exits with the status of usage errors.
+    #[must_use]
+    pub fn of_usage(self) -> Self {
+        Self {
+            is_usage: true,
+            ..self
+        }
+    }
+
+    /// Returns whether this refuses the command line alone.
+    pub fn is_usage(&self) -> bool {
+        self.is_usage
     }
 }
 

@@ -19,7 +19,7 @@ use condense_publish::Existing;
 
 use super::{
     Context,
-    inputs::{Beside, Inputs, RULE, Requested},
+    inputs::{Beside, Inputs, RULE, Requested, refuse_empty},
     misuse,
     new::MorePackages,
 };
@@ -256,6 +256,8 @@ fn plan(
         force,
         ..
     } = arguments;
+    refuse_empty("--pip", &more.pip)?;
+    refuse_empty("--channel", &more.channel)?;
     let beside = Beside {
         channels: more.channel,
         default_channels: default_channels(env_vars),

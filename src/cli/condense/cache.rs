@@ -22,6 +22,9 @@ use crate::cli::{
     site::{SiteArguments, site_path},
 };
 
+/// Number of files of others that are named after cleaning.
+const LEFT_SHOWN: usize = 5;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -124,7 +127,7 @@ fn dirs(site: &SiteArguments, context: &Context) -> anyhow::Result<CacheDirs> {
 
 fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dirs = dirs(&arguments.site, context)?;
-    let uses = dirs.info()?;
+    let uses = dirs.info();
     let blocks = block_cache::read_all(context.env_vars, dirs.packages.clone())?;
     let blocks_max = blocks.size_max;
     if arguments.json {
@@ -207,13 +210,15 @@ fn clean(arguments: &CleanArguments, context: &Context) -> anyhow::Result<ExitCo
         older_than: arguments.older_than,
         dry_run: arguments.dry_run,
     })?;
+    let is_done = cleaned.iter().all(|one| one.problem.is_none());
+    let code = ExitCode::from(u8::from(!is_done));
     if arguments.json {
         let value = json!({
             "dry_run": arguments.dry_run,
             "parts": cleaned.iter().map(cleaned_as_json).collect::<Vec<_>>(),
         });
         context.console.json("cache-clean", value);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     let verb = if arguments.dry_run {
         "would remove"
@@ -221,27 +226,45 @@ fn clean(arguments: &CleanArguments, context: &Context) -> anyhow::Result<ExitCo
         "removed"
     };
     for one in &cleaned {
-        let mut text = format!(
-            "{verb} {} files, {} from {}",
-            HumanCount(one.files),
-            HumanBytes(one.bytes),
-            one.dir.display()
-        );
-        if one.in_use > 0 {
-            text.push_str(&format!("; {} are in use", HumanCount(one.in_use)));
+        match &one.problem {
+            Some(problem) => context.report.warning(problem),
+            None => context.report.info(cleaned_as_text(one, verb)),
         }
-        if one.foreign > 0 {
-            text.push_str(&format!(
-                "; {} belong to other users",
-                HumanCount(one.foreign)
+        let (shown, more) = one.left.split_at(one.left.len().min(LEFT_SHOWN));
+        for path in shown {
+            context.report.info(format!(
+                "`{}` stays: condense has not written it",
+                path.display()
             ));
         }
-        context.report.info(text);
+        if !more.is_empty() {
+            let more = HumanCount(more.len() as u64);
+            context.report.info(format!("{more} others stay as well"));
+        }
     }
     if cleaned.is_empty() {
         context.report.info("there is nothing in the cache");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+fn cleaned_as_text(one: &CacheCleaned, verb: &str) -> String {
+    let mut text = format!(
+        "{verb} {} files, {} from {}",
+        HumanCount(one.files),
+        HumanBytes(one.bytes),
+        one.dir.display()
+    );
+    if one.in_use > 0 {
+        text.push_str(&format!("; {} are in use", HumanCount(one.in_use)));
+    }
+    if one.foreign > 0 {
+        text.push_str(&format!(
+            "; {} belong to other users",
+            HumanCount(one.foreign)
+        ));
+    }
+    text
 }
 
 /// Checks the compressed blocks. The result is a failure if something is damaged or not trusted.
@@ -279,7 +302,7 @@ fn verify(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCo
     let own_is_bad = |one: &BlocksChecked| one.is_own && !one.faults.is_empty();
     if checked.iter().any(own_is_bad) {
         context.report.info(
-            "builds compress what they cannot use; `condense cache clean --blocks` removes it",
+            "builds compress what they cannot use; `condense cache clean --blocks` removes what condense has written",
         );
     }
     Ok(code)
@@ -308,6 +331,8 @@ fn cleaned_as_json(one: &CacheCleaned) -> Value {
         "bytes": one.bytes,
         "in_use": one.in_use,
         "foreign": one.foreign,
+        "left": one.left.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "problem": one.problem,
     })
 }
 

@@ -14,7 +14,7 @@ use anyhow::bail;
 use condense_build::plan::{CondaInput, Lock, PackageRequest};
 use condense_diagnostics::{UserError, closest};
 use condense_env_vars::EnvVars;
-use condense_prefix::{EnvironmentSpec, Kind};
+use condense_prefix::{EnvironmentSpec, Kind, without_secrets};
 
 use crate::{cli::run_settings::spec_context, console::Console};
 
@@ -98,19 +98,23 @@ impl Inputs {
         for word in words {
             if is_file(word) {
                 if let Some(first) = path {
-                    bail!(UserError::new(
+                    let error = UserError::new(
                         format!(
                             "`{}` and `{}` are two files, and one is taken",
                             first.display(),
                             word.display()
                         ),
                         "name one FILE; `-r FILE` adds requirements for pip",
-                    ));
+                    );
+                    bail!(error.of_usage());
                 }
                 path = Some(Path::new(word));
                 continue;
             }
             let package = word.to_string_lossy().into_owned();
+            let number = found.packages.len() + 1;
+            let place = format!("package {number} of the command line, ");
+            check_spec(&package, &place)?;
             if env_vars.cwd.join(word).is_file() {
                 console.warning(format!(
                     "`{package}` is taken for a package: `./{package}` names the file"
@@ -234,6 +238,36 @@ fn refuse_second(
         ),
         format!("leave out `{option}`"),
     ));
+}
+
+/// Refuses a package that no name and version can be read from. The message begins with `place`.
+///
+/// # Errors
+/// Returns an error of the command line.
+pub(super) fn check_spec(package: &str, place: &str) -> anyhow::Result<()> {
+    EnvironmentSpec::check_package(package).map_err(|error| {
+        let shown = without_secrets(package);
+        let error = UserError::new(
+            format!("{place}`{shown}`: {error}"),
+            "a package is named as in `numpy`, `numpy=2`, `'numpy>=1.26,<3'` or `conda-forge::numpy`",
+        );
+        error.of_usage().into()
+    })
+}
+
+/// Refuses an empty value of an option that may be given several times.
+///
+/// # Errors
+/// Returns an error of the command line.
+pub(in crate::cli) fn refuse_empty(option: &str, values: &[String]) -> anyhow::Result<()> {
+    if values.iter().all(|value| !value.trim().is_empty()) {
+        return Ok(());
+    }
+    let error = UserError::new(
+        format!("a value of `{option}` is empty"),
+        format!("leave out `{option}`, or check the variable that its value is in"),
+    );
+    bail!(error.of_usage())
 }
 
 /// Returns the refusal of a package that is among the words, and is to be removed as well.

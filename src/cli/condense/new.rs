@@ -11,7 +11,7 @@ use condense_installation::{Destination, State};
 
 use super::{
     Context,
-    inputs::{Beside, Inputs, RULE},
+    inputs::{Beside, Inputs, RULE, refuse_empty},
     installations::{find, place_of_new},
     misuse,
 };
@@ -84,6 +84,8 @@ fn plan(
     if inputs.is_empty() && is_input(&name) {
         return Ok(Err(without_name(&name)));
     }
+    refuse_empty("--pip", &more.pip)?;
+    refuse_empty("--channel", &more.channel)?;
     let requirements = match &conda.requirement {
         Some(path) => Some(existing(path, "Requirements file", env_vars)?),
         None => None,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Context,
+    inputs::check_spec,
     table::{Align, render},
 };
 use crate::cli::{
@@ -58,6 +59,9 @@ struct Row<'a> {
 /// Searches the channels and prints what is found.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
+    if !arguments.spec.contains(['*', '?']) {
+        check_spec(&arguments.spec, "")?;
+    }
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let network = NetworkArguments {
         offline: arguments.offline,

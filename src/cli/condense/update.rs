@@ -10,7 +10,7 @@ use condense_env_vars::EnvVars;
 
 use super::{
     Context,
-    inputs::{Inputs, RULE, removed_and_added},
+    inputs::{Inputs, RULE, refuse_empty, removed_and_added},
     installations::find,
     misuse, subject,
 };
@@ -83,11 +83,18 @@ fn plan(
         requirement,
         options,
     } = arguments;
+    for (option, values) in [
+        ("--remove", &remove),
+        ("--pip", &pip),
+        ("--channel", &channel),
+    ] {
+        refuse_empty(option, values)?;
+    }
+    let added = Inputs::read(&inputs, env_vars, console)?.additions(requirement)?;
     let dir = find(&name, env_vars);
     if !dir.exists() {
         bail!(subject::missing(&name, "installation", &dir, env_vars));
     }
-    let added = Inputs::read(&inputs, env_vars, console)?.additions(requirement)?;
     let asked = Asked {
         program: "condense",
         kind: UpdatedKind::Any,

@@ -67,7 +67,7 @@ impl RefusedArguments {
         let refusals = [self.of_images(), self.of_registries(), self.of_runs()].concat();
         let mut given = refusals.into_iter().filter(|(is_given, ..)| *is_given);
         let (_, name, reason, advice) = given.next()?;
-        Some(UserError::new(format!("`{name}`: {reason}"), advice))
+        Some(UserError::new(format!("`{name}`: {reason}"), advice).of_usage())
     }
 
     /// Returns the refusals of options about the finished image.

@@ -33,9 +33,10 @@ use condense_image::{
 
 use crate::{plan::BlockCacheSettings, report::Report};
 pub use check::BlocksChecked;
+pub(super) use files::is_own;
 use files::{limit, merge, open_pack, recent, remove_if_same, remove_left_over, size_of, write};
-pub(super) use place::dir_of_user;
 use place::{Trust, own_dir, trust_of_site};
+pub(super) use place::{dir_of_user, find_part};
 
 /// Directory of blocks below a cache.
 pub(super) const DIR: &str = "blocks";
@@ -61,8 +62,8 @@ pub(crate) struct BlockCache {
     packs: Vec<OpenPack>,
     /// Number of the file, and place in it.
     places: HashMap<BlockKey, (usize, PackedBlock)>,
-    /// Directory to which blocks are added.
-    own: Option<PathBuf>,
+    /// Directory to which blocks are added, or the reason why there is none.
+    own: Result<PathBuf, String>,
     settings: BlockCacheSettings,
     /// Receiver of notices while blocks are looked up.
     report: Report,
@@ -155,7 +156,7 @@ impl BlockCache {
             settings: settings.clone(),
             report: report.without_blocks(),
         };
-        if let Some(own) = cache.own.clone() {
+        if let Ok(own) = cache.own.clone() {
             cache.read(&own, &Trust::own(), false);
         }
         for dir in &settings.sites {
@@ -213,8 +214,14 @@ impl BlockCache {
                 indicatif::HumanBytes(anew)
             ));
         }
-        let Some(own) = &self.own else {
-            return;
+        let own = match &self.own {
+            Ok(own) => own,
+            Err(why) => {
+                if anew > 0 {
+                    report.info(not_kept(&self.settings.dir, why));
+                }
+                return;
+            }
         };
         for used in &self.packs {
             if !used.is_site && used.was_used.load(Ordering::Relaxed) {
@@ -225,23 +232,16 @@ impl BlockCache {
         remove_left_over(own);
         let size_max = self.settings.limit_of(own);
         let cancel = report.cancel_flag();
-        let mut kept = 0;
+        let (mut kept, mut problem) = (0, None);
         for one in finished {
             match self.add(own, one, size_max, &cancel) {
                 Ok(bytes) => kept += bytes,
-                Err(error) => {
-                    let text = format!(
-                        "the blocks of this build are not kept in `{}`: {error}",
-                        own.display()
-                    );
-                    match error.kind() {
-                        ErrorKind::ReadOnlyFilesystem
-                        | ErrorKind::PermissionDenied
-                        | ErrorKind::Interrupted => report.debug(text),
-                        _ => report.info(text),
-                    }
-                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => problem = problem.or(Some(error)),
             }
+        }
+        if let Some(error) = problem {
+            report.info(not_kept(own, &error));
         }
         if let Err(error) = self.tidy(own, size_max, &cancel) {
             report.debug(format!("`{}` is not put in order: {error}", own.display()));
@@ -266,10 +266,14 @@ impl BlockCache {
     ) -> std::io::Result<u64> {
         let Finished { image, file } = finished;
         let mut seen = HashSet::new();
-        // Files with damage are removed, so what this image has of them is written anew.
+        // Files with damage are removed, so what this image has of them is written anew. Blocks
+        // that a site has stored are never taken.
         let is_kept = |key| {
             let place = self.places.get(key);
-            place.is_some_and(|(number, _)| !self.packs[*number].is_damaged())
+            place.is_some_and(|(number, block)| {
+                let pack = &self.packs[*number];
+                !(pack.is_damaged() || pack.is_site && block.is_stored)
+            })
         };
         let anew = image
             .blocks
@@ -281,9 +285,14 @@ impl BlockCache {
         let Some(format) = image.block_format else {
             return Ok(0);
         };
-        // A cache that has no room for one build would only be written and removed.
-        if blocks.is_empty() || needed > size_max {
+        if blocks.is_empty() {
             return Ok(0);
+        }
+        // A cache that has no room for one build would only be written and removed.
+        if needed > size_max {
+            return Err(std::io::Error::other(
+                self.settings.no_room(needed, size_max),
+            ));
         }
         limit(own, size_max - needed);
         let source = PackSource {
@@ -314,7 +323,23 @@ impl OpenPack {
     }
 }
 
+/// Returns the notice that the blocks of a build are lost.
+fn not_kept(dir: &Path, why: impl fmt::Display) -> String {
+    let shown = dir.display();
+    format!("the blocks of this build are not kept in `{shown}`: {why}")
+}
+
 impl BlockCacheSettings {
+    fn no_room(&self, needed: u64, size_max: u64) -> String {
+        let [needed, room] = [needed, size_max].map(indicatif::HumanBytes);
+        let limit = if size_max < self.size_max {
+            "the free space allows"
+        } else {
+            "CONDENSE_BLOCK_CACHE_SIZE allows"
+        };
+        format!("they take {needed}, and {limit} {room}")
+    }
+
     /// Returns the maximum size of a directory of blocks. Unless the user has set one, it is also
     /// what the directory has now and a tenth of the free space.
     fn limit_of(&self, dir: &Path) -> u64 {

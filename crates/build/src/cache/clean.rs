@@ -14,7 +14,10 @@ use condense_diagnostics::UserError;
 use condense_within::{Access, Within};
 use rustix::{fs::FileType, io::Errno, process::geteuid};
 
-use super::{Myself, Standing, blocks::dir_of_user};
+use super::{
+    Myself, Standing,
+    blocks::{dir_of_user, find_part, is_own},
+};
 
 /// Unit of `st_blocks` in bytes.
 const SECTOR_BYTES: u64 = 512;
@@ -121,11 +124,15 @@ pub struct CacheCleaned {
     pub in_use: u64,
     /// Number of files that stay because they belong to other users.
     pub foreign: u64,
+    /// Files and directories that stay because condense has not written them.
+    pub left: Vec<PathBuf>,
+    /// Reason for which nothing is removed, if there is one.
+    pub problem: Option<String>,
 }
 
 /// File in a cache.
 struct Found {
-    /// Path below the cache.
+    /// Path below the directory of the part.
     path: PathBuf,
     bytes: u64,
     used: SystemTime,
@@ -149,30 +156,26 @@ impl CacheDirs {
         dirs.into_iter().flat_map(in_each).collect()
     }
 
-    /// Returns the size of each part.
-    ///
-    /// # Errors
-    /// Returns an error if a directory cannot be read, or if a link leads out of the cache.
-    pub fn info(&self) -> anyhow::Result<Vec<CacheUse>> {
+    /// Returns the size of each part. The note of a part says why it is not used or cannot be read.
+    pub fn info(&self) -> Vec<CacheUse> {
         let mut uses = Vec::new();
         for part in CachePart::ALL {
             for (number, (dir, name)) in self.of(part).into_iter().enumerate() {
                 let below = dir.join(&name);
                 // Other directories than the usual one are shown only if they are used.
-                if number > 0 && !below.exists() {
+                if number > 0 && below.symlink_metadata().is_err() {
                     continue;
                 }
-                let files = if dir.is_dir() {
-                    files(&Within::open(dir)?, &name)?
-                } else {
-                    Vec::new()
-                };
                 let note = match dir.is_dir().then(|| Myself::look().standing(dir)) {
                     Some(Ok(Standing::Shared)) if name == dir_of_user() => None,
                     Some(Ok(Standing::Shared)) => Some("shared with a group".to_owned()),
                     Some(Ok(Standing::Foreign(why))) => Some(format!("not used: {why}")),
                     Some(Err(error)) => Some(format!("not used: {error}")),
                     None | Some(Ok(Standing::Own)) => None,
+                };
+                let (files, note) = match list(part, &below) {
+                    Ok(listed) => (listed.map_or_else(Vec::new, |it| it.files), note),
+                    Err(why) => (Vec::new(), note.or(Some(format!("not used: {why}")))),
                 };
                 uses.push(CacheUse {
                     part,
@@ -184,15 +187,16 @@ impl CacheDirs {
                 });
             }
         }
-        Ok(uses)
+        uses
     }
 
     /// Removes files. Files that another process has locked stay. In a cache that a group shares,
-    /// the files of other users stay as well. No link is followed out of the cache.
+    /// the files of other users stay as well. The user's link to a directory of blocks is followed,
+    /// since condense knows its files by their names. No other link leads out of the cache.
     ///
     /// # Errors
-    /// Returns an error if another user can change the cache, if a link leads out of it, or if a
-    /// file cannot be removed. Files that were removed before the error stay removed.
+    /// Returns an error if another user can change the cache, or if a file cannot be removed. Files
+    /// that were removed before the error stay removed.
     pub fn clean(&self, cleaning: &CacheCleaning) -> anyhow::Result<Vec<CacheCleaned>> {
         let mut cleaned = Vec::new();
         for part in &cleaning.parts {
@@ -221,16 +225,35 @@ fn clean(
     cleaning: &CacheCleaning,
     only_own: bool,
 ) -> anyhow::Result<CacheCleaned> {
-    let within = Within::open(dir)?;
-    let files = files(&within, name)?;
+    let dir = dir.join(name);
     let mut cleaned = CacheCleaned {
         part,
-        dir: dir.join(name),
+        dir: dir.clone(),
         files: 0,
         bytes: 0,
         in_use: 0,
         foreign: 0,
+        left: Vec::new(),
+        problem: None,
     };
+    if part != CachePart::Blocks && dir.is_symlink() {
+        let why = "it is a link, and what it leads to may be somebody's files";
+        cleaned.problem = Some(format!("`{}` is not cleaned: {why}", dir.display()));
+        return Ok(cleaned);
+    }
+    let Listed {
+        within,
+        files,
+        left,
+    } = match list(part, &dir) {
+        Ok(Some(listed)) => listed,
+        Ok(None) => return Ok(cleaned),
+        Err(why) => {
+            cleaned.problem = Some(format!("{why}: nothing is removed"));
+            return Ok(cleaned);
+        }
+    };
+    cleaned.left = left;
     let now = SystemTime::now();
     // A lock may be a file of its own beside the file that it protects.
     let locked: BTreeSet<PathBuf> = files
@@ -310,31 +333,53 @@ fn stem(path: &Path) -> PathBuf {
     path.with_file_name(std::ffi::OsStr::from_bytes(name))
 }
 
-/// Lists the files and links of a directory of the cache.
-fn files(within: &Within, name: &str) -> anyhow::Result<Vec<Found>> {
-    let root = PathBuf::from(name);
-    let mut found = Vec::new();
-    if within.stat_of_link(&root).is_none() {
-        return Ok(found);
-    }
-    // A link to a directory outside of the cache is refused here.
-    within.dir(&root)?;
-    let mut ahead = vec![root];
+/// Files of a part, and its open directory.
+struct Listed {
+    within: Within,
+    files: Vec<Found>,
+    /// Paths of what condense has not written.
+    left: Vec<PathBuf>,
+}
+
+/// Lists the files and links of a part of the cache. Returns `None` if it has no directory.
+///
+/// # Errors
+/// Returns the reason for which the directory is not used or cannot be read.
+fn list(part: CachePart, dir: &Path) -> Result<Option<Listed>, String> {
+    let Some(dir) = find_part(dir)? else {
+        return Ok(None);
+    };
+    let within = Within::open(dir).map_err(|error| error.to_string())?;
+    let mut listed = Listed {
+        within,
+        files: Vec::new(),
+        left: Vec::new(),
+    };
+    let read = |error: &dyn std::error::Error| match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    let mut ahead = vec![PathBuf::new()];
     while let Some(dir) = ahead.pop() {
-        for (name, kind) in within.entries(&dir)? {
+        let entries = listed.within.entries(&dir).map_err(|error| read(&error))?;
+        for (name, kind) in entries {
             let path = dir.join(&name);
+            if part == CachePart::Blocks && !(kind == FileType::RegularFile && is_own(&name)) {
+                listed.left.push(listed.within.path(path));
+                continue;
+            }
             if kind == FileType::Directory {
                 let is_staging = name.as_bytes().starts_with(STAGING.as_bytes());
-                if !is_staging && path.components().count() < DEPTH_MOST {
+                if !is_staging && path.components().count() + 1 < DEPTH_MOST {
                     ahead.push(path);
                 }
                 continue;
             }
-            let Some(stat) = within.stat_of_link(&path) else {
+            let Some(stat) = listed.within.stat_of_link(&path) else {
                 continue;
             };
             let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-            found.push(Found {
+            listed.files.push(Found {
                 path,
                 bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * SECTOR_BYTES,
                 used: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
@@ -342,152 +387,8 @@ fn files(within: &Within, name: &str) -> anyhow::Result<Vec<Found>> {
             });
         }
     }
-    Ok(found)
+    Ok(Some(listed))
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    struct TestDir {
-        dir: tempfile::TempDir,
-        dirs: CacheDirs,
-    }
-
-    impl TestDir {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let cache = dir.path().join("cache");
-            let dirs = CacheDirs {
-                packages: cache.clone(),
-                images: cache.clone(),
-                own: cache,
-                images_max: 1 << 30,
-            };
-            Self { dir, dirs }
-        }
-
-        fn write(&self, name: &str, days: u64) -> PathBuf {
-            let path = self.dir.path().join("cache").join(name);
-            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            fs_err::write(&path, [1; 5000]).unwrap();
-            let file = File::options().write(true).open(&path).unwrap();
-            let age = Duration::from_secs(days * 86_400);
-            file.set_modified(SystemTime::now() - age).unwrap();
-            path
-        }
-
-        fn clean(&self, days: Option<u64>, dry_run: bool) -> Vec<CacheCleaned> {
-            let cleaning = CacheCleaning {
-                parts: CachePart::ALL.to_vec(),
-                older_than: days.map(|days| Duration::from_secs(days * 86_400)),
-                dry_run,
-            };
-            self.dirs.clean(&cleaning).unwrap()
-        }
-    }
-
-    #[test]
-    fn old_files_of_the_parts_are_removed() {
-        let test_dir = TestDir::new();
-        let old = test_dir.write("archives/old.conda", 40);
-        let new = test_dir.write("archives/new.conda", 1);
-        let image = test_dir.write("oci/sif/x.sif", 40);
-        let blocks = test_dir.write("blocks/x.blocks", 40);
-        let other = test_dir.write("notes", 40);
-        let uses = test_dir.dirs.info().unwrap();
-        let shown: Vec<(&str, u64)> = uses
-            .iter()
-            .map(|one| (one.part.as_str(), one.files))
-            .collect();
-        assert_eq!(
-            shown,
-            [("packages", 2), ("images", 1), ("index", 0), ("blocks", 1)]
-        );
-        assert!(uses[0].bytes >= 10_000, "{uses:?}");
-        let cleaned = test_dir.clean(Some(30), true);
-        assert_eq!((cleaned[0].files, cleaned[1].files), (1, 1));
-        assert_eq!(cleaned.last().unwrap().files, 1);
-        assert!(old.exists());
-        test_dir.clean(Some(30), false);
-        assert!(!old.exists() && !image.exists() && !blocks.exists());
-        assert!(new.exists() && other.exists());
-        test_dir.clean(None, false);
-        assert!(!new.exists() && other.exists());
-    }
-
-    #[test]
-    fn files_in_use_stay_with_those_that_their_locks_protect() {
-        let test_dir = TestDir::new();
-        let part = test_dir.write("oci/partial/sha256-ab", 1);
-        let index = test_dir.write("index/ab.json", 1);
-        let lock_file = test_dir.write("index/ab.lock", 1);
-        let free = test_dir.write("index/cd.json", 1);
-        let held = [&part, &lock_file].map(|path| {
-            let file = File::open(path).unwrap();
-            file.try_lock().unwrap();
-            file
-        });
-        let staging = test_dir.write("oci/sif/.condense-abcdef/half", 1);
-        let cleaned = test_dir.clean(None, false);
-        assert_eq!((cleaned[0].in_use, cleaned[1].in_use), (1, 2));
-        assert!(part.exists() && index.exists() && staging.exists() && !free.exists());
-        drop(held);
-    }
-
-    #[test]
-    fn errors_of_locks_count_as_use_unless_there_are_no_locks() {
-        let of = |errno: Errno| TryLockError::Error(errno.into());
-        for (error, expected) in [
-            (TryLockError::WouldBlock, false),
-            (of(Errno::NOLCK), false),
-            (of(Errno::BADF), false),
-            (of(Errno::NOTSUP), true),
-            (of(Errno::NOSYS), true),
-        ] {
-            assert_eq!(has_no_locks(&error), expected, "{error}");
-        }
-    }
-
-    #[test]
-    fn no_link_leads_out_of_the_cache() {
-        let test_dir = TestDir::new();
-        let mine = test_dir.dir.path().join("thesis");
-        fs_err::create_dir(&mine).unwrap();
-        fs_err::write(mine.join("thesis.tex"), "years").unwrap();
-        test_dir.write("archives/a.conda", 1);
-        symlink(&mine, test_dir.dir.path().join("cache/archives/link")).unwrap();
-        test_dir.clean(None, false);
-        assert!(!test_dir.dir.path().join("cache/archives/link").exists());
-        symlink(&mine, test_dir.dir.path().join("cache/index")).unwrap();
-        let cleaning = CacheCleaning {
-            parts: vec![CachePart::Index],
-            older_than: None,
-            dry_run: false,
-        };
-        assert!(test_dir.dirs.clean(&cleaning).is_err());
-        assert!(mine.join("thesis.tex").exists());
-    }
-
-    #[test]
-    fn a_cache_that_everybody_can_change_is_not_cleaned() {
-        use std::os::unix::fs::PermissionsExt;
-        let test_dir = TestDir::new();
-        let file = test_dir.write("archives/a.conda", 1);
-        let cache = test_dir.dir.path().join("cache");
-        fs_err::set_permissions(&cache, std::fs::Permissions::from_mode(0o777)).unwrap();
-        let cleaning = CacheCleaning {
-            parts: CachePart::ALL.to_vec(),
-            older_than: None,
-            dry_run: false,
-        };
-        let error = test_dir.dirs.clean(&cleaning).unwrap_err();
-        assert!(error.to_string().contains("everybody can write"), "{error}");
-        assert!(file.exists());
-        let note = test_dir.dirs.info().unwrap()[0].note.clone();
-        assert!(note.unwrap().contains("not used"));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    io::ErrorKind,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
@@ -11,6 +12,7 @@ use anyhow::{Context, bail};
 use condense_definition::Transfer;
 use condense_diagnostics::{UserError, closest};
 use condense_image::{Entry, Kind, Tree};
+use rustix::io::Errno;
 
 use super::{
     pattern::{expand, list_of_host},
@@ -20,6 +22,7 @@ use super::{
 /// Permissions that the usual mask of a build leaves to copied files.
 const MODE_OF_FILES: u32 = 0o775;
 const MODE_OF_DIRECTORIES: u32 = 0o1775;
+const CIRCLE_HINT: &str = "remove the link, or name what you need one by one";
 
 /// Copies files of this machine into the tree. Relative sources start from `cwd`.
 ///
@@ -28,8 +31,15 @@ const MODE_OF_DIRECTORIES: u32 = 0o1775;
 pub(super) fn from_host(tree: &mut Tree, transfer: &Transfer, cwd: &Path) -> anyhow::Result<()> {
     for source in expand(&transfer.source, &list_of_host(cwd)) {
         let here = cwd.join(&source);
-        if here.metadata().is_err() {
-            bail!(missing(transfer, &here, &source));
+        if let Err(error) = here.metadata() {
+            bail!(not_found(transfer, &here, &source, &error));
+        }
+        if here.canonicalize().is_ok_and(|path| path == Path::new("/")) {
+            bail!(UserError::at(
+                transfer.location.clone(),
+                format!("`{}` is this whole machine", source.display()),
+                Some("name the files and directories that the image needs".to_owned()),
+            ));
         }
         let given = transfer.destination.as_ref().map(PathBuf::from);
         let given = given.unwrap_or_else(|| source.clone());
@@ -135,11 +145,17 @@ fn copy(
         return Ok(tree.add_disk_file(target, source, mode)?);
     }
     if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
-        bail!("`{}` is a device, a pipe or a socket", source.display());
+        bail!(UserError::new(
+            format!("`{}` is a device, a pipe or a socket", source.display()),
+            "leave it out: only files and directories are copied",
+        ));
     }
     let identity = (metadata.dev(), metadata.ino());
     if above.contains(&identity) {
-        bail!("symbolic links go in a circle at `{}`", source.display());
+        bail!(UserError::new(
+            format!("symbolic links go in a circle at `{}`", source.display()),
+            CIRCLE_HINT,
+        ));
     }
     match find(tree, target) {
         Some(Found::Directory) => {}
@@ -232,17 +248,51 @@ fn located(
     source: &dyn std::fmt::Display,
     error: &anyhow::Error,
 ) -> anyhow::Error {
-    let several = "`DST/` with a slash at its end takes several files";
     UserError::at(
         transfer.location.clone(),
         format!("cannot copy `{source}`: {error:#}"),
-        Some(crate::hints::hint(error).unwrap_or_else(|| several.to_owned())),
+        Some(crate::hints::hint(error).unwrap_or_else(|| hint_for(error).to_owned())),
     )
     .into()
 }
 
-/// Returns the error for a source that does not exist, with a similar name in its directory.
-fn missing(transfer: &Transfer, here: &Path, source: &Path) -> UserError {
+/// Returns the hint for an error that has none of its own.
+fn hint_for(error: &anyhow::Error) -> &'static str {
+    let mut causes = error.chain();
+    let cause = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause {
+        None => "`DST/` with a slash at its end takes several files",
+        Some(error) if error.kind() == ErrorKind::PermissionDenied => {
+            "make it readable for you, or leave it out"
+        }
+        Some(_) => "copy what you need of it to a file, and name that one",
+    }
+}
+
+/// Returns the error for a source that does not exist, with a similar name in its directory, or
+/// that cannot be reached.
+fn not_found(transfer: &Transfer, here: &Path, source: &Path, error: &std::io::Error) -> UserError {
+    let is_link = here.symlink_metadata().is_ok();
+    let (problem, hint) = if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+        ("is a circle of symbolic links", CIRCLE_HINT.to_owned())
+    } else if error.kind() == ErrorKind::PermissionDenied {
+        let hint = "a directory on the way there is closed to you: open it, or leave it out";
+        ("cannot be reached", hint.to_owned())
+    } else if is_link {
+        let hint = "make what the link leads to, or leave it out";
+        ("leads nowhere", hint.to_owned())
+    } else {
+        ("does not exist", similar(here, source))
+    };
+    UserError::at(
+        transfer.location.clone(),
+        format!("`{}` {problem}", source.display()),
+        Some(hint),
+    )
+}
+
+/// Returns the hint with a similar name in the directory of a source that does not exist.
+fn similar(here: &Path, source: &Path) -> String {
     let list = list_of_host(Path::new("/"));
     let names: Vec<String> = here
         .parent()
@@ -252,26 +302,15 @@ fn missing(transfer: &Transfer, here: &Path, source: &Path) -> UserError {
         .filter_map(|name| name.into_string().ok())
         .collect();
     let name = here.file_name().unwrap_or_default().to_string_lossy();
-    let is_link = here.symlink_metadata().is_ok();
-    let hint = match closest(&name, names.iter().map(String::as_str)) {
-        Some(similar) if !is_link && similar != name => {
+    match closest(&name, names.iter().map(String::as_str)) {
+        Some(similar) if similar != name => {
             format!(
                 "did you mean `{}`?",
                 source.with_file_name(similar).display()
             )
         }
         _ => "relative paths start from the current directory".to_owned(),
-    };
-    let problem = if is_link {
-        "leads nowhere"
-    } else {
-        "does not exist"
-    };
-    UserError::at(
-        transfer.location.clone(),
-        format!("`{}` {problem}", source.display()),
-        Some(hint),
-    )
+    }
 }
 
 #[cfg(test)]

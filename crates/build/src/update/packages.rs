@@ -59,17 +59,6 @@ impl CondaChange {
                 "name requirements for pip: `--pip REQ`, or `-r FILE`",
             ));
         }
-        for (at, package) in add.iter().enumerate() {
-            if let Err(problem) = EnvironmentSpec::check_package(package) {
-                bail!(UserError::new(
-                    format!(
-                        "package {} of the command line, `{package}`: {problem}",
-                        at + 1
-                    ),
-                    "a package is named as in `numpy`, `numpy=2`, `'numpy>=1.26,<3'` or `conda-forge::numpy`",
-                ));
-            }
-        }
         let mut change = Self {
             addition: Addition {
                 packages: add.clone(),

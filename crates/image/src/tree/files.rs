@@ -1,6 +1,8 @@
 //! Responsible for single files of a tree: adding one from disk, reading one, and changing
 //! permissions.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +12,32 @@ use crate::Error;
 use crate::content::Content;
 use crate::source::{DiskFile, LastDirectory, Stamp};
 
+/// `f_type` of file systems of the kernel, whose files have another size than they say: proc,
+/// sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, configfs, selinuxfs, efivarfs, pstore.
+const KERNEL_FILE_SYSTEMS: [i64; 11] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x6265_6570,
+    0xf97c_ff8c,
+    0xde5e_81e4,
+    0x6165_676c,
+];
+/// Maximum size in bytes of a file that does not say its size.
+const UNKNOWN_SIZE_MOST: u64 = 16 << 20;
+
 impl Tree {
     /// Adds a file of this machine with these permissions, and its parent directories. Its content
-    /// is read when the tree is packed. Symlinks in `source` are followed.
+    /// is read when the tree is packed, but at once if the file does not say its size, as those of
+    /// the kernel in `/proc`. Symlinks in `source` are followed.
     ///
     /// # Errors
-    /// Returns [`Error::Io`] if the file cannot be opened, and [`Error::InvalidEntry`] if it is not
-    /// a regular file or if the path is taken.
+    /// Returns [`Error::Io`] if the file cannot be opened or read, and [`Error::InvalidEntry`] if
+    /// it is not a regular file, if the path is taken, or if a file of the kernel has no end.
     pub fn add_disk_file(
         &mut self,
         path: impl AsRef<Path>,
@@ -35,7 +56,19 @@ impl Tree {
         let stamp = Stamp::from_metadata(&metadata);
         let file = DiskFile::new(Arc::from(directory), name.to_owned(), stamp);
         // A file that cannot be read is found now, and not after the rest is packed.
-        file.open(&mut LastDirectory::default())?;
+        let opened = file.open(&mut LastDirectory::default())?;
+        let bytes =
+            content_of_unknown_size(opened, metadata.size()).map_err(Error::io("read", &source))?;
+        if let Some(bytes) = bytes {
+            if bytes.len() as u64 > UNKNOWN_SIZE_MOST {
+                let problem = format!(
+                    "`{}` does not say its size, and has more than 16 MiB",
+                    source.display()
+                );
+                return Err(invalid(path, &problem));
+            }
+            return self.add_bytes(path, bytes, mode);
+        }
         let kind = Kind::File {
             size: metadata.size(),
             source: Source::Disk(file),
@@ -78,6 +111,21 @@ impl Tree {
     }
 }
 
+/// Returns what a file has, up to a byte more than the maximum, or `None` if its size is right.
+fn content_of_unknown_size(file: File, size: u64) -> io::Result<Option<Vec<u8>>> {
+    let is_of_kernel = || {
+        #[allow(clippy::unnecessary_cast, reason = "its type differs between machines")]
+        let kind = rustix::fs::fstatfs(&file).map(|system| system.f_type as i64);
+        kind.is_ok_and(|kind| KERNEL_FILE_SYSTEMS.contains(&kind))
+    };
+    if size > 0 && !is_of_kernel() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(UNKNOWN_SIZE_MOST + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| size > 0 || !bytes.is_empty()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -107,5 +155,24 @@ mod tests {
             tree.add_disk_file("c", &dir.path().join("none"), 0o644)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_file_of_the_kernel_is_read_to_its_end() {
+        let mut tree = Tree::new();
+        for (name, source) in [
+            ("version", "/proc/version"),
+            ("page", "/sys/kernel/profiling"),
+        ] {
+            let Ok(content) = fs_err::read(source) else {
+                continue;
+            };
+            assert!(!content.is_empty());
+            tree.add_disk_file(name, Path::new(source), 0o644).unwrap();
+            assert_eq!(tree.read(name, 1 << 20).unwrap().unwrap(), content);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        tree.add_disk_file("empty", file.path(), 0o644).unwrap();
+        assert_eq!(tree.read("empty", 9).unwrap().unwrap(), b"");
     }
 }

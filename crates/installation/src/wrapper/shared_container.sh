@@ -35,20 +35,21 @@ share_count() {
   elif [ "${SLURM_STEP_ID-}" ] && [ "${PMI_SIZE:-${SLURM_STEP_NUM_TASKS-}}" = "${SLURM_STEP_NUM_TASKS-}" ]; then
     # Counts such as `8(x3),2` are for three nodes with eight tasks and one with two.
     share_list=${SLURM_STEP_TASKS_PER_NODE-} share_node=${SLURM_NODEID-} share_tasks=1
-    case $share_node in '' | *[!0-9]*) share_list='' ;; esac
+    case $share_node in '' | *[!0-9]* | ????????*) share_list='' ;; esac
     while [ "$share_list" ]; do
       share_part=${share_list%%,*} share_times=1
       case $share_list in *,*) share_list=${share_list#*,} ;; *) share_list='' ;; esac
       case $share_part in *'(x'*')') share_times=${share_part#*(x} share_times=${share_times%)} ;; esac
       share_tasks=${share_part%%(*}
-      case $share_times in '' | *[!0-9]*) share_tasks=1; break ;; esac
+      case $share_times in '' | *[!0-9]* | ????????*) share_tasks=1; break ;; esac
       [ "$share_node" -ge "$share_times" ] || break
       share_node=$((share_node - share_times)) share_tasks=1
     done
   else
     share_tasks=${PMI_LOCAL_SIZE:-${PALS_LOCAL_SIZE:-${MPI_LOCALNRANKS-}}}
   fi
-  case $share_tasks in '' | *[!0-9]*) share_tasks=1 ;; esac
+  # Shells refuse to compare numbers of more than 18 digits.
+  case $share_tasks in '' | *[!0-9]* | ????????*) share_tasks=1 ;; esac
   if [ "${SLURM_JOB_ID-}" ]; then
     share_step="step $SLURM_JOB_ID.${SLURM_STEP_ID:-batch} of Slurm"
   elif [ "${PALS_APID-}" ]; then
@@ -108,7 +109,7 @@ share_key() { # IMAGE
 }
 
 # Finds or makes the private directory of the user, and in it the one of this container. A directory
-# of another user could name any process as the container.
+# of another user could name any process as the container, and so could one that others can write.
 share_find_dir() { # IMAGE
   share_why='there is neither /dev/shm nor XDG_RUNTIME_DIR'
   share_id=$(share_key "$1" | sha256sum) || return 1
@@ -118,13 +119,20 @@ share_find_dir() { # IMAGE
     case $share_top in /*/*) ;; *) continue ;; esac
     for share_each in 1 2; do # The last task of another step may remove the directory meanwhile.
       [ -d "$share_top" ] || mkdir -m 700 -- "$share_top" 2>/dev/null || [ -d "$share_top" ] || break
-      [ ! -h "$share_top" ] && [ -O "$share_top" ] && [ -w "$share_top" ] || break
+      share_is_private "$share_top" || break
       share_dir=$share_top/$share_id
       [ ! -d "$share_dir" ] || return 0
       mkdir -m 700 -- "$share_dir" 2>/dev/null && return 0
     done
+    [ -e "$share_top" ] || [ -h "$share_top" ] || continue
+    share_why="no directory can be made in $share_top"
+    share_is_private "$share_top" || share_why="$share_top is not the user's private directory"
   done
   return 1
+}
+share_is_private() { # DIR
+  [ -d "$1" ] && [ ! -h "$1" ] && [ -O "$1" ] && [ -w "$1" ] && [ -x "$1" ] || return 1
+  case $(stat -c %a -- "$1" 2>/dev/null) in *00) ;; *) return 1 ;; esac
 }
 
 # A runtime that is installed setuid mounts with the rights of root, in no user namespace. Only the
@@ -150,24 +158,50 @@ share_keep() { # start|end IMAGE
   )
 }
 
+# Finds two numbers of files that are free and within the limit of open files.
+share_find_numbers() {
+  share_hold='' share_wait='' share_why='no file descriptor below 10 is free'
+  for share_each in 9 8 7 6 5 4 3; do
+    [ ! -h "/proc/$$/fd/$share_each" ] && share_open "$share_each" /dev/null || continue
+    share_close "$share_each"
+    [ "$share_wait" ] || { share_wait=$share_each; continue; }
+    share_hold=$share_each share_why=''
+    return 0
+  done
+  return 1
+}
+
 # Takes part in the directory. Returns 0 if there is a container. The open file keeps it. Sets
 # share_again if the directory has just been removed.
 share_take_part() { # IMAGE
-  share_hold='' share_wait='' share_again=''
-  for share_each in 9 8 7 6 5 4 3; do
-    [ ! -e "/proc/$$/fd/$share_each" ] || continue
-    [ "$share_wait" ] || { share_wait=$share_each; continue; }
-    share_hold=$share_each
-    break
-  done
-  [ "$share_hold" ] || { share_why='no file descriptor below 10 is free'; return 1; }
   # The container of earlier tasks may just be ending. Its keeper removes the directory.
   share_why='the container is just ending' share_again=yes
   [ -p "$share_dir/lock" ] || mkfifo -m 600 -- "$share_dir/lock" 2>/dev/null
-  { [ -p "$share_dir/lock" ] && share_open "$share_hold" "$share_dir/lock"; } || return 1
+  if [ -f "$share_dir/lock" ] || [ -d "$share_dir/lock" ]; then
+    share_why="$share_dir/lock is no pipe" share_again=''
+    return 1
+  fi
+  if [ ! -p "$share_dir/lock" ] || ! share_open "$share_hold" "$share_dir/lock"; then
+    # No empty directory stays.
+    rmdir -- "$share_dir" "$share_top" 2>/dev/null
+    return 1
+  fi
   if ! flock -s -w 5 "$share_hold" || [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ]; then
     share_close "$share_hold"
     return 1
+  fi
+  # The keeper that would have removed the word of a failure was killed, if no task holds the
+  # directory. The attempt at the other lock has given up the shared one.
+  if [ -e "$share_dir/failed" ]; then
+    if flock -x -n "$share_hold"; then
+      share_remove
+      share_close "$share_hold"
+      return 1
+    fi
+    if ! flock -s -w 5 "$share_hold" || [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ]; then
+      share_close "$share_hold"
+      return 1
+    fi
   fi
   share_again=''
   ! share_is_ready || return 0
@@ -210,6 +244,12 @@ share_clean() {
   done
 }
 
+# Removes the directory, whose lock this process has for itself, unless another one has its name.
+share_remove() {
+  [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ] ||
+    /bin/bash "${share_file%/*}/container-keeper" --end held "$share_dir" </dev/null >/dev/null 2>&1
+}
+
 # Looks for the process in the container. All processes that would have removed the directory may
 # have been killed, with the container or before it ended. If no task holds the directory, it is
 # removed here, and share_again is set. Otherwise tasks of the dead container still run: no other
@@ -219,8 +259,7 @@ share_find_container() { # IMAGE
   read -r share_pid <"$share_dir/ready" && [ "$share_dir/lock" -ef "/proc/$share_pid/fd/0" ] && return 0
   if flock -x -w 5 "$share_hold"; then
     share_again=yes
-    [ ! "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ] ||
-      /bin/bash "${share_file%/*}/container-keeper" --end held "$share_dir" </dev/null >/dev/null 2>&1
+    share_remove
   elif [ "$share_dir/lock" -ef "/proc/$$/fd/$share_hold" ] && share_create "$share_dir/failed"; then
     share_keep end "$1"
   fi
@@ -260,6 +299,11 @@ share_enter() { # [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
   [ "$share_same" ] || return 0
   export PWD="$share_work"
   share_say ''
+  # The runtime opens what the caller has closed. The first files of the program would take the
+  # numbers otherwise, and what C code writes to its standard streams would be in them.
+  [ -h "/proc/$$/fd/0" ] || exec 0<>/dev/null
+  [ -h "/proc/$$/fd/1" ] || exec 1<>/dev/null
+  [ -h "/proc/$$/fd/2" ] || exec 2<>/dev/null
   exec "$share_setpriv" --no-new-privs "$share_nsenter" --target "$share_pid" --user --mount --root \
     "--wd=/proc/$share_pid/root/$share_work" --preserve-credentials -- /usr/bin/env "$@"
 }
@@ -296,7 +340,7 @@ share_start() { # FILE [-B BINDS] [--pwd DIR] IMAGE PROGRAM [ARGUMENT …]
       command -v "$share_each" >/dev/null || share_why="there is no $share_each on this node"
     done
   fi
-  if [ -z "$share_why$explain" ]; then
+  if [ -z "$share_why$explain" ] && share_find_numbers; then
     share_image=$1
     case $1 in
       -B) share_image=$3; [ "$3" != --pwd ] || share_image=$5 ;;

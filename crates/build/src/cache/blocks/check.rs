@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     DIR,
     files::{list, open_pack},
-    place::{Trust, dir_of_user, trust_of_site},
+    place::{Trust, dir_of_user, find_part, trust_of_site},
 };
 use crate::{
     cache::{Myself, Standing},
@@ -42,14 +42,21 @@ impl BlockCacheSettings {
                 Ok(Standing::Foreign(why)) => Some(format!("not used: {why}")),
                 Err(error) => Some(format!("not used: {error}")),
             };
-            for dir in [cache.join(DIR), cache.join(dir_of_user())] {
-                if dir.is_dir() {
-                    checked.push(BlocksChecked {
-                        is_own: true,
-                        note: note.clone(),
-                        ..check(&dir, &Trust::own())
-                    });
-                }
+            for place in [cache.join(DIR), cache.join(dir_of_user())] {
+                let one = match find_part(&place) {
+                    Ok(None) => continue,
+                    Ok(Some(dir)) => check(&dir, &Trust::own()),
+                    Err(why) => BlocksChecked {
+                        dir: place.clone(),
+                        faults: vec![(place, why)],
+                        ..BlocksChecked::default()
+                    },
+                };
+                checked.push(BlocksChecked {
+                    is_own: true,
+                    note: note.clone(),
+                    ..one
+                });
             }
         }
         for dir in &self.sites {

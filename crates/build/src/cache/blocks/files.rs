@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{File, TryLockError},
+    fs::{File, Metadata, TryLockError},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
@@ -78,8 +78,12 @@ pub(super) fn write(
         new.as_file().set_modified(used)?;
     }
     // Two builds with the same new blocks write the same file, and one of them is enough.
-    let name = format!("{}-{count}-{hash:016x}{SUFFIX}", hex::encode(&format[..4]));
-    let path = dir.join(name);
+    let name = |hash: u64| format!("{}-{count}-{hash:016x}{SUFFIX}", hex::encode(&format[..4]));
+    let mut path = dir.join(name(hash));
+    // Somebody else's directory of this name stays.
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        path = dir.join(name(hash.wrapping_add(1)));
+    }
     new.persist(&path).map_err(|error| error.error)?;
     Ok(path)
 }
@@ -211,7 +215,8 @@ pub(super) fn limit(dir: &Path, size_max: u64) {
     let mut size = size_of(dir);
     let found = list(dir).into_iter().filter_map(|path| {
         let found = std::fs::symlink_metadata(&path).ok()?;
-        Some((found.modified().ok()?, found.len(), path))
+        let is_own = found.is_file() && is_own(path.file_name()?);
+        is_own.then_some((found.modified().ok()?, found.len(), path))
     });
     let mut found: Vec<(SystemTime, u64, PathBuf)> = found.collect();
     found.sort();
@@ -225,17 +230,35 @@ pub(super) fn limit(dir: &Path, size_max: u64) {
     }
 }
 
-/// Returns the size of all files of a directory of blocks, with those that are not complete.
+/// Returns the size of all files that condense has written into a directory of blocks, with those
+/// that are not complete.
 pub(super) fn size_of(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return 0;
     };
-    let found = entries.flatten().filter(|entry| {
-        let name = entry.file_name();
-        is_incomplete(&name) || is_complete(&name)
-    });
-    let sizes = found.filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    let found = entries.flatten().filter(|entry| is_own(&entry.file_name()));
+    let found = found.filter_map(|entry| entry.metadata().ok());
+    let sizes = found.filter(Metadata::is_file).map(|found| found.len());
     sizes.sum()
+}
+
+/// Returns whether condense gives files of blocks such a name. Other files in the directory are not
+/// removed, and do not count.
+pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
+    if is_incomplete(name) {
+        return true;
+    }
+    let Some(name) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else {
+        return false;
+    };
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match name.split('-').collect::<Vec<_>>()[..] {
+        [format, count, hash] => {
+            let is_count = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+            is_count && format.len() == 8 && hash.len() == 16 && is_hex(format) && is_hex(hash)
+        }
+        _ => false,
+    }
 }
 
 fn is_complete(name: &std::ffi::OsStr) -> bool {

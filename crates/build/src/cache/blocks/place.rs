@@ -1,6 +1,7 @@
 //! Responsible for the directories of blocks: which ones are trusted, and the user's own.
 
 use std::{
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -73,8 +74,12 @@ pub(in crate::cache) fn dir_of_user() -> String {
 }
 
 /// Returns the directory to which blocks are added, which is always below the cache of the
-/// settings: in one that is shared, it is a directory for this user alone.
-pub(super) fn own_dir(settings: &BlockCacheSettings, report: &Report) -> Option<PathBuf> {
+/// settings, unless the user has made a link there: in one that is shared, it is a directory for
+/// this user alone.
+///
+/// # Errors
+/// Returns the reason for which no blocks can be kept.
+pub(super) fn own_dir(settings: &BlockCacheSettings, report: &Report) -> Result<PathBuf, String> {
     let cache = &settings.dir;
     let made = make(cache).and_then(|()| {
         if *cache == settings.own {
@@ -82,31 +87,69 @@ pub(super) fn own_dir(settings: &BlockCacheSettings, report: &Report) -> Option<
         }
         Ok(())
     });
-    let why = match made.and_then(|()| Myself::look().standing(cache)) {
-        Ok(Standing::Own) => {
-            let dir = cache.join(DIR);
-            // A cache that cannot be written is still read.
-            match make(&dir) {
-                Err(error) if !dir.is_dir() => error.to_string(),
-                _ => return Some(dir),
-            }
-        }
+    match made.and_then(|()| Myself::look().standing(cache)) {
+        Ok(Standing::Own) => find_or_make(&cache.join(DIR)),
         Ok(Standing::Shared) => {
-            let dir = cache.join(dir_of_user());
-            match make(&dir).map_err(|error| error.to_string()) {
-                Ok(()) if is_closed(&dir) => return Some(dir),
-                Ok(()) => format!("`{}` is not yours alone", dir.display()),
-                Err(why) => why,
+            let dir = find_or_make(&cache.join(dir_of_user()))?;
+            if is_closed(&dir) {
+                return Ok(dir);
             }
+            Err(format!("`{}` is not yours alone", dir.display()))
         }
-        Ok(Standing::Foreign(why)) => why,
-        Err(error) => error.to_string(),
+        Ok(Standing::Foreign(why)) => Err(why),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn find_or_make(dir: &Path) -> Result<PathBuf, String> {
+    if let Some(found) = find_part(dir)? {
+        return Ok(found);
+    }
+    let made = make(dir).map(|()| dir.to_owned());
+    made.map_err(|error| error.to_string())
+}
+
+/// Finds a directory in a cache. A link of this user or root is followed to a directory that nobody
+/// else can change. Returns the directory without such a link, or `None` if nothing is there.
+///
+/// # Errors
+/// Returns the reason for which the directory is not used.
+pub(in crate::cache) fn find_part(dir: &Path) -> Result<Option<PathBuf>, String> {
+    let shown = dir.display();
+    let is_missing = |error: &std::io::Error| {
+        matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
     };
-    report.debug(format!(
-        "blocks are not kept in `{}`: {why}",
-        cache.display()
-    ));
-    None
+    let found = match std::fs::symlink_metadata(dir) {
+        Ok(found) => found,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(format!("`{shown}` cannot be read: {error}")),
+    };
+    if found.is_dir() {
+        return Ok(Some(dir.to_owned()));
+    }
+    if !found.is_symlink() {
+        return Err(format!("`{shown}` is no directory"));
+    }
+    let myself = Myself::look();
+    if !myself.is_trusted(&found) {
+        return Err(format!("the link `{shown}` belongs to another user"));
+    }
+    let target = match std::fs::canonicalize(dir) {
+        Ok(target) => target,
+        Err(error) if is_missing(&error) => {
+            return Err(format!("the link `{shown}` leads nowhere"));
+        }
+        Err(error) => return Err(format!("the link `{shown}` cannot be followed: {error}")),
+    };
+    if !target.is_dir() {
+        return Err(format!("the link `{shown}` leads to no directory"));
+    }
+    match myself.standing(&target) {
+        Ok(Standing::Own) => Ok(Some(target)),
+        Ok(Standing::Shared) => Err(format!("`{}` is shared with others", target.display())),
+        Ok(Standing::Foreign(why)) => Err(why),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Returns whether a directory belongs to this user, and others cannot enter it.

@@ -8,6 +8,8 @@ use condense_image::{PackOptions, Tree, pack, verify, write_block_pack};
 
 use super::{files::FILES_BEFORE_MERGE, files::list, *};
 
+mod places;
+
 /// Size of a file of [`tree`], in bytes.
 const FILE_BYTES: usize = 40_000;
 
@@ -52,7 +54,15 @@ impl Cache {
     /// Packs a tree as a build does. Returns the SHA-256 of the image, and the number of bytes that
     /// were compressed.
     fn build(&self, tree: &Tree, settings: &BlockCacheSettings) -> ([u8; 32], u64) {
-        let report = Report::silent();
+        self.build_with(&Report::silent(), tree, settings)
+    }
+
+    fn build_with(
+        &self,
+        report: &Report,
+        tree: &Tree,
+        settings: &BlockCacheSettings,
+    ) -> ([u8; 32], u64) {
         report.use_blocks(Some(settings));
         let number = self.images.fetch_add(1, Ordering::Relaxed);
         let options = report.with_blocks(PackOptions {

@@ -28,6 +28,12 @@ fn scene() -> tempfile::TempDir {
     }
     symlink("a.txt", at("src/link")).unwrap();
     symlink("sub", at("src/dirlink")).unwrap();
+    symlink("circle", at("circle")).unwrap();
+    symlink("none", at("nowhere")).unwrap();
+    fs_err::create_dir(at("turns")).unwrap();
+    symlink(".", at("turns/again")).unwrap();
+    let mode = rustix::fs::Mode::from(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), mode).unwrap();
     dir
 }
 
@@ -131,13 +137,41 @@ fn a_source_that_cannot_be_copied_is_named_with_its_line() {
         let hint = error.downcast_ref::<UserError>().unwrap().hint();
         format!("{error}\n    {}\n", hint.unwrap())
     };
+    for (source, words) in [
+        ("pipe", "is a device, a pipe or a socket\n    leave it out"),
+        ("turns", "go in a circle at `"),
+        ("turns", "\n    remove the link"),
+        ("/proc/self/mem", "failed to read `/proc/"),
+        ("/proc/self/mem", "\n    copy what you need of it"),
+    ] {
+        let said = said(source, "/x");
+        assert!(said.contains(words), "{said}");
+    }
     let said = [
         said("tol", "/x"),
         said("src/*.md", "/x/"),
         said("src/*", "/one"),
         said("/dev/null", "/x"),
+        said("/", "/x"),
+        said("circle", "/x"),
+        said("nowhere", "/x"),
     ];
     insta::assert_snapshot!("uncopied", said.concat());
+}
+
+#[test]
+fn hints_fit_the_reason() {
+    let of = |kind| hint_for(&anyhow::Error::new(std::io::Error::from(kind)));
+    assert!(of(ErrorKind::PermissionDenied).starts_with("make it readable"));
+    assert!(hint_for(&anyhow::anyhow!("there is a directory")).starts_with("`DST/`"));
+}
+
+/// The kernel says that such a file has 0 bytes, or a page.
+#[test]
+fn files_of_the_kernel_are_copied_to_their_end() {
+    let tree = copied(&[("/proc/version", "/v"), ("/proc/version", "/v")]).unwrap();
+    let version = fs_err::read("/proc/version").unwrap();
+    assert_eq!(tree.read("v", 1 << 20).unwrap().unwrap(), version);
 }
 
 /// Row D4: links of a stage are kept, but for the named one; modes stay.

@@ -1,0 +1,128 @@
+//! Tests of directories of blocks that are links or cannot be used, of notices that blocks are not
+//! kept, and of blocks that a site has stored.
+
+use super::*;
+use crate::report::{Level, Phase, Reporter};
+
+/// Reporter that keeps the messages of the normal level.
+#[derive(Default)]
+struct Notices {
+    said: std::sync::Mutex<Vec<String>>,
+}
+
+impl Reporter for Notices {
+    fn message(&self, level: Level, text: &str) {
+        if level != Level::Debug {
+            self.said.lock().unwrap().push(text.to_owned());
+        }
+    }
+    fn begin(&self, _phase: Phase, _total: Option<u64>) {}
+    fn advance(&self, _phase: Phase, _amount: u64) {}
+    fn detail(&self, _phase: Phase, _text: &str) {}
+    fn output(&self, _line: &str) {}
+    fn end(&self, _phase: Phase) {}
+    fn timing(&self) -> String {
+        String::new()
+    }
+    fn cancel_flag(&self) -> std::sync::Arc<AtomicBool> {
+        std::sync::Arc::default()
+    }
+}
+
+/// Returns what a build says about blocks that are not kept.
+fn lost(cache: &Cache, tree: &Tree, settings: &BlockCacheSettings) -> Vec<String> {
+    let notices = std::sync::Arc::new(Notices::default());
+    cache.build_with(&Report::new(notices.clone()), tree, settings);
+    let mut said = std::mem::take(&mut *notices.said.lock().unwrap());
+    said.retain(|text| text.contains("not kept"));
+    said
+}
+
+#[test]
+fn blocks_that_are_not_kept_are_told_once() {
+    let cache = Cache::new();
+    let all = tree(0..4);
+    let none = BlockCacheSettings {
+        size_max: 1000,
+        ..cache.settings()
+    };
+    let said = lost(&cache, &all, &none);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("CONDENSE_BLOCK_CACHE_SIZE allows 1000 B"),
+        "{said:?}"
+    );
+    fs_err::remove_dir(cache.blocks()).unwrap();
+    fs_err::write(cache.blocks(), "").unwrap();
+    let said = lost(&cache, &all, &cache.settings());
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].ends_with("/blocks` is no directory"), "{said:?}");
+    assert_eq!(cache.settings().verify()[0].faults.len(), 1);
+    fs_err::remove_file(cache.blocks()).unwrap();
+    assert!(lost(&cache, &all, &cache.settings()).is_empty());
+    assert!(
+        lost(&cache, &all, &none).is_empty(),
+        "this build has no new blocks"
+    );
+}
+
+#[test]
+fn a_directory_with_the_name_of_a_file_of_blocks_is_in_nobody_s_way() {
+    let cache = Cache::new();
+    let all = tree(0..4);
+    let (plain, _) = cache.build(&all, &cache.settings());
+    let file = cache.files().remove(0);
+    fs_err::remove_file(&file).unwrap();
+    fs_err::create_dir(&file).unwrap();
+    fs_err::write(file.join("thesis.tex"), "years").unwrap();
+    assert!(lost(&cache, &all, &cache.settings()).is_empty());
+    assert_eq!(cache.build(&all, &cache.settings()), (plain, 0));
+    assert!(file.join("thesis.tex").exists());
+}
+
+#[test]
+fn a_link_to_a_directory_of_this_user_alone_is_followed() {
+    let cache = Cache::new();
+    let all = tree(0..4);
+    let elsewhere = cache.path("elsewhere");
+    for dir in [&elsewhere, &cache.path("cache")] {
+        fs_err::create_dir(dir).unwrap();
+    }
+    symlink(&elsewhere, cache.blocks()).unwrap();
+    let (plain, bytes) = cache.build(&all, &cache.settings());
+    assert_eq!(cache.build(&all, &cache.settings()), (plain, 0));
+    assert_eq!(list(&elsewhere).len(), 1);
+    let checked = cache.settings().verify();
+    assert!(checked[0].files == 1 && checked[0].faults.is_empty());
+    fs_err::set_permissions(&elsewhere, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(cache.build(&all, &cache.settings()), (plain, bytes));
+    let said = lost(&cache, &all, &cache.settings());
+    assert!(said[0].contains("everybody can write into"), "{said:?}");
+    assert!(
+        cache.settings().verify()[0].faults[0]
+            .1
+            .contains("everybody can write")
+    );
+}
+
+#[test]
+fn what_a_site_has_stored_is_kept_in_the_own_cache() {
+    let all = tree(0..4);
+    let cache = Cache::new();
+    let (plain, bytes) = cache.build(&all, &cache.settings());
+    let site = cache.path("site");
+    let settings = BlockCacheSettings {
+        dir: cache.path("mine"),
+        own: cache.path("mine"),
+        sites: vec![site.clone()],
+        ..cache.settings()
+    };
+    forge(&cache, &site, |blocks| {
+        for block in blocks {
+            block.is_stored = true;
+        }
+    });
+    assert_eq!(cache.build(&all, &settings), (plain, bytes));
+    assert_eq!(cache.build(&all, &settings), (plain, 0));
+    assert_eq!(list(&cache.path("mine/blocks")).len(), 1);
+}
