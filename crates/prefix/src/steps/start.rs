@@ -250,6 +250,56 @@ mod tests {
         );
     }
 
+    /// The second start runs what has made a cache, and what the user's code may need of it. Its
+    /// files count for that part. Without a cache there is no second start.
+    #[test]
+    fn only_what_has_made_a_cache_is_started_again() {
+        let runs = tempfile::NamedTempFile::new().unwrap();
+        let note = |name: char, code: &str| {
+            let path = runs.path().display();
+            format!("code {code}\nopen('{path}', 'a').write('{name}')")
+        };
+        let reads =
+            |file: &str| format!("import sys; open(sys.argv[2] + '/{PACKAGE}/{file}').read()");
+        let cache = format!(
+            "import os; cache = os.environ['HOME'] + '/fonts'\n\
+             if not os.path.exists(cache):\n  open(cache, 'w').write('1'); {}\n\
+             else:\n  {}",
+            reads("data.txt"),
+            reads("later.py")
+        );
+        let (first, second) = (note('a', "pass"), note('b', &cache));
+        let last = note('c', "pass");
+        let (found, _) = record(&[&first, &second, &last], "60");
+        assert_eq!(found.files, [format!("{PACKAGE}/later.py")]);
+        assert!(found.failed.is_empty(), "{:?}", found.failed);
+        assert_eq!(fs_err::read_to_string(runs.path()).unwrap(), "abcab");
+
+        fs_err::write(runs.path(), "").unwrap();
+        let (found, _) = record(&[&first, &note('d', &reads("data.txt"))], "60");
+        assert_eq!(found.files, [format!("{PACKAGE}/data.txt")]);
+        assert_eq!(fs_err::read_to_string(runs.path()).unwrap(), "ad");
+    }
+
+    /// A part that fails by itself is started with everything before it.
+    #[test]
+    fn a_start_is_repeated_as_a_whole_if_its_parts_need_each_other() {
+        let cache = "code import os, pkg; open(os.environ['HOME'] + '/cache', 'w')";
+        // The search path is set by code before the package, which is not the user's last.
+        let (found, _) = record(&[cache, "pip Pkg"], "60");
+        assert!(found.failed.is_empty(), "{:?}", found.failed);
+        assert!(found.files.contains(&format!("{PACKAGE}/data.txt")));
+        let ends = "code import os; open(os.environ['HOME'] + '/x', 'w').write('1'); os._exit(7)";
+        let (found, _) = record(&["pip Pkg", ends], "60");
+        assert!(found.files.contains(&format!("{PACKAGE}/data.txt")));
+        assert_eq!(found.failed.len(), 1, "{:?}", found.failed);
+        assert!(
+            found.failed[0].ends_with("exit status 7"),
+            "{:?}",
+            found.failed
+        );
+    }
+
     #[test]
     fn a_start_changes_nothing_and_sees_nothing_of_the_user() {
         let (found, scratch) = record(
