@@ -210,7 +210,7 @@ def failure(result, code, end):
 
 
 def parts_of(result, count):
-    """Returns the lines before the first of `count` parts of code, and the list of lines of each."""
+    """Returns the lines before the first of `count` parts of code, and the lines of each part."""
     parts = [[] for _ in range(count + 1)]
     at = 0
     for line in lines_of(result):
@@ -248,7 +248,10 @@ class Recorder:
     def run(self, name, code):
         """Makes a start. Returns its lines as `parts_of`, and its failure or None."""
         result = os.path.join(self.build, name)
-        end = start(self.words + [result] + code, self.variables, self.home, self.seconds)
+        words = list(self.words)
+        words.append(result)
+        words.extend(code)
+        end = start(words, self.variables, self.home, self.seconds)
         if end is None:
             return None
         before, parts = parts_of(result, len(code))

@@ -7,6 +7,8 @@ use std::{
     path::{Component, Path},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{run_sh, runner::StepRunner, script::try_script, start_guard::StartGuard};
 use crate::{
     error::Error,
@@ -53,6 +55,21 @@ impl Start {
             requests,
             seconds: Self::SECONDS,
         }
+    }
+
+    /// Returns a digest of the programs of the start and of what they import and run.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let seconds = self.seconds.to_string();
+        let texts = [RECORD_START_PY, START_PY, &seconds];
+        for text in texts
+            .into_iter()
+            .chain(self.requests.iter().map(String::as_str))
+        {
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text);
+        }
+        digest.finalize().into()
     }
 
     /// Writes the files that the step reads.
@@ -135,13 +152,24 @@ impl StartFiles {
         }
     }
 
+    /// Returns the files and failures as lines of text.
+    pub fn lines(&self) -> String {
+        let files = self.files.iter().map(|path| format!("file {path}\n"));
+        let failed = self
+            .failed
+            .iter()
+            .map(|reason| format!("failed {reason}\n"));
+        files.chain(failed).collect()
+    }
+
     /// Reads the result of the step. Code of packages may have written anything into it.
     pub(super) fn read(build_dir: &Within) -> Result<Self, Error> {
         let text = build_dir.read(FOUND)?.unwrap_or_default();
         Ok(Self::parse(&String::from_utf8_lossy(&text)))
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads lines that [`Self::lines`] has written.
+    pub fn parse(text: &str) -> Self {
         let mut found = Self::default();
         let mut seen = HashSet::new();
         for line in text.lines() {
