@@ -10,13 +10,16 @@ from .common import AT_EXIT, CHAIN, CONDENSE, PARTS, SPECS, WORK, note, run, squ
 # Options of condense and of mksquashfs for each codec.
 CODECS = {"zstd": ("zstd:3", ["zstd", "-Xcompression-level", "3"]), "gzip": ("gzip:6", ["gzip"])}
 ARCHIVE, HOT = "condense, archives at hand", "condense, blocks at hand"
+# The chain starts no program of the environment, so this is the same work.
+NO_START = "condense, archives at hand, --no-warm"
 COLD_CHAIN, WARM_CHAIN = "chain, from archives", "chain, packages unpacked before"
 
 
 def build(rounds):
-    """Measures four ways to one image, in turn, with the scratch directory of all four in memory,
+    """Measures five ways to one image, in turn, with the scratch directory of all of them in memory,
     as on a compute node, and then on the disk, as on most other machines. condense finds either
-    archives alone, or also the blocks of an earlier build.
+    archives alone, with and without the start that finds the hot files, or also the blocks and the
+    start of an earlier build.
 
     Some file systems create files slowly for a minute after other files were deleted, and every
     round deletes the files of the round before. On the disk, deletions are therefore completed
@@ -61,11 +64,11 @@ def chain(place, python, cold, env, codec):
     )
 
 
-def condense(place, env, codec, is_hot):
+def condense(place, env, codec, is_hot, *more):
     """Builds once. Without blocks at hand, those of this build are still written to the cache."""
     removed(WORK / "ours", *([] if is_hot else [WORK / "cache/blocks"]))
     words = [CONDENSE, "conda-containerize", "new", "--prefix", WORK / "ours"]
-    words += ["--base-image", PARTS / "base.sif", "--compression", CODECS[codec][0]]
+    words += ["--base-image", PARTS / "base.sif", "--compression", CODECS[codec][0], *more]
     with (WORK / "ours.log").open("w") as log:
         measured = run([*words, WORK / "env.yml"], env=env, stdout=log)
     said = (WORK / "ours.log").read_text().splitlines()
@@ -81,17 +84,18 @@ def build_in(place, kind, python, rounds, codec):
         "TMPDIR": str(place),
     }
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    figures = {name: ([], [], []) for name in (ARCHIVE, HOT, WARM_CHAIN, COLD_CHAIN)}
+    figures = {name: ([], [], []) for name in (ARCHIVE, NO_START, HOT, WARM_CHAIN, COLD_CHAIN)}
     steps = {name: [] for name in ("install", "compileall", "mksquashfs")}
     said = {}
     for turn in range(rounds + 1):
+        no_start, said[NO_START] = condense(place, env, codec, False, "--no-warm")
         archive, said[ARCHIVE] = condense(place, env, codec, False)
         hot, said[HOT] = condense(place, env, codec, True)
         cold = chain(place, python, True, env, codec)
         warm = chain(place, python, False, env, codec)
         if turn == 0:
             continue  # this round fills the page cache
-        for name, parts in zip(figures, ([archive], [hot], warm, cold), strict=True):
+        for name, parts in zip(figures, ([archive], [no_start], [hot], warm, cold), strict=True):
             walls, cpus, peaks = zip(*parts, strict=True)
             for values, value in zip(
                 figures[name], (sum(walls), sum(cpus), max(peaks)), strict=True
@@ -110,7 +114,12 @@ def build_in(place, kind, python, rounds, codec):
             unit,
         )
     table(f"the chain's steps, from archives, {kind}", steps)
-    for ours, theirs in ((ARCHIVE, COLD_CHAIN), (HOT, WARM_CHAIN), (HOT, COLD_CHAIN)):
+    for ours, theirs in (
+        (ARCHIVE, COLD_CHAIN),
+        (NO_START, COLD_CHAIN),
+        (HOT, WARM_CHAIN),
+        (HOT, COLD_CHAIN),
+    ):
         wall = [statistics.median(figures[name][0]) for name in (ours, theirs)]
         ratio = wall[1] / wall[0]
         note(

@@ -161,7 +161,7 @@ fn which(program: &str) -> PathBuf {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_start_on_what_is_held_back_reads_what_a_start_on_files_reads() {
     let test = TestDir::new(Account::Ordinary, "hot-held");
-    let environment = test.environment("python=3.11, edge-activate, edge-activate-bash");
+    let environment = test.environment("python=3.11, edge-activate");
     // A child process cannot write there either; then both images would differ.
     let warm = "import json, os, ssl, subprocess; os.chdir(json.__path__[0]); \
                 subprocess.call(['touch', 'child']); open(json.__path__[0] + '/x', 'w')";
@@ -177,9 +177,7 @@ fn a_start_on_what_is_held_back_reads_what_a_start_on_files_reads() {
         assert!(lock.contains("json/__pycache__/decoder."), "{lock}");
         let common = fs_err::read_to_string(dir.join("common.sh")).unwrap();
         let launch = common.replace(dir.to_str().unwrap(), "DIR");
-        for part in ["set by edge-activate", "EDGE_BASH"] {
-            assert!(launch.contains(part), "{launch}");
-        }
+        assert!(launch.contains("set by edge-activate"), "{launch}");
         (image, (lock, launch), said)
     };
     let mounted = build("mounted", "");

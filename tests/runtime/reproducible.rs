@@ -205,7 +205,12 @@ fn cold_warm_and_hot_builds_of_a_lock_are_the_same_bytes() {
                 .succeeded();
             let image = fs_err::read(dir.join("img.sqfs")).unwrap();
             fs_err::remove_dir_all(dir).unwrap();
-            (image, said.stdout.contains("by earlier builds"))
+            let is_hot = said.stdout.contains("by earlier builds");
+            let has_start = said
+                .stdout
+                .contains("an earlier build has recorded the files");
+            assert_eq!(is_hot, has_start, "{said:?}");
+            (image, is_hot)
         };
         let cold = format!("cold-{}", &codec[..4]);
         let first = build(&cold, "0", "1G");

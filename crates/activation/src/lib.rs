@@ -30,6 +30,9 @@
 //! * `CONDA_PREFIX`, `CONDA_DEFAULT_ENV`, `CONDA_SHLVL` and `CONDA_PROMPT_MODIFIER`, which the
 //!   wrapper sets before the steps as conda would.
 //!
+//! The first trial is the real activation: what its scripts write stays in the environment. Scripts
+//! for which [`may_write`] is false can also be tried out where the environment is read-only.
+//!
 //! The variables of a conda build (`CONDA_BUILD`) are assumed never to be set. `CONDA_DEFAULT_ENV`
 //! is assumed to be the last part of the mount point. Values with line breaks are not tried:
 //! scripts that pass them through `sed` mangle them.
@@ -51,6 +54,7 @@ mod step;
 mod tests;
 mod trials;
 mod variables;
+mod writes;
 
 use std::{
     io,
@@ -61,6 +65,7 @@ use condense_diagnostics::Hint;
 use serde::{Deserialize, Serialize};
 
 pub use capture::Capture;
+pub use writes::may_write;
 
 /// Result of capturing an activation: the steps to replay and the scripts to source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -1,10 +1,11 @@
 //! Responsible for the container with an image of an environment whose files are held back. Nothing
 //! is copied or compressed for the image: it is made around the files where they are.
 
-use std::{cell::Cell, ffi::OsString, path::PathBuf};
+use std::{cell::Cell, ffi::OsString, io::Read, os::unix::fs::MetadataExt, path::PathBuf};
 
 use condense_image::Tree;
 use condense_prefix::{BuildSteps, Finished, Held, Place, Start, StartFiles, StepRunner};
+use sha2::{Digest as _, Sha256};
 
 use crate::{build::Build, container::Mounted, held, report::Phase, start::StartContainer};
 
@@ -12,6 +13,10 @@ use crate::{build::Build, container::Mounted, held, report::Phase, start::StartC
 const DIR: &str = "held";
 /// Name in this directory of the file with what is held back, which becomes an image.
 const IMAGE: &str = "held.sqfs";
+
+/// Number of bytes at the beginning of a base that tell it from others: those of a SIF have its
+/// identifier and the times of its parts.
+const HEAD_BYTES: u64 = 64 << 10;
 
 type StepError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -56,14 +61,16 @@ impl<'b> HeldImage<'b> {
         }))
     }
 
-    /// Makes the start that shows which files come first in the image. If the runtime cannot mount
-    /// the image, the files are copied into the prefix. The result is in `finished`.
+    /// Makes the start that shows which files come first in the image, unless an earlier build of
+    /// this environment has made it. If the runtime cannot mount the image, the files are copied
+    /// into the prefix. The result is in `finished`. `environment` is a digest of the environment.
     ///
     /// # Errors
     /// Returns an error if scratch cannot be written.
     pub(crate) fn record(
         &self,
         start: &Start,
+        environment: [u8; 32],
         tree: &Tree,
         finished: &mut Finished,
     ) -> anyhow::Result<()> {
@@ -71,6 +78,12 @@ impl<'b> HeldImage<'b> {
             return Ok(());
         };
         let report = self.build.report();
+        let key = self.key_of(start, environment);
+        if let Some(found) = key.as_ref().and_then(|key| report.known_start(key)) {
+            report.debug("an earlier build has recorded the files of a start");
+            finished.start_files = Some(found);
+            return Ok(());
+        }
         let phase = Phase::Prefix(condense_prefix::Phase::Start);
         report.begin(phase, None);
         let mut recorded = Err(String::new());
@@ -87,8 +100,44 @@ impl<'b> HeldImage<'b> {
             recorded = start.record(&self.beside, &files, &**report)?;
         }
         report.end(phase);
-        finished.start_files = Some(recorded.unwrap_or_else(StartFiles::failed));
+        let recorded = recorded.unwrap_or_else(StartFiles::failed);
+        // A start that has failed may succeed the next time.
+        if let (Some(key), true) = (
+            key,
+            recorded.failed.is_empty() && !recorded.files.is_empty(),
+        ) {
+            report.keep_start(&key, &recorded);
+        }
+        finished.start_files = Some(recorded);
         Ok(())
+    }
+
+    /// Returns a digest of everything that the files of a start depend on, in hexadecimal, or
+    /// `None` for a base that is a directory: nothing says whether it has changed.
+    fn key_of(&self, start: &Start, environment: [u8; 32]) -> Option<String> {
+        let prepared = &self.build.prepared;
+        let mut base = std::fs::File::open(prepared.base.path()).ok()?;
+        let found = base.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let mut head = Vec::new();
+        base.by_ref().take(HEAD_BYTES).read_to_end(&mut head).ok()?;
+        let mut digest = Sha256::new();
+        digest.update(start.digest());
+        digest.update(environment);
+        let facts = format!(
+            "{} {} {} {:?}",
+            found.len(),
+            found.mtime(),
+            found.mtime_nsec(),
+            prepared.runtime
+        );
+        for text in [
+            facts.as_bytes(),
+            self.place.mounted_env().as_os_str().as_encoded_bytes(),
+        ] {
+            digest.update(Sha256::digest(text));
+        }
+        digest.update(head);
+        Some(hex::encode(digest.finalize()))
     }
 
     fn container<'a>(&'a self, mounted: Mounted<'a>) -> StartContainer<'a> {

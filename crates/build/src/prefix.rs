@@ -164,7 +164,8 @@ impl Build<'_> {
             let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
             let mpi = checks.check_tree(&tree, &place.mount_point, &linked_dirs)?;
             if let (Some(image), Some(start)) = (image, &start) {
-                image.record(start, &tree, &mut finished)?;
+                let environment = condense_prefix::environment_digest(spec, &solution);
+                image.record(start, environment, &tree, &mut finished)?;
             }
             mpi
         } else {

@@ -17,7 +17,7 @@ use std::{
 
 use condense_check::Finding;
 use condense_image::{Compression, Image, KnownBlocks, PackOptions};
-use condense_prefix::Warning;
+use condense_prefix::{StartFiles, Warning};
 
 use crate::{
     cache::{BlockCache, Finished},
@@ -192,6 +192,19 @@ impl Report {
         match Finished::open(image) {
             Ok(finished) => self.held().push(finished),
             Err(error) => self.debug(format!("blocks are not kept: {error}")),
+        }
+    }
+
+    /// Returns the files that a start reads, if an earlier build has kept them. `key` stands for
+    /// everything that the start depends on.
+    pub(crate) fn known_start(&self, key: &str) -> Option<StartFiles> {
+        self.blocks()?.known_start(key)
+    }
+
+    /// Keeps the files that a start reads for later builds.
+    pub(crate) fn keep_start(&self, key: &str, files: &StartFiles) {
+        if let Some(blocks) = self.blocks() {
+            blocks.keep_start(key, files);
         }
     }
 

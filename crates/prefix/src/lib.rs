@@ -105,7 +105,7 @@ pub use steps::{
     ASK_SH, BuildSteps, Finished, HeldImage, PipContext, PipFailure, Runner, Scripts, Start,
     StartFiles, StepRunner, UserScript, Uv, explain_pip_failure, pip_packages, pip_to_build,
 };
-pub use suffix::mount_point_suffix;
+pub use suffix::{environment_digest, mount_point_suffix};
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{
     Graft, GraftOptions, Grafted, byte_code_of_interpreter, compile_beside, graft, has_own_conda,

@@ -179,7 +179,7 @@ pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec
         progress.warn(Warning::Notice(text));
     }
     layout::resolve_conflicts(&mut ready, records, job.target.path())?;
-    hold::choose(&mut ready, job);
+    hold::choose(&mut ready, job)?;
     // The driver's registry contains the files of installed packages.
     let driver = InstallDriver::builder()
         .with_prefix_records(job.installed)

@@ -164,8 +164,8 @@ pub(crate) fn index_of(archive: &Path) -> Result<IndexJson, Fault> {
     IndexJson::from_slice(&bytes).map_err(Fault::archive)
 }
 
-/// Returns whether an archive lists scripts that run during a build: activation and post-link
-/// scripts. An archive that cannot be read is refused when it is unpacked.
+/// Returns whether an archive lists a post-link script. An archive that cannot be read is refused
+/// when it is unpacked.
 pub(crate) fn lists_post_link(archive: &Path) -> bool {
     let list = archive::info_file(archive, "info/paths.json")
         .or_else(|_| archive::info_file(archive, "info/files"));

@@ -9,9 +9,18 @@ use crate::{solution::Solution, spec::EnvironmentSpec};
 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// Returns seven characters that identify this environment and end its mount point. They are
-/// made from a digest of names, versions, builds and digests of all packages and of all other
-/// contents of the spec.
+/// made from [`environment_digest`].
 pub fn mount_point_suffix(spec: &EnvironmentSpec, solution: &Solution) -> String {
+    let digest = environment_digest(spec, solution);
+    let characters = digest.iter().take(7);
+    characters
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % 36]))
+        .collect()
+}
+
+/// Returns a digest of names, versions, builds and digests of all packages and of all other
+/// contents of the spec.
+pub fn environment_digest(spec: &EnvironmentSpec, solution: &Solution) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut identities: Vec<String> = solution
         .records
@@ -45,9 +54,5 @@ pub fn mount_point_suffix(spec: &EnvironmentSpec, solution: &Solution) -> String
         }
         _ => hash.update(spec.digest_beyond_conda()),
     }
-    hash.finalize()
-        .iter()
-        .take(7)
-        .map(|byte| char::from(ALPHABET[usize::from(*byte) % 36]))
-        .collect()
+    hash.finalize().into()
 }

@@ -333,8 +333,10 @@ fn environments_whose_scripts_need_files_are_linked_as_a_whole() {
     let linked = Package::new("linked", "1.0")
         .link("etc/conda/activate.d/linked.sh", "../../../share/linked.sh")
         .file("share/linked.sh", "export LINKED=1\n");
-    let url = write_channel(dir.path(), &[packages(), vec![linked]].concat());
-    for package in ["post-linked", "linked"] {
+    let text = "mkdir -p \"$CONDA_PREFIX/var\"\nexport WRITING=1\n";
+    let writing = Package::new("writing", "1.0").file("etc/conda/activate.d/writing.sh", text);
+    let url = write_channel(dir.path(), &[packages(), vec![linked, writing]].concat());
+    for package in ["post-linked", "linked", "writing"] {
         let (dir, asked) = (tempfile::tempdir().unwrap(), format!("{package}, tool"));
         let (_, steps) = installed(dir.path(), &url, &asked, true, &Listener::default());
         assert!(!steps.holds_back(), "{package}");
@@ -411,8 +413,7 @@ impl HeldImage for Compiler {
     }
 }
 
-/// Environment in scratch whose steps have run in a [`Compiler`] with an image, and in one with the
-/// prefix.
+/// Environment whose steps have run in a [`Compiler`] with an image, and in one with the prefix.
 struct Run {
     dir: tempfile::TempDir,
     place: Place,

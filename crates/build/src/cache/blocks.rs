@@ -16,6 +16,7 @@
 mod check;
 mod files;
 mod place;
+mod starts;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,6 +34,7 @@ use condense_image::{
 
 use crate::{plan::BlockCacheSettings, report::Report};
 pub use check::BlocksChecked;
+use condense_prefix::StartFiles;
 pub(super) use files::is_own;
 use files::{
     has_own_name, limit, merge, open_pack, recent, remove_if_same, remove_left_over, size_of, write,
@@ -196,6 +198,22 @@ impl BlockCache {
             for block in blocks {
                 self.places.entry(block.key).or_insert((number, block));
             }
+        }
+    }
+
+    /// Returns the files that a start reads, if a start of the same environment was kept.
+    pub(crate) fn known_start(&self, key: &str) -> Option<StartFiles> {
+        starts::read(self.own.as_ref().ok()?, key)
+    }
+
+    /// Keeps the files that a start reads for later builds of the same environment. A failure is
+    /// only a detail: the next build makes the start again.
+    pub(crate) fn keep_start(&self, key: &str, files: &StartFiles) {
+        if let Ok(own) = &self.own
+            && let Err(error) = starts::write(own, key, files)
+        {
+            let text = format!("the recorded start is not kept: {error}");
+            self.report.debug(text);
         }
     }
 

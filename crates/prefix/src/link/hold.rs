@@ -23,7 +23,7 @@ use crate::{
     progress::Progress,
     python::Python,
     solution::Solution,
-    spool::Part,
+    spool::{Part, Spool},
     target::Place,
 };
 
@@ -88,15 +88,26 @@ pub(crate) fn is_possible(
     Ok(found.iter().all(|(_, lists_post_link)| !lists_post_link))
 }
 
-/// Chooses the files that are held back: none if a package has a post-link script after all.
-pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) {
+/// Chooses the files that are held back: none if a package has a post-link script after all, or if
+/// an activation script may write.
+///
+/// # Errors
+/// Returns an error if an activation script cannot be read.
+pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) -> Result<(), Error> {
+    let Some(spool) = job.spool else {
+        return Ok(());
+    };
     let python = job.options.python_info.as_ref().map(Python::from_info);
-    let packages = ready.iter().map(|ready| &ready.package);
-    let mut entries = packages.flat_map(|package| &package.entries);
     let site_packages = python.as_ref().map_or(Path::new(""), Python::site_packages);
-    let is_above = |entry: &Entry| is_link_above(entry, site_packages);
-    if job.spool.is_none() || entries.any(|entry| needs_files(entry) || is_above(entry)) {
-        return;
+    for Ready { package, .. } in &*ready {
+        for entry in &package.entries {
+            if needs_files(entry)
+                || is_link_above(entry, site_packages)
+                || activation_may_write(entry, package, spool)?
+            {
+                return Ok(());
+            }
+        }
     }
     let forced = forced(ready, job, python.as_ref());
     let forced: HashSet<PathBuf> = forced.into_iter().map(PathBuf::from).collect();
@@ -106,6 +117,23 @@ pub(super) fn choose(ready: &mut [Ready], job: &LinkJob<'_>) {
     {
         entry.is_held = entry.kind != Kind::Directory && !forced.contains(entry.target.as_path());
     }
+    Ok(())
+}
+
+/// Returns whether an entry is an activation script that may write into the environment. What it
+/// writes is a part of the environment, which is read-only on an image.
+fn activation_may_write(entry: &Entry, package: &Package, spool: &Spool) -> Result<bool, Error> {
+    let is_script = entry.target.starts_with("etc/conda/activate.d")
+        && entry.target.extension().is_some_and(|end| end == "sh");
+    if !is_script || entry.kind != Kind::File {
+        return Ok(false);
+    }
+    let Some((_, file)) = package.contents.spooled(&entry.path) else {
+        return Ok(true);
+    };
+    let text = spool.read(file.part);
+    let text = text.map_err(Error::io("read", spool.file().path()))?;
+    Ok(condense_activation::may_write(&text))
 }
 
 /// Returns whether an entry is a post-link script, which may change any file, or a link that the

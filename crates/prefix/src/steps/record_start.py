@@ -45,6 +45,10 @@ def read(path):
         return file.read().decode("utf-8", "replace")
 
 
+def lines_of(result):
+    return read(result).rstrip("\n").split("\n") if os.path.exists(result) else []
+
+
 def module(path):
     """Returns the module that a path below the library is the top of, or None."""
     parts = path.split("/")
@@ -196,40 +200,106 @@ def failure(result, code, end):
 
     A line `begin NUMBER` is before each part of the code, and `end` after the last one.
     """
-    lines = read(result).splitlines() if os.path.exists(result) else []
+    lines = lines_of(result)
     if end == "exit status 0" and lines[-1:] == ["end"]:
         return None
     begun = [line[6:] for line in lines if re.match("begin [0-9]+$", line)]
     at = int(begun[-1]) if begun else len(code)
     part = " ".join(code[at].split()) if at < len(code) else "the start"
-    return "failed %s: %s\n" % (part, end)
+    return "failed %s: %s" % (part, end)
+
+
+def parts_of(result, count):
+    """Returns the lines before the first of `count` parts of code, and the lines of each part."""
+    parts = [[] for _ in range(count + 1)]
+    at = 0
+    for line in lines_of(result):
+        if re.match("begin [0-9]+$", line):
+            at = int(line[6:]) + 1
+        elif line != "end":
+            parts[at].append(line)
+    return parts[0], parts[1:]
+
+
+def has_failed(lines):
+    return any(line.startswith("failed ") for line in lines)
+
+
+def to_repeat(parts, given):
+    """Returns the numbers of the parts that a second start must run.
+
+    The first start of all makes caches in the home directory, as of fonts; only the next one is
+    like those that follow. A part from `given` on is the user's code, which may need what stands
+    before it.
+    """
+    changed = [number for number, lines in enumerate(parts) if "changed" in lines]
+    last = max(changed) if changed else -1
+    return [number for number in range(last + 1) if number in changed or number >= given]
+
+
+class Recorder:
+    def __init__(self, prefix, build, seconds, program):
+        self.build, self.seconds = build, float(seconds)
+        self.home = os.path.join(build, "start-home")
+        self.variables = environment(prefix, self.home)
+        begin = "import sys; exec(open(sys.argv[1]).read())"
+        self.words = [sys.executable, "-c", begin, program, prefix]
+
+    def run(self, name, code):
+        """Makes a start. Returns its lines as `parts_of`, and its failure or None."""
+        result = os.path.join(self.build, name)
+        words = list(self.words)
+        words.append(result)
+        words.extend(code)
+        end = start(words, self.variables, self.home, self.seconds)
+        if end is None:
+            return None
+        before, parts = parts_of(result, len(code))
+        return before, parts, failure(result, code, end)
+
+    def record(self, code, given):
+        """Returns the lines of the files that a start reads, or None if its time was over."""
+        first = self.run("start-first.found", code)
+        if first is None:
+            return None
+        before, parts, failed = first
+        numbers = to_repeat(parts, given)
+        if numbers and failed is None:
+            again = self.run("start-again.found", [code[number] for number in numbers])
+            if again is None:
+                return None
+            is_worse = again[2] is not None or any(
+                has_failed(lines) and not has_failed(parts[number])
+                for number, lines in zip(numbers, again[1])
+            )
+            if not is_worse:
+                for number, lines in zip(numbers, again[1]):
+                    parts[number] = lines if "changed" in parts[number] else parts[number]
+                numbers = []
+        if numbers:
+            # The parts need each other, or end the process.
+            first = self.run("start-whole.found", code)
+            if first is None:
+                return None
+            before, parts, failed = first
+        return before + [line for lines in parts for line in lines] + ([failed] if failed else [])
 
 
 def main(prefix, build, seconds, program):
-    home = os.path.join(build, "start-home")
-    if not os.path.isdir(home):
-        os.mkdir(home, 0o700)
-    found = os.path.join(build, "start.found")
-    results = [os.path.join(build, name) for name in ["start-first.found", "start-again.found"]]
-    code = []
+    recorder = Recorder(prefix, build, seconds, program)
+    if not os.path.isdir(recorder.home):
+        os.mkdir(recorder.home, 0o700)
+    code, given = [], 0
     for request in read(os.path.join(build, "start.list")).split("\0"):
         code += [text for text in imports(prefix, request) if text not in code]
-    variables = environment(prefix, home)
-    for result in results:
-        # The first start of all makes caches in the home directory, as of fonts. Only the next one
-        # is like those that follow.
-        begin = "import sys; exec(open(sys.argv[1]).read())"
-        words = [sys.executable, "-c", begin, program, prefix, result]
-        end = start(words + code, variables, home, float(seconds))
-        if end is None:
-            with open(found, "wb") as file:
-                file.write(b"failed the time limit\n")
-            return
-        failed = failure(result, code, end)
-    if failed:
-        with open(results[1], "ab") as file:
-            file.write(failed.encode("utf-8", "replace"))
-    os.rename(results[1], found)
+        if not request.startswith("code "):
+            given = len(code)
+    lines = recorder.record(code, given)
+    if lines is None:
+        lines = ["failed the time limit"]
+    lines = [line for line in lines if line != "changed"]
+    with open(os.path.join(build, "start.found"), "wb") as file:
+        file.write("".join(line + "\n" for line in lines).encode("utf-8", "replace"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ arguments: this file, PREFIX, FOUND, and the code: one argument for each part of
 FOUND gets lines `file PATH`, relative to PREFIX, in the order of their first use: the interpreter
 and what it has loaded, then what each part of the code has imported, mapped and opened. What has no
 order of its own is sorted. A part of the code that fails gives a line `failed CODE: REASON`. A line
-`begin NUMBER` comes before each part, and `end` after the last one: a part may end the process.
+`begin NUMBER` comes before each part, and `end` after the last one: a part may end the process. A
+part that has changed the home directory or that of temporary files, as by a cache that is made
+once, ends with a line `changed`.
 
 The start cannot write into PREFIX, which is read-only where programs run.
 """
@@ -108,6 +110,23 @@ def record():
     del opened[:]
 
 
+def kept():
+    """Returns what is in the home directory and in that of temporary files of the steps."""
+    home, temporary = os.environ["HOME"], os.environ.get("TMPDIR", "")
+    steps = os.path.join(os.path.dirname(home), "")
+    found = []
+    for top in [home] + ([temporary] if temporary.startswith(steps) else []):
+        for folder, _, names in os.walk(top):
+            found.append(folder)
+            for path in [os.path.join(folder, name) for name in names]:
+                try:
+                    facts = os.lstat(path)
+                except OSError:
+                    continue
+                found.append((path, facts.st_size, facts.st_mtime))
+    return found
+
+
 def run(code):
     try:
         exec(code, {"__name__": "__main__"})
@@ -127,8 +146,11 @@ def main():
         sys.addaudithook(watch)
     for number, code in enumerate(sys.argv[4:]):
         write("begin %d" % number)
+        before = kept()
         run(code)
         record()
+        if kept() != before:
+            write("changed")
     write("end")
 
 

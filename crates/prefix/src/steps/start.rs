@@ -7,6 +7,8 @@ use std::{
     path::{Component, Path},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{run_sh, runner::StepRunner, script::try_script, start_guard::StartGuard};
 use crate::{
     error::Error,
@@ -53,6 +55,21 @@ impl Start {
             requests,
             seconds: Self::SECONDS,
         }
+    }
+
+    /// Returns a digest of the programs of the start and of what they import and run.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let seconds = self.seconds.to_string();
+        let texts = [RECORD_START_PY, START_PY, &seconds];
+        for text in texts
+            .into_iter()
+            .chain(self.requests.iter().map(String::as_str))
+        {
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text);
+        }
+        digest.finalize().into()
     }
 
     /// Writes the files that the step reads.
@@ -135,13 +152,24 @@ impl StartFiles {
         }
     }
 
+    /// Returns the files and failures as lines of text.
+    pub fn lines(&self) -> String {
+        let files = self.files.iter().map(|path| format!("file {path}\n"));
+        let failed = self
+            .failed
+            .iter()
+            .map(|reason| format!("failed {reason}\n"));
+        files.chain(failed).collect()
+    }
+
     /// Reads the result of the step. Code of packages may have written anything into it.
     pub(super) fn read(build_dir: &Within) -> Result<Self, Error> {
         let text = build_dir.read(FOUND)?.unwrap_or_default();
         Ok(Self::parse(&String::from_utf8_lossy(&text)))
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads lines that [`Self::lines`] has written.
+    pub fn parse(text: &str) -> Self {
         let mut found = Self::default();
         let mut seen = HashSet::new();
         for line in text.lines() {
@@ -247,6 +275,56 @@ mod tests {
         assert!(
             failed.starts_with("import missing: ModuleNotFoundError"),
             "{failed}"
+        );
+    }
+
+    /// The second start runs what has made a cache, and what the user's code may need of it. Its
+    /// files count for that part. Without a cache there is no second start.
+    #[test]
+    fn only_what_has_made_a_cache_is_started_again() {
+        let runs = tempfile::NamedTempFile::new().unwrap();
+        let note = |name: char, code: &str| {
+            let path = runs.path().display();
+            format!("code {code}\nopen('{path}', 'a').write('{name}')")
+        };
+        let reads =
+            |file: &str| format!("import sys; open(sys.argv[2] + '/{PACKAGE}/{file}').read()");
+        let cache = format!(
+            "import os; cache = os.environ['HOME'] + '/fonts'\n\
+             if not os.path.exists(cache):\n  open(cache, 'w').write('1'); {}\n\
+             else:\n  {}",
+            reads("data.txt"),
+            reads("later.py")
+        );
+        let (first, second) = (note('a', "pass"), note('b', &cache));
+        let last = note('c', "pass");
+        let (found, _) = record(&[&first, &second, &last], "60");
+        assert_eq!(found.files, [format!("{PACKAGE}/later.py")]);
+        assert!(found.failed.is_empty(), "{:?}", found.failed);
+        assert_eq!(fs_err::read_to_string(runs.path()).unwrap(), "abcab");
+
+        fs_err::write(runs.path(), "").unwrap();
+        let (found, _) = record(&[&first, &note('d', &reads("data.txt"))], "60");
+        assert_eq!(found.files, [format!("{PACKAGE}/data.txt")]);
+        assert_eq!(fs_err::read_to_string(runs.path()).unwrap(), "ad");
+    }
+
+    /// A part that fails by itself is started with everything before it.
+    #[test]
+    fn a_start_is_repeated_as_a_whole_if_its_parts_need_each_other() {
+        let cache = "code import os, pkg; open(os.environ['HOME'] + '/cache', 'w')";
+        // The search path is set by code before the package, which is not the user's last.
+        let (found, _) = record(&[cache, "pip Pkg"], "60");
+        assert!(found.failed.is_empty(), "{:?}", found.failed);
+        assert!(found.files.contains(&format!("{PACKAGE}/data.txt")));
+        let ends = "code import os; open(os.environ['HOME'] + '/x', 'w').write('1'); os._exit(7)";
+        let (found, _) = record(&["pip Pkg", ends], "60");
+        assert!(found.files.contains(&format!("{PACKAGE}/data.txt")));
+        assert_eq!(found.failed.len(), 1, "{:?}", found.failed);
+        assert!(
+            found.failed[0].ends_with("exit status 7"),
+            "{:?}",
+            found.failed
         );
     }
 

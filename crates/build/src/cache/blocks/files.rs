@@ -13,7 +13,7 @@ use std::{
 use condense_image::{BlockPack, Codec, PackFault, PackSource, PackedBlock, write_block_pack};
 use rustix::fs::OFlags;
 
-use super::{OpenPack, place::Trust};
+use super::{OpenPack, place::Trust, starts};
 use crate::cache::OTHERS;
 
 /// End of the names of files of blocks.
@@ -49,7 +49,7 @@ fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
 
 /// Makes an incomplete file and locks it, so that it does not count as left over. Another process
 /// may remove the file before it is locked; then another file is made.
-fn make_locked(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+pub(super) fn make_locked(dir: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     for _ in 0..ATTEMPTS {
         let new = tempfile::Builder::new()
             .prefix(INCOMPLETE)
@@ -217,7 +217,8 @@ fn merge_files(
 /// files of other processes.
 pub(super) fn limit(dir: &Path, size_max: u64) {
     let mut size = size_of(dir);
-    let found = list(dir).into_iter().filter_map(|path| {
+    let all = list(dir).into_iter().chain(starts::list(dir));
+    let found = all.filter_map(|path| {
         let found = std::fs::symlink_metadata(&path).ok()?;
         let is_own = found.is_file() && has_own_name(&path);
         is_own.then_some((found.modified().ok()?, found.len(), path))
@@ -252,7 +253,13 @@ pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
     if is_incomplete(name) {
         return true;
     }
-    let Some(name) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    if starts::is_start(name) {
+        return true;
+    }
+    let Some(name) = name.strip_suffix(SUFFIX) else {
         return false;
     };
     let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -299,7 +306,7 @@ pub(super) fn list(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Options of opening a file for reading. A link is not followed, and a pipe is not waited for.
-fn options() -> std::fs::OpenOptions {
+pub(super) fn options() -> std::fs::OpenOptions {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = std::fs::OpenOptions::new();
     options.read(true).custom_flags(flags.bits().cast_signed());

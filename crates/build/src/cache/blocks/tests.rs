@@ -9,6 +9,7 @@ use condense_image::{PackOptions, Tree, pack, verify, write_block_pack};
 use super::{files::FILES_BEFORE_MERGE, files::list, *};
 
 mod places;
+mod starts;
 
 /// Size of a file of [`tree`], in bytes.
 const FILE_BYTES: usize = 40_000;

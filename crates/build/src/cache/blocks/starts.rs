@@ -1,0 +1,91 @@
+//! Responsible for the recorded starts beside the blocks: which files a start of an environment
+//! reads. A start takes as long as everything else of a build whose blocks are there, and it reads
+//! the same files if nothing that it depends on has changed.
+
+use std::{
+    io::{Read, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use condense_prefix::StartFiles;
+use sha2::{Digest, Sha256};
+
+use super::{
+    files::{make_locked, options},
+    place::Trust,
+};
+use crate::cache::OTHERS;
+
+/// End of the names of recorded starts, behind the 64 digits of what they depend on.
+const SUFFIX: &str = ".start";
+/// First line of a recorded start. The second one is the SHA-256 of the rest.
+const HEAD: &str = "condense start 1";
+/// Maximum size of a recorded start in bytes.
+const BYTES_MAX: u64 = 16 << 20;
+/// Maximum number of recorded starts. Those that were used longest ago go first.
+const STARTS_MAX: usize = 64;
+
+/// Returns whether a name is that of a recorded start.
+pub(super) fn is_start(name: &str) -> bool {
+    let key = name.strip_suffix(SUFFIX).unwrap_or("");
+    key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Lists the recorded starts in a directory.
+pub(super) fn list(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    let names = names.filter(|name| name.to_str().is_some_and(is_start));
+    names.map(|name| dir.join(name)).collect()
+}
+
+/// Reads the start with this key, and notes that it was used. Returns `None` if there is none, or
+/// none that is whole and this user's.
+pub(super) fn read(dir: &Path, key: &str) -> Option<StartFiles> {
+    let file = options().open(dir.join(format!("{key}{SUFFIX}"))).ok()?;
+    let found = file.metadata().ok()?;
+    let is_ours = found.is_file() && Trust::own().contains(found.uid());
+    if !is_ours || found.mode() & OTHERS != 0 || found.len() > BYTES_MAX {
+        return None;
+    }
+    let mut text = String::new();
+    Read::take(&file, BYTES_MAX)
+        .read_to_string(&mut text)
+        .ok()?;
+    let (digest, lines) = text
+        .strip_prefix(HEAD)?
+        .strip_prefix('\n')?
+        .split_once('\n')?;
+    if digest != hex::encode(Sha256::digest(lines)) {
+        return None;
+    }
+    // Times of a cache that is only read stay as they are.
+    let _ = file.set_modified(SystemTime::now());
+    Some(StartFiles::parse(lines))
+}
+
+/// Writes a start, and removes those that were used longest ago if there are many.
+///
+/// # Errors
+/// Returns the first error of writing.
+pub(super) fn write(dir: &Path, key: &str, files: &StartFiles) -> std::io::Result<()> {
+    let lines = files.lines();
+    let digest = hex::encode(Sha256::digest(&lines));
+    let mut new = make_locked(dir)?;
+    new.write_all(format!("{HEAD}\n{digest}\n{lines}").as_bytes())?;
+    let mode = std::fs::Permissions::from_mode(0o644);
+    new.as_file().set_permissions(mode)?;
+    new.persist(dir.join(format!("{key}{SUFFIX}")))
+        .map_err(|error| error.error)?;
+    let mut found = list(dir);
+    if found.len() > STARTS_MAX {
+        let used = |path: &PathBuf| std::fs::symlink_metadata(path).and_then(|it| it.modified());
+        found.sort_by_cached_key(|path| used(path).ok());
+        for path in &found[..found.len() - STARTS_MAX] {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
