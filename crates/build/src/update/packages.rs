@@ -356,3 +356,57 @@ pub(super) fn describe(extended: &Extended, report: &Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use condense_prefix::{Architecture, Target};
+
+    use super::*;
+
+    /// What is left to conda's removals is not added, whoever asks for it; what pip has installed
+    /// gives way.
+    #[test]
+    fn only_a_package_of_pip_is_removed_and_asked_for() {
+        let change = |packages: &[&str], of_file: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            CondaChange {
+                addition: Addition {
+                    packages: owned(&[packages, of_file].concat()),
+                    ..Addition::default()
+                },
+                remove: owned(&["Rich"]),
+                of_file: Some((PathBuf::from("e.yml"), owned(of_file))),
+                file: None,
+            }
+        };
+        let solution = Solution::without_packages(&Target {
+            architecture: Architecture::X86_64,
+            glibc: None,
+            linux: None,
+            archspec: None,
+            cuda: None,
+        });
+        for (packages, of_file, told) in [
+            (
+                &["click", "rich>=13"][..],
+                &[][..],
+                "`rich>=13` is to be there, and `--remove rich` removes it",
+            ),
+            (
+                &["click"],
+                &["conda-forge::rich"],
+                "`e.yml` asks for `rich`, which `--remove rich` removes",
+            ),
+        ] {
+            let mut change = change(packages, of_file);
+            assert_eq!(change.refuse_both().unwrap_err().to_string(), told);
+            let pip = [PipPackage::new("other", "1"), PipPackage::new("rich", "13")];
+            assert!(change.take_pip_removals(&solution, &pip[..1]).is_empty());
+            assert!(change.refuse_both().is_err());
+            assert_eq!(change.take_pip_removals(&solution, &pip), ["rich"]);
+            change.refuse_both().unwrap();
+        }
+        change(&["click"], &["rich-click"]).refuse_both().unwrap();
+    }
+}
