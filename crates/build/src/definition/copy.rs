@@ -272,7 +272,7 @@ fn hint_for(error: &anyhow::Error) -> &'static str {
         Some(error) if error.kind() == ErrorKind::PermissionDenied => {
             "make it readable for you, or leave it out"
         }
-        // What a directory lists and nobody finds is a link.
+        // A name that a directory lists and nobody finds is that of a link.
         Some(error) if error.kind() == ErrorKind::NotFound => NOWHERE_HINT,
         Some(error) if is_circle(error) => CIRCLE_HINT,
         Some(_) => "copy what you need of it to a file, and name that one",

@@ -364,8 +364,8 @@ mod tests {
 
     use super::*;
 
-    /// What is left to conda's removals is not added, whoever asks for it; what pip has installed
-    /// gives way.
+    /// Packages that are left to conda's removals are not added, whoever asks for them. Those of
+    /// pip give way.
     #[test]
     fn only_a_package_of_pip_is_removed_and_asked_for() {
         let change = |packages: &[&str], of_file: &[&str]| {
