@@ -16,10 +16,10 @@ COLD_CHAIN, WARM_CHAIN = "chain, from archives", "chain, packages unpacked befor
 
 
 def build(rounds):
-    """Measures five ways to one image, in turn, with the scratch directory of all of them in memory,
-    as on a compute node, and then on the disk, as on most other machines. condense finds either
-    archives alone, with and without the start that finds the hot files, or also the blocks and the
-    start of an earlier build.
+    """Measures five ways to one image, in turn, with the scratch directory of all in memory, as on
+    a compute node, and then on the disk, as on most other machines. condense finds either archives
+    alone, with and without the start that finds the hot files, or also the blocks and the start of
+    an earlier build.
 
     Some file systems create files slowly for a minute after other files were deleted, and every
     round deletes the files of the round before. On the disk, deletions are therefore completed
