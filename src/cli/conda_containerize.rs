@@ -9,13 +9,12 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    Command, Context,
+    Command,
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption},
     condense::{
         Logging,
-        inputs::{FileKind, Inputs, kind_of, refuse_empty, removed_and_added},
-        misuse,
+        inputs::{FileKind, Inputs, kind_of, refuse_empty},
     },
     help,
     update::{self, Asked, UpdateArguments},
@@ -175,10 +174,6 @@ pub(crate) fn parse(
         Verb::Update(found) => {
             refuse_empty("--remove", &found.remove)?;
             refuse_empty("--channel", &found.channel)?;
-            if let Some(refusal) = removed_and_added(&found.inputs, &found.remove) {
-                let refuse = move |context: &Context| Ok(misuse(refusal, context));
-                return Ok(Command::Run(Box::new(refuse)));
-            }
             let added = Inputs::read(&found.inputs, env_vars, console)?;
             let added = added.additions(found.requirement)?;
             let asked = Asked {

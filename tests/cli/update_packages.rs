@@ -385,7 +385,7 @@ fn a_removed_package_that_a_new_one_needs_is_refused() {
         for word in ["part", "part=15", "conda-forge::part>=2"] {
             let told = format!("`{word}` is to be there, and `--remove part` removes it");
             let words = [&["--remove", "Part", word][..], dry].concat();
-            update(&test, &words).failed_on_either_stream(2, &["[ ERROR ] ", &told]);
+            update(&test, &words).failed_on_either_stream(1, &["[ ERROR ] ", &told]);
         }
         let words = [&["--remove", "part", file.to_str().unwrap()][..], dry].concat();
         update(&test, &words).failed_on_either_stream(1, &["[ ERROR ] ", in_file]);

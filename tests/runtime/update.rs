@@ -295,6 +295,50 @@ fn conda_packages_are_put_onto_the_old_image() {
     test.left_nothing();
 }
 
+/// A package of pip gives way to conda's of the same name, also where both have the same files.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_package_of_conda_takes_the_place_of_pip_s() {
+    let account = Account::Ordinary;
+    let test = TestDir::new(account, "update-instead");
+    let installation = test.build("python=3.11, pip");
+    let wheel = WHEEL
+        .replace("edge_needs_click-1.0", "click-8.5.1")
+        .replace("edge_needs_click.py", "click/__init__.py")
+        .replace("edge-needs-click\\nVersion: 1.0", "click\\nVersion: 8.5.1")
+        .replace("Requires-Dist: click\\n", "");
+    let program = test.write("wheel.py", &wheel);
+    let mut python = installation.command(account, "python", [program]);
+    python.run().succeeded();
+    let wheel = test.path("click-8.5.1-py3-none-any.whl");
+    test.write("req.txt", &format!("click @ file://{}\n", wheel.display()));
+    let change = |words: &[&str]| {
+        let mut command = test.program(["update", "installation"]);
+        with_wheels(command.args(words)).run()
+    };
+    change(&["-r", "req.txt"]).succeeded();
+    let has_commands = || {
+        let text = "import click, importlib.metadata as m; print(hasattr(click, 'command'), len(m.files('click')) > 9)";
+        installation.python(account, text).run()
+    };
+    has_commands().says("False False");
+    let words = ["click", "--remove", "click"];
+    let said = change(&[&words[..], &["--dry-run"]].concat()).succeeded();
+    assert!(
+        said.stdout.contains("remove click, add click-8.5.1"),
+        "{said:?}"
+    );
+    change(&words).succeeded();
+    has_commands().says("True True");
+    let lock = fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap();
+    assert!(!lock.contains("click-8.5.1-py3-none-any.whl"), "{lock}");
+    for dry in [&["--dry-run"][..], &[]] {
+        let words = [&words[..], dry].concat();
+        change(&words).failed_on_either_stream(1, &["`click` is to be there"]);
+    }
+    test.left_nothing();
+}
+
 /// Checks updates that need the unpacked environment: one line says so, and the update succeeds.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]

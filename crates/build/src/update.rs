@@ -164,8 +164,9 @@ fn prepare<'a>(
     refuse_both_of_pip(&removed_pip, &requirements)?;
     spec.remove_pip_requests(&removed_pip);
     let is_conda_idle = conda.is_idle(&spec, lock.as_ref())?;
-    if let Some(lock) = &lock {
-        conda.check_removal(&spec, lock.solution(), &before.pip_packages())?;
+    match &lock {
+        Some(lock) => conda.check_removal(&spec, lock.solution(), &before.pip_packages())?,
+        None => conda.refuse_both()?,
     }
     let venv = before.venv(&inputs)?;
     let mut facts = PackageFacts {

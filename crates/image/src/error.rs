@@ -47,6 +47,14 @@ pub enum Error {
         /// Description of the problem.
         problem: String,
     },
+    /// A file of this machine is larger than what is read of files whose size is unknown.
+    #[error("`{}` {problem}", path.display())]
+    UnknownSize {
+        /// Path of the file on disk.
+        path: PathBuf,
+        /// Description of the file.
+        problem: &'static str,
+    },
     /// There is no entry at this path.
     #[error("`{}` is not in `{}`", path.display(), container.display())]
     NotFound {
@@ -247,6 +255,9 @@ impl Hint for Error {
                 Some(similar) => format!("did you mean `{similar}`? use {expected}"),
                 None => format!("use {expected}"),
             }),
+            Error::UnknownSize { .. } => {
+                Some("copy what you need of it to a file, and name that one".to_owned())
+            }
             Error::Mismatch { .. } => {
                 Some("the file system or the memory may be faulty: try another one".to_owned())
             }

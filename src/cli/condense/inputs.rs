@@ -270,27 +270,6 @@ pub(in crate::cli) fn refuse_empty(option: &str, values: &[String]) -> anyhow::R
     bail!(error.of_usage())
 }
 
-/// Returns the refusal of a package that is among the words, and is to be removed as well.
-pub(in crate::cli) fn removed_and_added(
-    words: &[OsString],
-    removed: &[String],
-) -> Option<UserError> {
-    let removed: Vec<String> = removed.iter().map(|name| name.to_lowercase()).collect();
-    let packages = words.iter().filter(|word| !is_file(word));
-    let (name, word) = packages
-        .filter_map(|word| {
-            let word = word.to_string_lossy();
-            Some((EnvironmentSpec::package_name(&word)?, word))
-        })
-        .find(|(name, _)| removed.contains(name))?;
-    Some(UserError::new(
-        format!("`{word}` is to be there, and `--remove {name}` removes it"),
-        format!(
-            "leave out `--remove {name}`: another version takes the place of the installed one"
-        ),
-    ))
-}
-
 /// Returns whether the form of a word makes it a file.
 fn is_file(word: &OsString) -> bool {
     let text = word.to_string_lossy();

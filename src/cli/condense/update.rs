@@ -10,9 +10,9 @@ use condense_env_vars::EnvVars;
 
 use super::{
     Context,
-    inputs::{Inputs, RULE, refuse_empty, removed_and_added},
+    inputs::{Inputs, RULE, refuse_empty},
     installations::find,
-    misuse, subject,
+    subject,
 };
 use crate::{
     cli::{
@@ -60,9 +60,6 @@ pub(super) fn run(
     words: &[OsString],
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    if let Some(refusal) = removed_and_added(&arguments.inputs, &arguments.remove) {
-        return Ok(misuse(refusal, context));
-    }
     let plan = plan(arguments, words, context.env_vars, context.console)?;
     update_installation(&plan, context)
 }

@@ -1,7 +1,10 @@
 //! Tests of the files and directories by which the tasks of a step meet: what stands in their
 //! place, and streams and numbers of files that a task does not have.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+};
 
 use super::step::{Step, ended, left_nothing};
 use crate::harness::{Account, CommandOutput, Run, names, shared};
@@ -109,6 +112,34 @@ fn whatever_stands_in_the_place_of_the_directory_is_named_and_left_alone() {
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_place_in_which_no_directory_can_be_made_is_named() {
+    let step = Step::new("share-full", 2);
+    let inner = Account::Ordinary.command(shared().bin("python3"));
+    for (options, runtime_dir) in [("ro", None), ("nr_inodes=1,mode=1777", Some("/nowhere"))] {
+        let code = format!("mount -t tmpfs -o {options} none /dev/shm; exec \"$@\"");
+        let mut command = Account::Root.command("/usr/bin/unshare");
+        command
+            .args(["--mount", "/bin/sh", "-ec", &code, "sh"])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .args(["-c", "print('done')"]);
+        let mut command = step.task(0, command);
+        command
+            .env("HOME", Account::Ordinary.home())
+            .env("USER", Account::Ordinary.name())
+            .env("CW_SHARE", "1")
+            .env("CW_LOG_LEVEL", "3")
+            .envs(runtime_dir.map(|dir| ("XDG_RUNTIME_DIR", dir)));
+        let said = command.run().succeeded();
+        let wanted = "a container of its own: no directory can be made in /dev/shm\n";
+        assert!(said.stderr.contains(wanted), "{options}: {said:?}");
+        assert_eq!(said.text(), "done");
+    }
+    left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn leftovers_of_a_failure_are_removed_and_a_lock_that_is_no_pipe_is_named() {
     let step = Step::new("share-leftovers", 2);
     // The name of the directory is that of the next task of the step.
@@ -127,13 +158,17 @@ fn leftovers_of_a_failure_are_removed_and_a_lock_that_is_no_pipe_is_named() {
         ));
         shares(&step);
     }
-    prepare(&format!(
-        "mkdir -m 700 \"$1\" {0}; : >{0}/lock",
-        dir.display()
-    ));
-    let why = format!("{}/lock is no pipe", dir.display());
-    has_own_container(&step, "", &why);
-    prepare("rm -r \"$1\"");
+    let lock = dir.join("lock");
+    let why = format!("{} is no pipe", lock.display());
+    for code in [": >lock", "mkdir lock", "ln -s nowhere lock", "exit"] {
+        let shown = dir.display();
+        prepare(&format!("mkdir -m 700 \"$1\" {shown}; cd {shown}; {code}"));
+        let socket = (code == "exit").then(|| UnixListener::bind(&lock).unwrap());
+        has_own_container(&step, "", &why);
+        assert!(lock.symlink_metadata().is_ok(), "{code}");
+        drop(socket);
+        prepare("rm -r \"$1\"");
+    }
     left_nothing();
 }
 

@@ -36,7 +36,9 @@ use crate::{plan::BlockCacheSettings, report::Report};
 pub use check::BlocksChecked;
 use condense_prefix::StartFiles;
 pub(super) use files::is_own;
-use files::{limit, merge, open_pack, recent, remove_if_same, remove_left_over, size_of, write};
+use files::{
+    has_own_name, limit, merge, open_pack, recent, remove_if_same, remove_left_over, size_of, write,
+};
 use place::{Trust, own_dir, trust_of_site};
 pub(super) use place::{dir_of_user, find_part};
 
@@ -236,13 +238,13 @@ impl BlockCache {
             Ok(own) => own,
             Err(why) => {
                 if anew > 0 {
-                    report.info(not_kept(&self.settings.dir, why));
+                    report.info(not_kept("the", &self.settings.dir, why));
                 }
                 return;
             }
         };
         for used in &self.packs {
-            if !used.is_site && used.was_used.load(Ordering::Relaxed) {
+            if used.is_condense_s() && used.was_used.load(Ordering::Relaxed) {
                 // Times of a cache that is only read stay as they are.
                 let _ = used.pack.file().set_modified(SystemTime::now());
             }
@@ -252,14 +254,15 @@ impl BlockCache {
         let cancel = report.cancel_flag();
         let (mut kept, mut problem) = (0, None);
         for one in finished {
-            match self.add(own, one, size_max, &cancel) {
+            match self.add(own, one, (kept, size_max), &cancel) {
                 Ok(bytes) => kept += bytes,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => problem = problem.or(Some(error)),
             }
         }
         if let Some(error) = problem {
-            report.info(not_kept(own, &error));
+            let which = if kept > 0 { "some" } else { "the" };
+            report.info(not_kept(which, own, &error));
         }
         if let Err(error) = self.tidy(own, size_max, &cancel) {
             report.debug(format!("`{}` is not put in order: {error}", own.display()));
@@ -274,12 +277,13 @@ impl BlockCache {
         }
     }
 
-    /// Writes the new blocks of an image. Returns their size.
+    /// Writes the new blocks of an image, unless there is no room for them beside the `kept` bytes
+    /// that this build has added. Returns their size.
     fn add(
         &self,
         own: &Path,
         finished: &Finished,
-        size_max: u64,
+        (kept, size_max): (u64, u64),
         cancel: &AtomicBool,
     ) -> std::io::Result<u64> {
         let Finished { image, file } = finished;
@@ -307,10 +311,9 @@ impl BlockCache {
             return Ok(0);
         }
         // A cache that has no room for one build would only be written and removed.
-        if needed > size_max {
-            return Err(std::io::Error::other(
-                self.settings.no_room(needed, size_max),
-            ));
+        if kept + needed > size_max {
+            let why = self.settings.no_room(kept + needed, size_max);
+            return Err(std::io::Error::other(why));
         }
         limit(own, size_max - needed);
         let source = PackSource {
@@ -325,10 +328,8 @@ impl BlockCache {
 
     /// Removes files with damage, and merges small ones.
     fn tidy(&self, own: &Path, size_max: u64, cancel: &AtomicBool) -> std::io::Result<()> {
-        let damaged = self
-            .packs
-            .iter()
-            .filter(|it| it.is_damaged() && !it.is_site);
+        let own_packs = self.packs.iter().filter(|it| it.is_condense_s());
+        let damaged = own_packs.filter(|it| it.is_damaged());
         // A new file may have the name of a damaged one, if it has the same blocks.
         let removed = damaged.map(remove_if_same).fold(Ok(()), Result::and);
         removed.and(merge(own, size_max, cancel))
@@ -336,15 +337,20 @@ impl BlockCache {
 }
 
 impl OpenPack {
+    /// Returns whether condense has written the file, and may change and remove it.
+    fn is_condense_s(&self) -> bool {
+        !self.is_site && has_own_name(&self.path)
+    }
+
     fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
     }
 }
 
-/// Returns the notice that the blocks of a build are lost.
-fn not_kept(dir: &Path, why: impl fmt::Display) -> String {
+/// Returns the notice that blocks of a build are lost: `the` blocks, or `some`.
+fn not_kept(which: &str, dir: &Path, why: impl fmt::Display) -> String {
     let shown = dir.display();
-    format!("the blocks of this build are not kept in `{shown}`: {why}")
+    format!("{which} blocks of this build are not kept in `{shown}`: {why}")
 }
 
 impl BlockCacheSettings {

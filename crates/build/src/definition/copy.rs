@@ -23,6 +23,7 @@ use super::{
 const MODE_OF_FILES: u32 = 0o775;
 const MODE_OF_DIRECTORIES: u32 = 0o1775;
 const CIRCLE_HINT: &str = "remove the link, or name what you need one by one";
+const NOWHERE_HINT: &str = "make what the link leads to, or leave it out";
 
 /// Copies files of this machine into the tree. Relative sources start from `cwd`.
 ///
@@ -256,6 +257,12 @@ fn located(
     .into()
 }
 
+/// Returns whether the links of a path go in a circle.
+fn is_circle(error: &std::io::Error) -> bool {
+    // An error with a path keeps the kind alone, which has no stable name.
+    error.kind() == std::io::Error::from(Errno::LOOP).kind()
+}
+
 /// Returns the hint for an error that has none of its own.
 fn hint_for(error: &anyhow::Error) -> &'static str {
     let mut causes = error.chain();
@@ -265,6 +272,9 @@ fn hint_for(error: &anyhow::Error) -> &'static str {
         Some(error) if error.kind() == ErrorKind::PermissionDenied => {
             "make it readable for you, or leave it out"
         }
+        // A name that a directory lists and nobody finds is that of a link.
+        Some(error) if error.kind() == ErrorKind::NotFound => NOWHERE_HINT,
+        Some(error) if is_circle(error) => CIRCLE_HINT,
         Some(_) => "copy what you need of it to a file, and name that one",
     }
 }
@@ -273,14 +283,13 @@ fn hint_for(error: &anyhow::Error) -> &'static str {
 /// that cannot be reached.
 fn not_found(transfer: &Transfer, here: &Path, source: &Path, error: &std::io::Error) -> UserError {
     let is_link = here.symlink_metadata().is_ok();
-    let (problem, hint) = if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+    let (problem, hint) = if is_circle(error) {
         ("is a circle of symbolic links", CIRCLE_HINT.to_owned())
     } else if error.kind() == ErrorKind::PermissionDenied {
         let hint = "a directory on the way there is closed to you: open it, or leave it out";
         ("cannot be reached", hint.to_owned())
     } else if is_link {
-        let hint = "make what the link leads to, or leave it out";
-        ("leads nowhere", hint.to_owned())
+        ("leads nowhere", NOWHERE_HINT.to_owned())
     } else {
         ("does not exist", similar(here, source))
     };

@@ -1,5 +1,7 @@
 //! Responsible for conda packages that an update adds or removes.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use condense_diagnostics::{UserError, closest};
 use condense_prefix::{
@@ -23,6 +25,8 @@ use crate::{
 pub(super) struct CondaChange {
     addition: Addition,
     remove: Vec<String>,
+    /// Packages that an environment file asks for, with its path.
+    of_file: Option<(PathBuf, Vec<String>)>,
     /// Request of the environment file, whose lines for pip are installed as well.
     pub(super) file: Option<EnvironmentSpec>,
 }
@@ -67,6 +71,7 @@ impl CondaChange {
                 ..Addition::default()
             },
             remove: remove.clone(),
+            of_file: None,
             file: None,
         };
         if let Some(path) = file {
@@ -86,19 +91,7 @@ impl CondaChange {
                 ));
             }
             let of_file = Addition::from_spec(&asked);
-            if let Some(both) = of_file
-                .packages
-                .iter()
-                .find_map(|it| removed_too(it, remove))
-            {
-                bail!(UserError::new(
-                    format!(
-                        "`{}` asks for `{both}`, which `--remove {both}` removes",
-                        path.display()
-                    ),
-                    format!("leave out `--remove {both}`, or the package in the file"),
-                ));
-            }
+            change.of_file = Some((path.clone(), of_file.packages.clone()));
             change.addition.packages.extend(of_file.packages);
             let urls = plan.packages.channel_urls(&of_file.channels)?;
             change.addition.channels.extend(urls);
@@ -151,6 +144,41 @@ impl CondaChange {
         of_pip
     }
 
+    /// Refuses packages that are asked for and to be removed as well. Those of pip, which
+    /// [`Self::take_pip_removals`] takes out, give way to conda's of the same names.
+    ///
+    /// # Errors
+    /// Returns an error that names the package, and the file that asks for it.
+    pub(super) fn refuse_both(&self) -> anyhow::Result<()> {
+        let removed = |package: &String| {
+            let name = EnvironmentSpec::package_name(package)?;
+            let mut removed = self.remove.iter();
+            removed.any(|it| it.to_lowercase() == name).then_some(name)
+        };
+        if let Some((path, packages)) = &self.of_file
+            && let Some(both) = packages.iter().find_map(removed)
+        {
+            bail!(UserError::new(
+                format!(
+                    "`{}` asks for `{both}`, which `--remove {both}` removes",
+                    path.display()
+                ),
+                format!("leave out `--remove {both}`, or the package in the file"),
+            ));
+        }
+        let mut packages = self.addition.packages.iter();
+        let found = packages.find_map(|package| Some((package, removed(package)?)));
+        let Some((package, name)) = found else {
+            return Ok(());
+        };
+        bail!(UserError::new(
+            format!("`{package}` is to be there, and `--remove {name}` removes it"),
+            format!(
+                "leave out `--remove {name}`: another version takes the place of the installed one"
+            ),
+        ));
+    }
+
     /// Solves the change without making it, for an environment of these packages in which `asked`
     /// was requested.
     ///
@@ -190,7 +218,7 @@ impl CondaChange {
         Ok(planned)
     }
 
-    /// Checks the packages to remove: they must be installed, and no request may need them.
+    /// Checks the packages to remove: they must be installed, and no request may name or need them.
     ///
     /// # Errors
     /// Returns an error that names the package, and a similar one or the request.
@@ -204,6 +232,7 @@ impl CondaChange {
         if let Some(missing) = removal.missing(solution).next() {
             bail!(not_installed(missing, solution, pip));
         }
+        self.refuse_both()?;
         let needed = removal.still_needed(spec, solution);
         if let Some(first) = needed.first() {
             let names: Vec<String> = std::iter::once(&first.by)
@@ -229,13 +258,6 @@ impl CondaChange {
             needed,
         }
     }
-}
-
-/// Returns the name of a requested package that is to be removed as well.
-fn removed_too(package: &str, remove: &[String]) -> Option<String> {
-    let name = EnvironmentSpec::package_name(package)?;
-    let mut removed = remove.iter();
-    removed.any(|it| it.to_lowercase() == name).then_some(name)
 }
 
 /// Returns the error for a package to remove that a new package needs.
@@ -332,5 +354,59 @@ pub(super) fn describe(extended: &Extended, report: &Report) {
         if !names.is_empty() {
             report.info(format!("{verb}: {}", names.join(", ")));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use condense_prefix::{Architecture, Target};
+
+    use super::*;
+
+    /// Packages that are left to conda's removals are not added, whoever asks for them. Those of
+    /// pip give way.
+    #[test]
+    fn only_a_package_of_pip_is_removed_and_asked_for() {
+        let change = |packages: &[&str], of_file: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            CondaChange {
+                addition: Addition {
+                    packages: owned(&[packages, of_file].concat()),
+                    ..Addition::default()
+                },
+                remove: owned(&["Rich"]),
+                of_file: Some((PathBuf::from("e.yml"), owned(of_file))),
+                file: None,
+            }
+        };
+        let solution = Solution::without_packages(&Target {
+            architecture: Architecture::X86_64,
+            glibc: None,
+            linux: None,
+            archspec: None,
+            cuda: None,
+        });
+        for (packages, of_file, told) in [
+            (
+                &["click", "rich>=13"][..],
+                &[][..],
+                "`rich>=13` is to be there, and `--remove rich` removes it",
+            ),
+            (
+                &["click"],
+                &["conda-forge::rich"],
+                "`e.yml` asks for `rich`, which `--remove rich` removes",
+            ),
+        ] {
+            let mut change = change(packages, of_file);
+            assert_eq!(change.refuse_both().unwrap_err().to_string(), told);
+            let pip = [PipPackage::new("other", "1"), PipPackage::new("rich", "13")];
+            assert!(change.take_pip_removals(&solution, &pip[..1]).is_empty());
+            assert!(change.refuse_both().is_err());
+            assert_eq!(change.take_pip_removals(&solution, &pip), ["rich"]);
+            change.refuse_both().unwrap();
+        }
+        change(&["click"], &["rich-click"]).refuse_both().unwrap();
     }
 }

@@ -3,15 +3,18 @@
 
 use std::{path::Path, sync::Arc};
 
+use anyhow::Context;
 use condense_image::{ExtractOptions, Reader, extract};
 use condense_installation::Launch;
-use condense_prefix::{BuildSteps, CondaFacts, PipPackage, Place, Planned, Solution};
+use condense_prefix::{
+    BuildSteps, CondaFacts, EnvironmentSpec, PipPackage, Place, Planned, Solution,
+};
 
 use super::change::{Changed, Update};
 use crate::{
     generation::landmarks,
     prefix::{FinishedPrefix, Installed},
-    report::Phase,
+    report::{Phase, Report},
 };
 
 impl Update<'_> {
@@ -44,6 +47,7 @@ impl Update<'_> {
         let (solution, asked, extended) = if change.facts.is_conda_idle {
             (solution, None, None)
         } else {
+            self.remove_pip_packages_first(&place, &solution)?;
             let changed = self.change_packages(&place, &solution, planned)?;
             (
                 changed.solution,
@@ -52,7 +56,9 @@ impl Update<'_> {
             )
         };
         let mut steps = BuildSteps::reopen(&place, &solution, &change.facts.requirements)?;
-        steps.remove_pip_packages(&change.facts.removed_pip);
+        if change.facts.is_conda_idle {
+            steps.remove_pip_packages(&change.facts.removed_pip);
+        }
         if let Some(extended) = extended {
             steps.take_over(extended);
         }
@@ -102,6 +108,21 @@ impl Update<'_> {
             solution: made.solution,
             launch,
         })
+    }
+
+    /// Lets pip remove its packages before conda's are linked, which may have the same names and
+    /// files.
+    fn remove_pip_packages_first(&self, place: &Place, solution: &Solution) -> anyhow::Result<()> {
+        let (build, removed) = (self.build, &self.change.facts.removed_pip);
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let mut steps = BuildSteps::reopen(place, solution, &EnvironmentSpec::default())?;
+        steps.remove_pip_packages(removed);
+        let container = build.container(place, Vec::new());
+        let container = container.context("there is a runtime")?;
+        let progress: &Report = build.report();
+        Ok(steps.uninstall(&container, progress)?)
     }
 
     /// Returns pip's packages before the change.

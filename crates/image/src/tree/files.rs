@@ -36,8 +36,9 @@ impl Tree {
     /// the kernel in `/proc`. Symlinks in `source` are followed.
     ///
     /// # Errors
-    /// Returns [`Error::Io`] if the file cannot be opened or read, and [`Error::InvalidEntry`] if
-    /// it is not a regular file, if the path is taken, or if a file of the kernel has no end.
+    /// Returns [`Error::Io`] if the file cannot be opened or read, [`Error::InvalidEntry`] if it is
+    /// not a regular file or the path is taken, and [`Error::UnknownSize`] if it is too large for a
+    /// file of the kernel.
     pub fn add_disk_file(
         &mut self,
         path: impl AsRef<Path>,
@@ -57,15 +58,18 @@ impl Tree {
         let file = DiskFile::new(Arc::from(directory), name.to_owned(), stamp);
         // A file that cannot be read is found now, and not after the rest is packed.
         let opened = file.open(&mut LastDirectory::default())?;
-        let bytes =
-            content_of_unknown_size(opened, metadata.size()).map_err(Error::io("read", &source))?;
+        let is_of_kernel = is_of_kernel(&opened);
+        let bytes = content_of_unknown_size(opened, metadata.size(), is_of_kernel)
+            .map_err(Error::io("read", &source))?;
         if let Some(bytes) = bytes {
             if bytes.len() as u64 > UNKNOWN_SIZE_MOST {
-                let problem = format!(
-                    "`{}` does not say its size, and has more than 16 MiB",
-                    source.display()
-                );
-                return Err(invalid(path, &problem));
+                let problem = if is_of_kernel {
+                    "is a file of the kernel with more than 16 MiB"
+                } else {
+                    "does not say its size, and has more than 16 MiB"
+                };
+                let path = source;
+                return Err(Error::UnknownSize { path, problem });
             }
             return self.add_bytes(path, bytes, mode);
         }
@@ -111,18 +115,25 @@ impl Tree {
     }
 }
 
-/// Returns what a file has, up to a byte more than the maximum, or `None` if its size is right.
-fn content_of_unknown_size(file: File, size: u64) -> io::Result<Option<Vec<u8>>> {
-    let is_of_kernel = || {
-        #[allow(clippy::unnecessary_cast, reason = "its type differs between machines")]
-        let kind = rustix::fs::fstatfs(&file).map(|system| system.f_type as i64);
-        kind.is_ok_and(|kind| KERNEL_FILE_SYSTEMS.contains(&kind))
-    };
-    if size > 0 && !is_of_kernel() {
+fn is_of_kernel(file: &File) -> bool {
+    #[allow(clippy::unnecessary_cast, reason = "its type differs between machines")]
+    let kind = rustix::fs::fstatfs(file).map(|system| system.f_type as i64);
+    kind.is_ok_and(|kind| KERNEL_FILE_SYSTEMS.contains(&kind))
+}
+
+/// Returns what a file has, up to a little more than the maximum, or `None` if its size is right.
+fn content_of_unknown_size(
+    file: File,
+    size: u64,
+    is_of_kernel: bool,
+) -> io::Result<Option<Vec<u8>>> {
+    if size > 0 && !is_of_kernel {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    file.take(UNKNOWN_SIZE_MOST + 1).read_to_end(&mut bytes)?;
+    // Some files of the kernel can be read only in whole words.
+    file.take(UNKNOWN_SIZE_MOST + 4096)
+        .read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| size > 0 || !bytes.is_empty()))
 }
 
@@ -130,6 +141,7 @@ fn content_of_unknown_size(file: File, size: u64) -> io::Result<Option<Vec<u8>>>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use condense_diagnostics::Hint;
 
     #[test]
     fn a_file_of_the_disk_is_added_read_and_changed() {
@@ -171,6 +183,20 @@ mod tests {
             tree.add_disk_file(name, Path::new(source), 0o644).unwrap();
             assert_eq!(tree.read(name, 1 << 20).unwrap().unwrap(), content);
         }
+        // The table of the pages of a process is larger than any file that is copied.
+        let pages = Path::new("/proc/self/pagemap");
+        let error = tree.add_disk_file("pages", pages, 0o644).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("/pagemap` is a file of the kernel with more than 16 MiB"),
+            "{error}"
+        );
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.starts_with("copy what you need of it to a file"),
+            "{hint}"
+        );
         let file = tempfile::NamedTempFile::new().unwrap();
         tree.add_disk_file("empty", file.path(), 0o644).unwrap();
         assert_eq!(tree.read("empty", 9).unwrap().unwrap(), b"");

@@ -111,10 +111,11 @@ share_key() { # IMAGE
 # Finds or makes the private directory of the user, and in it the one of this container. A directory
 # of another user could name any process as the container, and so could one that others can write.
 share_find_dir() { # IMAGE
-  share_why='there is neither /dev/shm nor XDG_RUNTIME_DIR'
+  share_why='sha256sum does not work on this node'
   share_id=$(share_key "$1" | sha256sum) || return 1
   share_id=${share_id%% *}
   case $share_id in '' | *[!0-9a-f]*) return 1 ;; esac
+  share_why=''
   for share_top in "/dev/shm/condense-$share_user" "${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/condense}"; do
     case $share_top in /*/*) ;; *) continue ;; esac
     for share_each in 1 2; do # The last task of another step may remove the directory meanwhile.
@@ -124,10 +125,14 @@ share_find_dir() { # IMAGE
       [ ! -d "$share_dir" ] || return 0
       mkdir -m 700 -- "$share_dir" 2>/dev/null && return 0
     done
-    [ -e "$share_top" ] || [ -h "$share_top" ] || continue
-    share_why="no directory can be made in $share_top"
-    share_is_private "$share_top" || share_why="$share_top is not the user's private directory"
+    if [ -e "$share_top" ] || [ -h "$share_top" ]; then
+      share_why="no directory can be made in $share_top"
+      share_is_private "$share_top" || share_why="$share_top is not the user's private directory"
+    elif [ -d "${share_top%/*}" ] && [ -z "$share_why" ]; then
+      share_why="no directory can be made in ${share_top%/*}"
+    fi
   done
+  share_why=${share_why:-there is neither /dev/shm nor XDG_RUNTIME_DIR}
   return 1
 }
 share_is_private() { # DIR
@@ -177,7 +182,8 @@ share_take_part() { # IMAGE
   # The container of earlier tasks may just be ending. Its keeper removes the directory.
   share_why='the container is just ending' share_again=yes
   [ -p "$share_dir/lock" ] || mkfifo -m 600 -- "$share_dir/lock" 2>/dev/null
-  if [ -f "$share_dir/lock" ] || [ -d "$share_dir/lock" ]; then
+  # Another task may make the pipe between the first two tests.
+  if [ ! -p "$share_dir/lock" ] && { [ -e "$share_dir/lock" ] || [ -h "$share_dir/lock" ]; } && [ ! -p "$share_dir/lock" ]; then
     share_why="$share_dir/lock is no pipe" share_again=''
     return 1
   fi

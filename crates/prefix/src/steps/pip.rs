@@ -1,16 +1,21 @@
 //! Responsible for pip's step: what it installs, how, and its inputs in the build directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use url::Url;
 
 use super::{
+    BuildSteps, StepRunner,
     surroundings::{SURROUNDINGS_SH, write_surroundings},
     uv::Uv,
 };
 use crate::{
     error::Error,
     pip_package::{LockedPip, PipSource},
+    progress::{Phase, Progress},
     secrets::without_secrets,
     solution::Solution,
     spec::EnvironmentSpec,
@@ -19,6 +24,11 @@ use crate::{
 use condense_within::Within;
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
+/// Name of the script in the build directory.
+const STEP: &str = "pip.sh";
+/// Names of files in the build directory that the script itself describes.
+const UNINSTALL: &str = "uninstall.txt";
+const UNINSTALL_ONLY: &str = "uninstall-only";
 /// Shell functions with which a build script asks its caller before pip downloads packages; the
 /// script's own comments describe the protocol.
 pub const ASK_SH: &str = include_str!("ask.sh");
@@ -70,6 +80,8 @@ pub(super) enum Purpose {
     /// Installs without a container, so that the environment's own activation cannot run.
     InstallHere,
     Resolve,
+    /// Removes packages, and does nothing else.
+    Uninstall,
 }
 
 impl PipRequirements {
@@ -250,10 +262,12 @@ impl PipStep {
             write(name, &(lines.join("\n") + "\n"))?;
         }
         if !self.removed.is_empty() {
-            write("uninstall.txt", &(self.removed.join("\n") + "\n"))?;
+            write(UNINSTALL, &(self.removed.join("\n") + "\n"))?;
         }
-        if purpose == Purpose::Resolve {
-            write("pip-dry-run", "")?;
+        match purpose {
+            Purpose::Resolve => write("pip-dry-run", "")?,
+            Purpose::Uninstall => write(UNINSTALL_ONLY, "")?,
+            Purpose::Install | Purpose::InstallHere => {}
         }
         if purpose == Purpose::InstallHere {
             write("surroundings.sh", SURROUNDINGS_SH)?;
@@ -263,7 +277,7 @@ impl PipStep {
         write("ask.sh", ASK_SH)?;
         write("old_report.py", OLD_REPORT_PY)?;
         write("unrequested.py", UNREQUESTED_PY)?;
-        Ok(write("pip.sh", PIP_SH)?)
+        Ok(write(STEP, PIP_SH)?)
     }
 
     /// Writes the files that make pip.sh install with uv.
@@ -271,6 +285,36 @@ impl PipStep {
         let Some(uv) = &self.uv else { return Ok(()) };
         build_dir.write("uv-wanted", "")?;
         uv.copy_to(build_dir)
+    }
+}
+
+impl BuildSteps {
+    /// Runs pip in the build container to remove the packages of [`Self::remove_pip_packages`], and
+    /// does nothing else.
+    ///
+    /// # Errors
+    /// Returns [`Error::Step`] if pip fails, [`Error::Container`] if the container cannot run,
+    /// [`Error::Io`], or [`Error::Interrupted`].
+    ///
+    /// # Streams
+    /// The output of pip goes to `progress`, line by line.
+    pub fn uninstall(
+        self,
+        container: &dyn StepRunner,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let started = Instant::now();
+        let place = &self.prefix.place;
+        self.pip.write_inputs(place, Purpose::Uninstall)?;
+        progress.begin(Phase::Run, Some(1));
+        self.run_steps(container, progress)?;
+        progress.end(Phase::Run, started.elapsed());
+        // The steps that follow have the same build directory.
+        let build_dir = place.open_build_dir()?;
+        for name in [STEP, UNINSTALL, UNINSTALL_ONLY] {
+            build_dir.remove(name)?;
+        }
+        Ok(())
     }
 }
 

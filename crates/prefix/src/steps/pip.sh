@@ -11,6 +11,7 @@
 #                      packages hold no trace of the paths of their wheels
 #   locked-direct.txt  repositories by commit, and directories
 #   uninstall.txt      packages that are removed before anything is installed
+#   uninstall-only     nothing else is done
 #   unrequested.txt    packages of a lock that nobody has asked for, for unrequested.py
 #   old_report.py      reports the installed packages for a pip that cannot
 #   uv-wanted          uv installs requirements.txt; `uv` beside it is the host's own uv
@@ -62,6 +63,7 @@ install_and_report() {
 
 if [ -f uninstall.txt ]; then
   pip uninstall --yes -r uninstall.txt || exit
+  [ ! -f uninstall-only ] || exit 0
 fi
 if [ -f pip-dry-run ]; then
   if pip_reports "$python"; then

@@ -5,9 +5,9 @@ usage: record_start.py PREFIX BUILD_DIR SECONDS START
 BUILD_DIR/start.list has requests with zero bytes between them: `conda NAME` and `pip NAME` for the
 modules of a package, or `code TEXT` for Python code. START is the program of the start. It writes
 the files into BUILD_DIR/start.found, if it ends by itself: how far a slow start comes depends on
-the load of the machine. After SECONDS, it and everything in its session are ended, and also if this
-program is killed. Code that ends the process gives a line `failed CODE: exit status NUMBER`, or
-`failed CODE: signal NUMBER`.
+the load of the machine. After SECONDS, it and everything in its process group are ended, and also
+if this program is killed; what has gone to another process group goes on. Code that ends the
+process gives a line `failed CODE: exit status NUMBER`, or `failed CODE: signal NUMBER`.
 
 Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 """
@@ -135,10 +135,10 @@ def become(words, variables, home):
 
 
 def guard(start, parent, seconds, told):
-    """Makes a start as the leader of a session, and tells how it has ended.
+    """Makes a start in a session and process group of its own, and tells how it has ended.
 
-    Everything in the session is killed when the time is over, and when the parent has ended:
-    nobody else would do it after that.
+    Everything in the process group is killed when the time is over, and when the parent has ended:
+    nobody else would do it after that. Processes that have gone to another group are not found.
     """
     os.setsid()
     signal.signal(signal.SIGALRM, lambda *_: os.killpg(os.getpid(), signal.SIGKILL))

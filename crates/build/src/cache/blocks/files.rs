@@ -20,6 +20,8 @@ use crate::cache::OTHERS;
 const SUFFIX: &str = ".blocks";
 /// Beginning of the names of files that are not complete.
 const INCOMPLETE: &str = ".new-";
+/// Number of random letters and digits that follow.
+const RANDOM: usize = 6;
 /// Maximum number of files that are read in a directory.
 const FILES_MAX: usize = 256;
 /// Number of files of one format above which the smaller half is merged into one.
@@ -31,9 +33,9 @@ const LEFT_OVER_UNLOCKED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Number of attempts at making a file that no other process removes before it is locked.
 const ATTEMPTS: usize = 8;
 
-/// Removes a file, unless another one has its name by now.
+/// Removes a file of condense, unless another one has its name by now.
 pub(super) fn remove_if_same(pack: &OpenPack) -> std::io::Result<()> {
-    if is_at(pack.pack.file(), &pack.path)? {
+    if has_own_name(&pack.path) && is_at(pack.pack.file(), &pack.path)? {
         std::fs::remove_file(&pack.path)?;
     }
     Ok(())
@@ -51,6 +53,7 @@ pub(super) fn make_locked(dir: &Path) -> std::io::Result<tempfile::NamedTempFile
     for _ in 0..ATTEMPTS {
         let new = tempfile::Builder::new()
             .prefix(INCOMPLETE)
+            .rand_bytes(RANDOM)
             .permissions(std::fs::Permissions::from_mode(0o644))
             .tempfile_in(dir)?;
         // Without locks, the age of the file decides.
@@ -118,7 +121,8 @@ pub(super) fn remove_left_over(dir: &Path) {
 }
 
 fn is_incomplete(name: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(INCOMPLETE.as_bytes())
+    let rest = name.as_encoded_bytes().strip_prefix(INCOMPLETE.as_bytes());
+    rest.is_some_and(|rest| rest.len() == RANDOM && rest.iter().all(u8::is_ascii_alphanumeric))
 }
 
 fn age(file: &File) -> Duration {
@@ -129,7 +133,7 @@ fn age(file: &File) -> Duration {
         .unwrap_or_default()
 }
 
-/// Opened file of a cache, and the time of its last use.
+/// Opened file that condense has written, and the time of its last use.
 struct Aged {
     path: PathBuf,
     used: SystemTime,
@@ -140,7 +144,7 @@ struct Aged {
 fn aged(dir: &Path) -> Vec<Aged> {
     let trust = Trust::own();
     let mut found = Vec::new();
-    for path in recent(dir) {
+    for path in recent(dir).into_iter().filter(|path| has_own_name(path)) {
         let Ok((pack, blocks)) = open_pack(&path, &trust) else {
             continue;
         };
@@ -216,7 +220,7 @@ pub(super) fn limit(dir: &Path, size_max: u64) {
     let all = list(dir).into_iter().chain(starts::list(dir));
     let found = all.filter_map(|path| {
         let found = std::fs::symlink_metadata(&path).ok()?;
-        let is_own = found.is_file() && is_own(path.file_name()?);
+        let is_own = found.is_file() && has_own_name(&path);
         is_own.then_some((found.modified().ok()?, found.len(), path))
     });
     let mut found: Vec<(SystemTime, u64, PathBuf)> = found.collect();
@@ -266,6 +270,11 @@ pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
         }
         _ => false,
     }
+}
+
+/// Returns whether the name of a file is one that condense gives.
+pub(super) fn has_own_name(path: &Path) -> bool {
+    path.file_name().is_some_and(is_own)
 }
 
 fn is_complete(name: &std::ffi::OsStr) -> bool {

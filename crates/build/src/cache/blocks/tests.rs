@@ -328,15 +328,20 @@ fn incomplete_files_of_ended_processes_are_removed_and_others_stay() {
     let cache = Cache::new();
     cache.build(&tree(0..2), &cache.settings());
     let (left, used) = (
-        cache.blocks().join(".new-left"),
-        cache.blocks().join(".new-used"),
+        cache.blocks().join(".new-left01"),
+        cache.blocks().join(".new-used02"),
     );
-    let new = cache.blocks().join(".new-new");
+    let new = cache.blocks().join(".new-fresh3");
+    let drafts =
+        ["draft.tex", "drafts1", "d-aft1"].map(|name| cache.blocks().join(format!(".new-{name}")));
     let long_ago = SystemTime::now() - Duration::from_secs(100);
     for (path, time) in [
         (&left, long_ago),
         (&used, long_ago),
         (&new, SystemTime::now()),
+        (&drafts[0], long_ago),
+        (&drafts[1], long_ago),
+        (&drafts[2], long_ago),
     ] {
         fs_err::write(path, "half").unwrap();
         let file = File::options().write(true).open(path).unwrap();
@@ -346,6 +351,7 @@ fn incomplete_files_of_ended_processes_are_removed_and_others_stay() {
     lock.try_lock().unwrap();
     assert_eq!(cache.build(&tree(0..2), &cache.settings()).1, 0);
     assert!(!left.exists() && used.exists());
+    assert!(drafts.iter().all(|path| path.exists()), "the user's");
     assert!(new.exists(), "its process may be about to lock it");
     // Incomplete files count, and are not removed for room.
     fs_err::write(&new, vec![0; 1 << 20]).unwrap();

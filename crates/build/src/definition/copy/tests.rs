@@ -32,6 +32,10 @@ fn scene() -> tempfile::TempDir {
     symlink("none", at("nowhere")).unwrap();
     fs_err::create_dir(at("turns")).unwrap();
     symlink(".", at("turns/again")).unwrap();
+    for (name, target) in [("dangles", "none"), ("circles", "link")] {
+        fs_err::create_dir(at(name)).unwrap();
+        symlink(target, at(name).join("link")).unwrap();
+    }
     let mode = rustix::fs::Mode::from(0o600);
     rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), mode).unwrap();
     dir
@@ -141,6 +145,20 @@ fn a_source_that_cannot_be_copied_is_named_with_its_line() {
         ("pipe", "is a device, a pipe or a socket\n    leave it out"),
         ("turns", "go in a circle at `"),
         ("turns", "\n    remove the link"),
+        ("dangles", "/dangles/link`: No such file"),
+        (
+            "dangles",
+            "\n    make what the link leads to, or leave it out",
+        ),
+        (
+            "circles",
+            "/circles/link`: Too many levels of symbolic links",
+        ),
+        ("circles", "\n    remove the link"),
+        (
+            "/proc/self/pagemap",
+            "is a file of the kernel with more than 16 MiB\n    copy what you",
+        ),
         ("/proc/self/mem", "failed to read `/proc/"),
         ("/proc/self/mem", "\n    copy what you need of it"),
     ] {

@@ -66,6 +66,99 @@ fn blocks_that_are_not_kept_are_told_once() {
     );
 }
 
+/// Returns what a build of two images says about their blocks.
+fn said_of_two(cache: &Cache, trees: [&Tree; 2], settings: &BlockCacheSettings) -> Vec<String> {
+    let notices = std::sync::Arc::new(Notices::default());
+    let report = Report::new(notices.clone());
+    report.use_blocks(Some(settings));
+    for (number, tree) in trees.into_iter().enumerate() {
+        let options = report.with_blocks(PackOptions::default());
+        let out = cache.path(&format!("of-two-{number}.sqfs"));
+        let image = pack(tree, &out, &options).unwrap();
+        report.hold_blocks(&image);
+        fs_err::remove_file(&out).unwrap();
+    }
+    report.keep_blocks();
+    let mut said = std::mem::take(&mut *notices.said.lock().unwrap());
+    said.retain(|text| text.contains("kept"));
+    said
+}
+
+#[test]
+fn a_build_with_two_images_says_that_some_blocks_are_kept_and_some_are_not() {
+    let (small, large) = (tree(0..2), tree(2..20));
+    let cache = Cache::new();
+    let said = said_of_two(&cache, [&small, &large], &cache.settings());
+    assert!(said.len() == 1 && said[0].contains("are kept for later"));
+    let sizes = cache.files();
+    let mut sizes: Vec<u64> = sizes
+        .iter()
+        .map(|it| it.metadata().unwrap().len())
+        .collect();
+    sizes.sort_unstable();
+    // There is room for the small image, for the large one, or for either of them.
+    for (size_max, order) in [
+        (sizes[1] - 1, [&small, &large]),
+        (sizes[1] - 1, [&large, &small]),
+        (sizes[1] + 200, [&small, &large]),
+        (sizes[1] + 200, [&large, &small]),
+    ] {
+        fs_err::remove_dir_all(cache.blocks()).unwrap();
+        let settings = BlockCacheSettings {
+            size_max,
+            ..cache.settings()
+        };
+        let said = said_of_two(&cache, order, &settings);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].starts_with("some blocks of this build are not kept in `"),
+            "{said:?}"
+        );
+        assert!(said[1].contains(" are kept for later"), "{said:?}");
+        assert_eq!(cache.files().len(), 1);
+    }
+    fs_err::remove_dir_all(cache.blocks()).unwrap();
+    let none = BlockCacheSettings {
+        size_max: 1000,
+        ..cache.settings()
+    };
+    let said = said_of_two(&cache, [&small, &large], &none);
+    assert!(
+        said.len() == 1 && said[0].starts_with("the blocks of this build"),
+        "{said:?}"
+    );
+}
+
+/// Whoever links `blocks` to a directory of theirs may have files there with such an end.
+#[test]
+fn a_file_with_blocks_that_condense_has_not_named_is_not_changed() {
+    let cache = Cache::new();
+    let all = tree([0]);
+    let (plain, bytes) = cache.build(&all, &cache.settings());
+    let backup = cache.blocks().join("backup.blocks");
+    fs_err::rename(cache.files().remove(0), &backup).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(100_000);
+    let open = || File::options().write(true).open(&backup).unwrap();
+    open().set_modified(long_ago).unwrap();
+    let content = fs_err::read(&backup).unwrap();
+    assert_eq!(cache.build(&all, &cache.settings()), (plain, 0));
+    for number in 2..=FILES_BEFORE_MERGE as u32 + 2 {
+        cache.build(&tree([number, number + 100]), &cache.settings());
+    }
+    assert!(
+        cache.files().len() <= FILES_BEFORE_MERGE,
+        "some were merged"
+    );
+    assert_eq!(fs_err::read(&backup).unwrap(), content);
+    assert_eq!(backup.metadata().unwrap().modified().unwrap(), long_ago);
+    let mut damaged = content;
+    damaged[500] ^= 4;
+    fs_err::write(&backup, &damaged).unwrap();
+    let (found, anew) = cache.build(&all, &cache.settings());
+    assert!(found == plain && anew > 0 && anew < bytes, "{anew}");
+    assert_eq!(fs_err::read(&backup).unwrap(), damaged);
+}
+
 #[test]
 fn a_directory_with_the_name_of_a_file_of_blocks_is_in_nobody_s_way() {
     let cache = Cache::new();
