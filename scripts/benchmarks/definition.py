@@ -29,7 +29,7 @@ def fill(path, megabytes, seed):
     source = random.Random(seed)
     with path.open("wb") as file:
         for _ in range(megabytes):
-            file.write((source.randbytes(512) + bytes(512)) * 1024)
+            file.write(b"".join(source.randbytes(512) + bytes(512) for _ in range(1024)))
 
 
 def make_package(repository, number, megabytes):
