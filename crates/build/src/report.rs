@@ -331,9 +331,23 @@ impl Report {
 
     /// Returns a report that drops everything and has a flag for cancellation.
     pub(crate) fn with_flag(cancelled: Arc<AtomicBool>) -> Self {
-        struct Silent(Arc<AtomicBool>);
-        impl Reporter for Silent {
-            fn message(&self, _level: Level, _text: &str) {}
+        Self::heard_with(cancelled).0
+    }
+
+    /// Returns a report, and the messages to the user that it receives.
+    pub(crate) fn heard() -> (Self, Arc<Mutex<Vec<String>>>) {
+        Self::heard_with(Arc::default())
+    }
+
+    fn heard_with(cancelled: Arc<AtomicBool>) -> (Self, Arc<Mutex<Vec<String>>>) {
+        struct Heard(Arc<AtomicBool>, Arc<Mutex<Vec<String>>>);
+        impl Reporter for Heard {
+            fn message(&self, level: Level, text: &str) {
+                if level != Level::Debug {
+                    let mut said = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+                    said.push(text.to_owned());
+                }
+            }
             fn begin(&self, _phase: Phase, _total: Option<u64>) {}
             fn advance(&self, _phase: Phase, _amount: u64) {}
             fn detail(&self, _phase: Phase, _text: &str) {}
@@ -346,6 +360,8 @@ impl Report {
                 Arc::clone(&self.0)
             }
         }
-        Self::new(Arc::new(Silent(cancelled)))
+        let said = Arc::default();
+        let report = Self::new(Arc::new(Heard(cancelled, Arc::clone(&said))));
+        (report, said)
     }
 }

@@ -306,7 +306,7 @@ pub(super) fn list(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Options of opening a file for reading. A link is not followed, and a pipe is not waited for.
-pub(super) fn options() -> std::fs::OpenOptions {
+fn options() -> std::fs::OpenOptions {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = std::fs::OpenOptions::new();
     options.read(true).custom_flags(flags.bits().cast_signed());
@@ -321,6 +321,14 @@ pub(super) fn open_pack(
     path: &Path,
     trust: &Trust,
 ) -> Result<(BlockPack, Vec<PackedBlock>), PackFault> {
+    BlockPack::open(open_trusted(path, trust)?)
+}
+
+/// Opens a file that a trusted user has written.
+///
+/// # Errors
+/// Returns the reason for which it is not used.
+pub(super) fn open_trusted(path: &Path, trust: &Trust) -> Result<File, PackFault> {
     let file = options().open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
@@ -332,5 +340,5 @@ pub(super) fn open_pack(
     if found.mode() & OTHERS != 0 {
         return Err(PackFault::Damaged("others can write into it"));
     }
-    BlockPack::open(file)
+    Ok(file)
 }

@@ -4,7 +4,6 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -13,10 +12,9 @@ use condense_prefix::StartFiles;
 use sha2::{Digest, Sha256};
 
 use super::{
-    files::{make_locked, options},
+    files::{make_locked, open_trusted},
     place::Trust,
 };
-use crate::cache::OTHERS;
 
 /// End of the names of recorded starts, behind the 64 digits of what they depend on.
 const SUFFIX: &str = ".start";
@@ -44,10 +42,9 @@ pub(super) fn list(dir: &Path) -> Vec<PathBuf> {
 /// Reads the start with this key, and notes that it was used. Returns `None` if there is none, or
 /// none that is whole and this user's.
 pub(super) fn read(dir: &Path, key: &str) -> Option<StartFiles> {
-    let file = options().open(dir.join(format!("{key}{SUFFIX}"))).ok()?;
-    let found = file.metadata().ok()?;
-    let is_ours = found.is_file() && Trust::own().contains(found.uid());
-    if !is_ours || found.mode() & OTHERS != 0 || found.len() > BYTES_MAX {
+    let path = dir.join(format!("{key}{SUFFIX}"));
+    let file = open_trusted(&path, &Trust::own()).ok()?;
+    if file.metadata().ok()?.len() > BYTES_MAX {
         return None;
     }
     let mut text = String::new();
@@ -75,8 +72,6 @@ pub(super) fn write(dir: &Path, key: &str, files: &StartFiles) -> std::io::Resul
     let digest = hex::encode(Sha256::digest(&lines));
     let mut new = make_locked(dir)?;
     new.write_all(format!("{HEAD}\n{digest}\n{lines}").as_bytes())?;
-    let mode = std::fs::Permissions::from_mode(0o644);
-    new.as_file().set_permissions(mode)?;
     new.persist(dir.join(format!("{key}{SUFFIX}")))
         .map_err(|error| error.error)?;
     let mut found = list(dir);

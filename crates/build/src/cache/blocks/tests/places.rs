@@ -2,38 +2,12 @@
 //! kept, and of blocks that a site has stored.
 
 use super::*;
-use crate::report::{Level, Phase, Reporter};
-
-/// Reporter that keeps the messages of the normal level.
-#[derive(Default)]
-struct Notices {
-    said: std::sync::Mutex<Vec<String>>,
-}
-
-impl Reporter for Notices {
-    fn message(&self, level: Level, text: &str) {
-        if level != Level::Debug {
-            self.said.lock().unwrap().push(text.to_owned());
-        }
-    }
-    fn begin(&self, _phase: Phase, _total: Option<u64>) {}
-    fn advance(&self, _phase: Phase, _amount: u64) {}
-    fn detail(&self, _phase: Phase, _text: &str) {}
-    fn output(&self, _line: &str) {}
-    fn end(&self, _phase: Phase) {}
-    fn timing(&self) -> String {
-        String::new()
-    }
-    fn cancel_flag(&self) -> std::sync::Arc<AtomicBool> {
-        std::sync::Arc::default()
-    }
-}
 
 /// Returns what a build says about blocks that are not kept.
 fn lost(cache: &Cache, tree: &Tree, settings: &BlockCacheSettings) -> Vec<String> {
-    let notices = std::sync::Arc::new(Notices::default());
-    cache.build_with(&Report::new(notices.clone()), tree, settings);
-    let mut said = std::mem::take(&mut *notices.said.lock().unwrap());
+    let (report, said) = Report::heard();
+    cache.build_with(&report, tree, settings);
+    let mut said = std::mem::take(&mut *said.lock().unwrap());
     said.retain(|text| text.contains("not kept"));
     said
 }
@@ -68,8 +42,7 @@ fn blocks_that_are_not_kept_are_told_once() {
 
 /// Returns what a build of two images says about their blocks.
 fn said_of_two(cache: &Cache, trees: [&Tree; 2], settings: &BlockCacheSettings) -> Vec<String> {
-    let notices = std::sync::Arc::new(Notices::default());
-    let report = Report::new(notices.clone());
+    let (report, said) = Report::heard();
     report.use_blocks(Some(settings));
     for (number, tree) in trees.into_iter().enumerate() {
         let options = report.with_blocks(PackOptions::default());
@@ -79,7 +52,7 @@ fn said_of_two(cache: &Cache, trees: [&Tree; 2], settings: &BlockCacheSettings) 
         fs_err::remove_file(&out).unwrap();
     }
     report.keep_blocks();
-    let mut said = std::mem::take(&mut *notices.said.lock().unwrap());
+    let mut said = std::mem::take(&mut *said.lock().unwrap());
     said.retain(|text| text.contains("kept"));
     said
 }
