@@ -113,8 +113,12 @@ impl<'b> HeldImage<'b> {
     }
 
     /// Returns a digest of everything that the files of a start depend on, in hexadecimal, or
-    /// `None` for a base that is a directory: nothing says whether it has changed.
+    /// `None` if nothing says whether it has changed: for a base that is a directory, and for the
+    /// user's code, which may read anything.
     fn key_of(&self, start: &Start, environment: [u8; 32]) -> Option<String> {
+        if start.runs_code() {
+            return None;
+        }
         let prepared = &self.build.prepared;
         let mut base = std::fs::File::open(prepared.base.path()).ok()?;
         let found = base.metadata().ok().filter(std::fs::Metadata::is_file)?;

@@ -229,12 +229,11 @@ def to_repeat(parts, given):
     """Returns the numbers of the parts that a second start must run.
 
     The first start of all makes caches in the home directory, as of fonts; only the next one is
-    like those that follow. A part from `given` on is the user's code, which may need what stands
-    before it.
+    like those that follow. A later part may read what only the making of a cache has read before
+    it. A part from `given` on is the user's code, which may need what stands before it.
     """
     changed = [number for number, lines in enumerate(parts) if "changed" in lines]
-    last = max(changed) if changed else -1
-    return [number for number in range(last + 1) if number in changed or number >= given]
+    return list(range(min(changed[0], given), len(parts))) if changed else []
 
 
 class Recorder:
@@ -274,7 +273,7 @@ class Recorder:
             )
             if not is_worse:
                 for number, lines in zip(numbers, again[1]):
-                    parts[number] = lines if "changed" in parts[number] else parts[number]
+                    parts[number] = lines
                 numbers = []
         if numbers:
             # The parts need each other, or end the process.

@@ -27,6 +27,10 @@ CHANGES = {
 READ_ONLY = 30
 opened = []
 known = set()
+# The home directory, and that of temporary files if it is one of the steps.
+STEPS = os.path.join(os.path.dirname(os.environ["HOME"]), "")
+KEPT = [os.environ["HOME"]]
+KEPT += [path for path in [os.environ.get("TMPDIR", "")] if path.startswith(STEPS)]
 
 
 def write(line):
@@ -65,7 +69,10 @@ def imported():
     names = list(sys.modules)
     for name in names if sys.version_info >= (3, 7) else sorted(names):
         # A module may compute its attributes by importing others.
-        facts = getattr(sys.modules.get(name), "__dict__", {})
+        try:
+            facts = getattr(sys.modules.get(name), "__dict__", {})
+        except Exception:  # A module may be any object.
+            continue
         spec = facts.get("__spec__")
         if getattr(spec, "origin", None) in ["built-in", "frozen"]:
             continue  # The interpreter has the code of this module in itself.
@@ -112,10 +119,8 @@ def record():
 
 def kept():
     """Returns what is in the home directory and in that of temporary files of the steps."""
-    home, temporary = os.environ["HOME"], os.environ.get("TMPDIR", "")
-    steps = os.path.join(os.path.dirname(home), "")
     found = []
-    for top in [home] + ([temporary] if temporary.startswith(steps) else []):
+    for top in KEPT:
         for folder, _, names in os.walk(top):
             found.append(folder)
             for path in [os.path.join(folder, name) for name in names]:
@@ -131,7 +136,10 @@ def run(code):
     try:
         exec(code, {"__name__": "__main__"})
     except BaseException as error:  # A package may do anything, such as exit.
-        reason = " ".join(str(error).split())[:200]
+        try:
+            reason = " ".join(str(error).split())[:200]
+        except Exception:  # The error's own code may fail.
+            reason = ""
         shown = " ".join(code.split())
         write("failed %s: %s: %s" % (shown, type(error).__name__, reason))
 

@@ -57,6 +57,13 @@ impl Start {
         }
     }
 
+    /// Returns whether the start runs code of the user.
+    pub fn runs_code(&self) -> bool {
+        self.requests
+            .iter()
+            .any(|request| request.starts_with("code "))
+    }
+
     /// Returns a digest of the programs of the start and of what they import and run.
     pub fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
@@ -278,8 +285,8 @@ mod tests {
         );
     }
 
-    /// The second start runs what has made a cache, and what the user's code may need of it. Its
-    /// files count for that part. Without a cache there is no second start.
+    /// The second start runs everything from the part that has made a cache, and the user's code
+    /// before it. Its files count. Without a cache there is no second start.
     #[test]
     fn only_what_has_made_a_cache_is_started_again() {
         let runs = tempfile::NamedTempFile::new().unwrap();
@@ -301,7 +308,20 @@ mod tests {
         let (found, _) = record(&[&first, &second, &last], "60");
         assert_eq!(found.files, [format!("{PACKAGE}/later.py")]);
         assert!(found.failed.is_empty(), "{:?}", found.failed);
-        assert_eq!(fs_err::read_to_string(runs.path()).unwrap(), "abcab");
+        assert_eq!(fs_err::read_to_string(runs.path()).unwrap(), "abcabc");
+
+        // What only the making of the cache has imported before is read by a later part.
+        let cache = "code import os; cache = os.environ['HOME'] + '/fonts'\n\
+                     if not os.path.exists(cache):\n  open(cache, 'w'); import pkg.later";
+        let (found, _) = record(&[cache, "code import pkg.later"], "60");
+        assert!(found.files.contains(&format!("{PACKAGE}/later.py")));
+
+        // Neither the home directory of a part nor an error's own code ends the start.
+        let lost = "code import os; os.environ.pop('HOME')";
+        let fails = "code class E(Exception):\n  def __str__(self): raise E()\nraise E()";
+        let (found, _) = record(&[lost, fails, "code import pkg"], "60");
+        assert!(found.files.contains(&format!("{PACKAGE}/data.txt")));
+        assert_eq!(found.failed.len(), 1, "{:?}", found.failed);
 
         fs_err::write(runs.path(), "").unwrap();
         let (found, _) = record(&[&first, &note('d', &reads("data.txt"))], "60");
