@@ -91,8 +91,8 @@ impl<'a> Lexer<'a> {
         false
     }
 
-    /// Takes the variable behind a dollar sign, if it is a name, or a name in braces with words that
-    /// need no quotes.
+    /// Takes the variable behind a dollar sign, if it is a name, or a name in braces with words
+    /// that need no quotes.
     fn expanded(&mut self) -> bool {
         let is_name = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
         if self.rest.next_if_eq(&'{').is_none() {

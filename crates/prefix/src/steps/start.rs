@@ -317,9 +317,9 @@ mod tests {
         assert!(found.files.contains(&format!("{PACKAGE}/later.py")));
 
         // Neither the home directory of a part nor an error's own code ends the start.
-        let lost = "code import os; os.environ.pop('HOME')";
+        let homeless = "code import os; os.environ.pop('HOME')";
         let fails = "code class E(Exception):\n  def __str__(self): raise E()\nraise E()";
-        let (found, _) = record(&[lost, fails, "code import pkg"], "60");
+        let (found, _) = record(&[homeless, fails, "code import pkg"], "60");
         assert!(found.files.contains(&format!("{PACKAGE}/data.txt")));
         assert_eq!(found.failed.len(), 1, "{:?}", found.failed);
 
