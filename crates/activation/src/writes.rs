@@ -54,7 +54,7 @@ impl<'a> Lexer<'a> {
                 '"' => self.double_quoted(),
                 // A function may have the name of a harmless command.
                 '\\' | '(' | ')' | '<' => false,
-                '$' => self.expanded() && self.push('$'),
+                '$' => self.expanded(false) && self.push('$'),
                 '>' => self.redirected(),
                 '#' if self.word.is_empty() && !self.is_quoted => self.comment(),
                 '\n' | ';' | '&' | '|' => self.end_word() && self.begin_command(),
@@ -84,7 +84,7 @@ impl<'a> Lexer<'a> {
             match character {
                 '"' => return true,
                 '\\' if self.rest.next() == Some('\n') => return false,
-                '$' if !self.expanded() => return false,
+                '$' if !self.expanded(true) => return false,
                 _ => {}
             }
         }
@@ -93,7 +93,7 @@ impl<'a> Lexer<'a> {
 
     /// Takes the variable behind a dollar sign, if it is a name, or a name in braces with words
     /// that need no quotes.
-    fn expanded(&mut self) -> bool {
+    fn expanded(&mut self, in_quotes: bool) -> bool {
         let is_name = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
         if self.rest.next_if_eq(&'{').is_none() {
             return self.rest.peek().is_some_and(is_name);
@@ -103,6 +103,7 @@ impl<'a> Lexer<'a> {
                 '}' => return true,
                 '$' if self.rest.peek().is_some_and(is_name) => {}
                 ':' | '+' | '-' | '=' | '/' | '.' | '%' | '*' => {}
+                ' ' if in_quotes => {}
                 other if is_name(&other) => {}
                 _ => return false,
             }
@@ -176,6 +177,7 @@ mod tests {
             "export A=\"it's \\\"quoted\\\" \\$HOME \\\\ *\"\n",
             "export A='$x; touch x'; B=2 C+=3\n",
             "export A=\"$B/edge${C:+:$C}\"; export D=${E%/bin}\n",
+            "export A=\"${B:-the default}\"\n",
             "[[ \"$A\" == b ]] && export B=1 || true\n",
             "for name in a b; do echo $name >/dev/null 2>&1; done\n",
             "while ! test -e \"$A\"; do break; done; return 0\n",
