@@ -10,7 +10,7 @@ use condense_env_vars::{self as env_vars, EnvVars};
 use super::registries::size;
 
 /// Default size of the user's blocks: those of some 12 environments of 500 MB.
-const SIZE_BYTES: u64 = 2 << 30;
+const SIZE_BYTES: u64 = 4 << 30;
 
 /// Reads the settings of the caches of blocks from environment variables. `cache_dir` is the
 /// directory of package archives. Returns `None` if the size is 0.

@@ -124,7 +124,7 @@ fn blocks_are_kept_found_and_verified() {
     let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(found["parts"][3]["part"], "blocks");
     assert_eq!(found["parts"][3]["files"], 1);
-    assert_eq!(found["blocks_max_bytes"], 2_u64 << 30);
+    assert_eq!(found["blocks_max_bytes"], 4_u64 << 30);
     cache(&test, &["verify"]).succeeded();
 
     let mut files = fs_err::read_dir(test.path("cache/blocks")).unwrap();

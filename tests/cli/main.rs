@@ -43,6 +43,7 @@ mod installations;
 mod interrupted;
 mod jobs;
 mod json;
+mod kept_packages;
 mod kernel;
 mod leftovers;
 mod limits;

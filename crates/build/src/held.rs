@@ -1,7 +1,7 @@
 //! Responsible for the tree of an environment in scratch: the files of its prefix, together with
 //! the files of packages that are held back outside of it.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use condense_image::{Entry, FileRange, Kind, Mtime, Source, Tree};
 use condense_prefix::{Held, HeldContents};
@@ -46,6 +46,7 @@ fn add(
         match contents {
             HeldContents::Link(target) => tree.add_symlink(full, target)?,
             HeldContents::File {
+                file,
                 number,
                 offset,
                 bytes,
@@ -55,7 +56,7 @@ fn add(
                     tree.add_hard_link(full, environment.join(known))?;
                     continue;
                 }
-                let source = Source::Range(FileRange::new(held.spool().clone(), offset));
+                let source = Source::Range(FileRange::new(Arc::clone(file), offset));
                 let entry = Entry {
                     mode: if is_executable { 0o755 } else { 0o644 },
                     uid: 0,

@@ -88,7 +88,7 @@ impl<'b> HeldImage<'b> {
         report.begin(phase, None);
         let mut recorded = Err(String::new());
         if !self.is_refused.get() {
-            condense_image::frame(tree, held.spool(), held.end_bytes())?;
+            self.frame(tree, held)?;
             recorded = start.record(&self.beside, self, &**report)?;
             if let Err(reason) = &recorded {
                 condense_prefix::HeldImage::refuse(self, reason);
@@ -110,6 +110,22 @@ impl<'b> HeldImage<'b> {
         }
         finished.start_files = Some(recorded);
         Ok(())
+    }
+
+    /// Makes an image around what is held back. `tree` has everything that is in it.
+    fn frame(&self, tree: &Tree, held: &mut Held) -> anyhow::Result<()> {
+        if !held.is_elsewhere() {
+            condense_image::frame(tree, held.spool(), held.end_bytes())?;
+            return Ok(());
+        }
+        held.gather()?;
+        let (root, environment) = (&self.place.root, &self.place.environment);
+        let tree = held::scan(root, environment, Some(held), self.mtime)?;
+        Ok(condense_image::frame(
+            &tree,
+            held.spool(),
+            held.end_bytes(),
+        )?)
     }
 
     /// Returns a digest of everything that the files of a start depend on, in hexadecimal, or

@@ -8,14 +8,22 @@ use condense_check::MpiUse;
 use condense_diagnostics::UserError;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
-    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Network, Place, Runner, Solution, Start,
-    StartFiles, Target,
+    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Held, Network, Place, Runner, Solution,
+    Start, StartFiles, Target,
 };
 use indicatif::HumanBytes;
 
 use crate::{
-    build::Build, conda::Conda, container::Container, environment::Environment, held,
-    held_image::HeldImage, host_runner::HostRunner, plan::MountPoint, report::Report, space,
+    build::Build,
+    conda::Conda,
+    container::Container,
+    environment::Environment,
+    held,
+    held_image::HeldImage,
+    host_runner::HostRunner,
+    plan::MountPoint,
+    report::{Keeping, Report},
+    space,
 };
 
 /// Way in which the files of packages are unpacked.
@@ -53,6 +61,9 @@ pub(crate) struct FinishedPrefix {
     pub(crate) interpreter: Option<InterpreterRecord>,
     /// Files that come first in the image, relative to the environment. `None` if nobody knows.
     pub(crate) hot_files: Option<Vec<String>>,
+    /// Unpacked packages that are being kept for later builds.
+    #[allow(dead_code, reason = "the end is waited for when it is dropped")]
+    pub(crate) keeping: Option<Keeping>,
 }
 
 impl FinishedPrefix {
@@ -137,6 +148,8 @@ impl Build<'_> {
         };
         let (container, image) = (container.as_ref(), image.as_ref());
         let mut finished = self.run_steps(steps, &place, container, image, conda.as_ref())?;
+        let new_packages = finished.held.as_mut().map(Held::take_new_packages);
+        let keeping = new_packages.and_then(|new| self.report().keep_packages(new));
         let mut asked = spec.clone();
         if let Some(conda) = conda {
             (solution, asked) = conda.into_result();
@@ -185,6 +198,7 @@ impl Build<'_> {
             linked_dirs,
             interpreter,
             hot_files,
+            keeping,
         })
     }
 
@@ -381,11 +395,26 @@ impl Build<'_> {
             let mount_point =
                 mount_point.path(|| condense_prefix::mount_point_suffix(spec, &solution));
             let place = self.place(root, mount_point);
-            let install = match way {
-                Unpacked::AsFiles => condense_prefix::install,
-                Unpacked::AsNeeded => condense_prefix::install_held,
-            };
-            let steps = install(spec, &mut solution, &archives, &place, progress)?;
+            let steps = match way {
+                Unpacked::AsFiles => {
+                    condense_prefix::install(spec, &mut solution, &archives, &place, progress)
+                }
+                Unpacked::AsNeeded => condense_prefix::install_held(
+                    spec,
+                    &mut solution,
+                    &archives,
+                    &place,
+                    report.kept_packages(),
+                    progress,
+                ),
+            }?;
+            if steps.kept_packages() > 0 {
+                report.debug(format!(
+                    "{} of {} packages were unpacked by earlier builds",
+                    steps.kept_packages(),
+                    solution.len()
+                ));
+            }
             let base_env_vars = match base_env_vars {
                 Some(found) => found,
                 None => probe.blocking_recv()??,

@@ -7,6 +7,7 @@ mod phase;
 
 use std::{
     fmt,
+    fs::File,
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -17,7 +18,7 @@ use std::{
 
 use condense_check::Finding;
 use condense_image::{Compression, Image, KnownBlocks, PackOptions};
-use condense_prefix::{StartFiles, Warning};
+use condense_prefix::{KeptPackages, NewPackage, StartFiles, Warning};
 
 use crate::{
     cache::{BlockCache, Finished},
@@ -87,6 +88,22 @@ pub struct Report {
     blocks: Arc<OnceLock<Arc<BlockCache>>>,
     /// Images whose blocks are kept when the result is published.
     held: Arc<Mutex<Vec<Finished>>>,
+}
+
+/// Thread that keeps unpacked packages.
+pub(crate) struct Keeping(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        // A panic there concerns nothing but the cache.
+        drop(self.0.take().map(std::thread::JoinHandle::join));
+    }
+}
+
+impl KeptPackages for Report {
+    fn open(&self, sha256: &[u8; 32]) -> Option<File> {
+        self.blocks()?.package(sha256)
+    }
 }
 
 impl fmt::Debug for Report {
@@ -193,6 +210,22 @@ impl Report {
             Ok(finished) => self.held().push(finished),
             Err(error) => self.debug(format!("blocks are not kept: {error}")),
         }
+    }
+
+    /// Returns the unpacked packages of earlier builds, if packages are kept.
+    pub(crate) fn kept_packages(&self) -> Option<&dyn KeptPackages> {
+        let keeps = self.blocks().is_some_and(|blocks| blocks.keeps_packages());
+        keeps.then_some(self)
+    }
+
+    /// Keeps unpacked packages for later builds, beside other work. The result waits for the end
+    /// when it is dropped.
+    pub(crate) fn keep_packages(&self, new: Vec<NewPackage>) -> Option<Keeping> {
+        let blocks = Arc::clone(self.blocks().filter(|_| !new.is_empty())?);
+        let cancel = self.cancel_flag();
+        let work = move || blocks.keep_packages(&new, &cancel);
+        // Without a thread for it, nothing is kept.
+        Some(Keeping(Some(condense_threads::spawn(work).ok()?)))
     }
 
     /// Returns the files that a start reads, if an earlier build has kept them. `key` stands for

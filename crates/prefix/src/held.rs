@@ -16,7 +16,8 @@ use condense_within::Within;
 use crate::{
     error::Error,
     link::{HeldEntry, HeldKind, Linked},
-    spool::{Part, Spool},
+    package::NewPackage,
+    spool::{Member, Part, Spool},
     target::Place,
 };
 
@@ -27,11 +28,15 @@ const LINKS_MAX: usize = 40;
 #[derive(Debug, Clone)]
 pub struct Held {
     spool: Arc<Spool>,
+    /// Attached files of the spool.
+    attached: Vec<Arc<fs_err::File>>,
     /// Files with their contents. A file with several names (hard links) is here once.
     files: Vec<HeldFile>,
     names: BTreeMap<PathBuf, HeldName>,
     /// Paths at which a copy is in the prefix, for a program that runs during the build.
     copies: HashSet<PathBuf>,
+    /// Packages that this build has unpacked.
+    new_packages: Vec<NewPackage>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,13 +56,15 @@ enum HeldName {
 }
 
 /// Contents of a path that is held back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum HeldContents<'a> {
-    /// A file: a part of the open file that [`Held::spool`] returns.
+    /// A file: a part of an open file.
     File {
+        /// The open file.
+        file: &'a Arc<fs_err::File>,
         /// Number of the file. Names of one file (hard links) have the same number.
         number: usize,
-        /// Position of the first byte.
+        /// Position of the first byte in the open file.
         offset: u64,
         /// Size of the file in bytes.
         bytes: u64,
@@ -69,14 +76,45 @@ pub enum HeldContents<'a> {
 }
 
 impl Held {
-    /// Returns the open file with the contents of all files.
+    /// Returns the open file of this build. Contents of packages that earlier builds have unpacked
+    /// are elsewhere until [`Self::gather`].
     pub fn spool(&self) -> &Arc<fs_err::File> {
         self.spool.file()
     }
 
-    /// Returns the position behind all contents in the open file. Its first 4096 bytes are unused.
+    /// Returns the position behind all contents in the open file of this build. Its first 4096 bytes are unused.
     pub fn end_bytes(&self) -> u64 {
         self.spool.end()
+    }
+
+    /// Returns whether contents of packages that earlier builds have unpacked are elsewhere.
+    pub fn is_elsewhere(&self) -> bool {
+        !self.attached.is_empty()
+    }
+
+    /// Copies all contents that are elsewhere into the open file of this build.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if a file cannot be read or written.
+    pub fn gather(&mut self) -> Result<(), Error> {
+        let failed = || Error::io("write", self.spool.file().path());
+        let mut places = Vec::with_capacity(self.attached.len());
+        for file in self.attached.drain(..) {
+            let length = file.metadata().map_err(failed())?.len();
+            places.push(self.spool.copy_in(&file, length).map_err(failed())?);
+        }
+        for file in &mut self.files {
+            if let Member::Attached(number) = file.part.file {
+                file.part = places[number].below(file.part);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the packages that this build has unpacked, for later builds. Their byte code has
+    /// headers without times.
+    pub fn take_new_packages(&mut self) -> Vec<NewPackage> {
+        std::mem::take(&mut self.new_packages)
     }
 
     /// Copies everything into the prefix, for programs that need it there. The copies do not count.
@@ -97,6 +135,10 @@ impl Held {
                 HeldName::File(number) => {
                     let file = self.files[*number];
                     HeldContents::File {
+                        file: match file.part.file {
+                            Member::Own => self.spool.file(),
+                            Member::Attached(number) => &self.attached[number],
+                        },
                         number: *number,
                         offset: file.part.offset,
                         bytes: file.part.bytes,
@@ -115,7 +157,10 @@ impl Held {
 
     /// Collects what the packages hold back.
     pub(crate) fn of(spool: Arc<Spool>, linked: &mut [Linked]) -> Self {
+        let new_packages = linked.iter_mut().filter_map(|one| one.to_keep.take());
         let mut held = Self {
+            attached: spool.attached(),
+            new_packages: new_packages.collect(),
             spool,
             files: Vec::new(),
             names: BTreeMap::new(),
@@ -149,6 +194,11 @@ impl Held {
             }
         }
         held
+    }
+
+    /// Returns the number of packages whose contents are elsewhere.
+    pub(crate) fn kept_packages(&self) -> usize {
+        self.attached.len()
     }
 
     /// Returns whether nothing is held back.
@@ -240,6 +290,13 @@ impl Held {
     pub(crate) fn read(&self, part: Part) -> Result<Vec<u8>, Error> {
         let failed = Error::io("read", self.spool.file().path());
         self.spool.read(part).map_err(failed)
+    }
+
+    /// Gives the file at a path another part of the spool.
+    pub(crate) fn replace(&mut self, path: &Path, part: Part) {
+        if let Some(HeldName::File(number)) = self.names.get(path) {
+            self.files[*number].part = part;
+        }
     }
 
     /// Adds a file, or replaces the contents of this name.

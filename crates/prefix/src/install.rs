@@ -15,7 +15,8 @@ use crate::{
     fetch::Archives,
     held::Held,
     interpreter,
-    link::{LinkJob, can_hold, link_all, link_options, open_prefix},
+    link::{Kept, LinkJob, can_hold, link_all, link_options, open_prefix},
+    package::KeptPackages,
     prefix::Prefix,
     progress::{Phase, Progress, Warning},
     python::Python,
@@ -41,7 +42,8 @@ pub fn install(
     place: &Place,
     progress: &dyn Progress,
 ) -> Result<BuildSteps, Error> {
-    install_with(spec, solution, archives, place, None, progress)
+    let held = (None, Kept::none());
+    install_with(spec, solution, archives, place, held, progress)
 }
 
 /// Unpacks and links all packages like [`install`], but holds back the files that nothing needs as
@@ -58,17 +60,23 @@ pub fn install_held(
     solution: &mut Solution,
     archives: &Archives,
     place: &Place,
+    kept: Option<&dyn KeptPackages>,
     progress: &dyn Progress,
 ) -> Result<BuildSteps, Error> {
     let is_idle = PipStep::new(spec, solution.locked_pip.as_deref()).is_idle();
-    let spool = if is_idle && can_hold(solution, archives, place, progress)? {
+    let kept = if is_idle {
+        Kept::open(solution, kept, progress)?
+    } else {
+        Kept::none()
+    };
+    let spool = if is_idle && can_hold(solution, archives, place, &kept, progress)? {
         let dir = &place.packages;
         fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
         Some(Arc::new(Spool::create(dir)?))
     } else {
         None
     };
-    install_with(spec, solution, archives, place, spool, progress)
+    install_with(spec, solution, archives, place, (spool, kept), progress)
 }
 
 fn install_with(
@@ -76,7 +84,7 @@ fn install_with(
     solution: &mut Solution,
     archives: &Archives,
     place: &Place,
-    spool: Option<Arc<Spool>>,
+    (spool, kept): (Option<Arc<Spool>>, Kept),
     progress: &dyn Progress,
 ) -> Result<BuildSteps, Error> {
     Place::check(&place.mount_point, &place.environment)?;
@@ -102,6 +110,7 @@ fn install_with(
         options: &options,
         installed: &[],
         spool: spool.as_ref(),
+        kept: &kept,
     };
     let mut linked = link_all(&job, progress)?;
     for linked in &linked {

@@ -92,6 +92,7 @@ pub use lock::{
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;
+pub use package::{KeptPackages, NewPackage, is_whole_package};
 pub use pip_package::PipPackage;
 pub use prefix::Prefix;
 pub use progress::{Phase, Progress, Warning};

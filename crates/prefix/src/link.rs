@@ -5,6 +5,7 @@
 
 mod clobbered;
 mod hold;
+mod kept;
 mod layout;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ use rattler_conda_types::{
 use crate::{
     error::Error,
     fetch::Archives,
-    package::{self, Entry, Kind, Package},
+    package::{self, Entry, Kind, NewPackage, Package},
     progress::{Phase, Progress, Warning},
     records::{prefix_record, requested_specs},
     solution::{Solution, refuse_unsafe_names},
@@ -44,22 +45,26 @@ use crate::{
 use clobbered::{settle_clobbered, unclobber};
 use condense_within::Within;
 pub(crate) use hold::{HeldEntry, HeldKind, is_possible as can_hold};
+pub(crate) use kept::Kept;
 use workers::for_each;
 
 /// A package that passed the checks, with everything that linking needs.
 struct Ready {
     package: Package,
     sha256: [u8; 32],
+    /// Unpacked package for later builds, if this build has unpacked it.
+    to_keep: Option<NewPackage>,
     /// Directories that the package's files need.
     directories: HashSet<OsString>,
 }
 
 impl Ready {
-    fn new(package: Package, sha256: [u8; 32]) -> Self {
+    fn new(package: Package, sha256: [u8; 32], to_keep: Option<NewPackage>) -> Self {
         let directories = layout::directories(&package.entries);
         Self {
             package,
             sha256,
+            to_keep,
             directories,
         }
     }
@@ -154,6 +159,8 @@ pub(crate) struct LinkJob<'a> {
     pub(crate) installed: &'a [PrefixRecord],
     /// Spool for files that need not be files in the environment.
     pub(crate) spool: Option<&'a Arc<Spool>>,
+    /// Packages that earlier builds have unpacked, for the spool.
+    pub(crate) kept: &'a Kept,
 }
 
 /// A package that was linked.
@@ -164,6 +171,8 @@ pub(crate) struct Linked {
     pub(crate) sha256: [u8; 32],
     /// Files and links that are held back in the spool.
     pub(crate) held: Vec<HeldEntry>,
+    /// Unpacked package for later builds, if this build has unpacked it.
+    pub(crate) to_keep: Option<NewPackage>,
 }
 
 /// Links every package, then settles files that several packages have.
@@ -184,7 +193,10 @@ pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec
     let driver = InstallDriver::builder()
         .with_prefix_records(job.installed)
         .finish();
-    let linked = link_unpacked(job, &order, &ready, &driver, progress)?;
+    let mut linked = link_unpacked(job, &order, &ready, &driver, progress)?;
+    for (linked, ready) in linked.iter_mut().zip(ready) {
+        linked.to_keep = ready.to_keep;
+    }
     let env = job.place.open_env()?;
     write_records(&linked, &env)?;
     let clobbered = unclobber(job, &linked, &driver)?;
@@ -253,6 +265,7 @@ fn link_unpacked(
             record: prefix_record(&record, paths, &requested),
             sha256,
             held,
+            to_keep: None,
         })
     })?;
     let mut shared = registry.lock().map_err(|_| Error::Interrupted)?;

@@ -8,6 +8,7 @@
 
 mod archive;
 mod contents;
+mod kept;
 mod listing;
 mod path;
 mod store;
@@ -28,6 +29,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{error::Error, spool::Spool};
 pub(crate) use archive::Digests;
 pub(crate) use contents::{Contents, Kind};
+pub(crate) use kept::KeptPackage;
+pub use kept::{KeptPackages, NewPackage, is_whole_package};
 use listing::{Index, Link, Listed, Problem};
 pub(crate) use path::{judged_path, lossy, shown_path};
 pub(crate) use store::Spooled;
@@ -153,6 +156,18 @@ pub(crate) fn unpack(
     stopped: &dyn Fn() -> bool,
 ) -> Result<(Contents, Digests), Fault> {
     Contents::unpack(archive, root, spool, with_md5, stopped)
+}
+
+/// Returns the contents of a package that an earlier build has unpacked. `root` is the directory of
+/// those that become files.
+pub(crate) fn restore(kept: KeptPackage, root: &Path, spool: &Arc<Spool>) -> Contents {
+    Contents::of_kept(kept, root, spool)
+}
+
+/// Lists an unpacked archive with this digest for later builds. Returns `None` if it is not in a
+/// spool.
+pub(crate) fn to_keep(contents: &Contents, sha256: [u8; 32]) -> Option<NewPackage> {
+    contents.to_keep(sha256)
 }
 
 /// Reads the `info/index.json` of an archive without unpacking it.

@@ -1,12 +1,12 @@
 //! Responsible for the spool: one open file that holds the contents of many files, one behind the
-//! other.
+//! other, and attached files of the same kind, which are only read.
 
 use std::{
     io::Read,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -20,11 +20,35 @@ const END_MAX: u64 = 1 << 46;
 /// Room at the front, in which an image that is made of the spool has its superblock.
 const HEAD_BYTES: u64 = 4096;
 
+/// Number of bytes that are copied at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
 /// Part of the spool that holds the contents of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
+    pub(crate) file: Member,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+}
+
+impl Part {
+    /// Returns where a part of a file is after the whole file was copied into this part.
+    pub(crate) fn below(self, part: Part) -> Part {
+        Part {
+            offset: self.offset + part.offset,
+            bytes: part.bytes,
+            ..self
+        }
+    }
+}
+
+/// File of a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// The file that the spool has created.
+    Own,
+    /// The attached file with this number.
+    Attached(usize),
 }
 
 /// File that many threads write and read.
@@ -34,6 +58,7 @@ pub(crate) struct Spool {
     end: AtomicU64,
     /// Present path of the file.
     path: Mutex<PathBuf>,
+    attached: RwLock<Vec<Arc<fs_err::File>>>,
 }
 
 impl Spool {
@@ -53,7 +78,34 @@ impl Spool {
             file: Arc::new(file),
             end: AtomicU64::new(HEAD_BYTES),
             path: Mutex::new(path),
+            attached: RwLock::default(),
         })
+    }
+
+    /// Attaches a file, which is only read.
+    pub(crate) fn attach(&self, file: fs_err::File) -> Member {
+        let mut attached = self
+            .attached
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        attached.push(Arc::new(file));
+        Member::Attached(attached.len() - 1)
+    }
+
+    /// Returns the attached files in the order of their numbers.
+    pub(crate) fn attached(&self) -> Vec<Arc<fs_err::File>> {
+        let attached = self.attached.read();
+        attached.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the file with the contents of a part.
+    fn file_of(&self, part: Part) -> std::io::Result<Arc<fs_err::File>> {
+        let Member::Attached(number) = part.file else {
+            return Ok(Arc::clone(&self.file));
+        };
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let file = attached.get(number).cloned();
+        file.ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
     /// Gives the file another path.
@@ -83,11 +135,18 @@ impl Spool {
                 end.checked_add(bytes).filter(|end| *end <= END_MAX)
             });
         let offset = reserved.map_err(|_| too_large())?;
-        Ok(Part { offset, bytes })
+        Ok(Part {
+            file: Member::Own,
+            offset,
+            bytes,
+        })
     }
 
-    /// Writes into a reserved part.
+    /// Writes into a reserved part. Attached files are not written to.
     pub(crate) fn write(&self, part: Part, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        if part.file != Member::Own {
+            return Err(std::io::ErrorKind::PermissionDenied.into());
+        }
         self.file.file().write_all_at(bytes, part.offset + at)
     }
 
@@ -98,6 +157,22 @@ impl Spool {
         Ok(part)
     }
 
+    /// Copies the first `bytes` of a file behind all contents. Returns their part.
+    pub(crate) fn copy_in(&self, from: &fs_err::File, bytes: u64) -> std::io::Result<Part> {
+        let part = self.reserve(bytes)?;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut at = 0;
+        while at < bytes {
+            let length = buffer
+                .len()
+                .min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
+            from.file().read_exact_at(&mut buffer[..length], at)?;
+            self.write(part, at, &buffer[..length])?;
+            at += length as u64;
+        }
+        Ok(part)
+    }
+
     /// Reads a whole part into memory.
     pub(crate) fn read(&self, part: Part) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -105,12 +180,28 @@ impl Spool {
         Ok(bytes)
     }
 
+    /// Appends `length` bytes of a part, from position `at` on, to a buffer.
+    pub(crate) fn read_into(
+        &self,
+        part: Part,
+        at: u64,
+        length: u64,
+        buffer: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        let start = buffer.len();
+        buffer.resize(start + usize::try_from(length).unwrap_or(usize::MAX), 0);
+        let file = self.file_of(part)?;
+        file.file()
+            .read_exact_at(&mut buffer[start..], part.offset + at)
+    }
+
     /// Fills the buffer with the first bytes of a part. Returns false if the part is shorter.
     pub(crate) fn read_head(&self, part: Part, buffer: &mut [u8]) -> std::io::Result<bool> {
         if part.bytes < buffer.len() as u64 {
             return Ok(false);
         }
-        self.file.file().read_exact_at(buffer, part.offset)?;
+        let file = self.file_of(part)?;
+        file.file().read_exact_at(buffer, part.offset)?;
         Ok(true)
     }
 
@@ -135,8 +226,10 @@ impl Read for PartReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let rest = usize::try_from(self.part.bytes - self.at).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(rest);
-        let file = self.spool.file.file();
-        let read = file.read_at(&mut buffer[..wanted], self.part.offset + self.at)?;
+        let file = self.spool.file_of(self.part)?;
+        let read = file
+            .file()
+            .read_at(&mut buffer[..wanted], self.part.offset + self.at)?;
         if read == 0 && wanted > 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }

@@ -232,6 +232,11 @@ impl BuildSteps {
         self.held.is_some()
     }
 
+    /// Returns the number of packages that an earlier build has unpacked and kept.
+    pub fn kept_packages(&self) -> usize {
+        self.held.as_ref().map_or(0, Held::kept_packages)
+    }
+
     /// Returns whether the environment has an interpreter.
     pub fn has_python(&self) -> bool {
         self.prefix.python.is_some()

@@ -132,8 +132,12 @@ fn installed(
     let mut solution = runtime.block_on(solved).unwrap();
     let fetched = fetch(&solution, &network, listener);
     let archives = runtime.block_on(fetched).unwrap();
-    let install = if is_held { install_held } else { install };
-    let steps = install(&spec, &mut solution, &archives, &place, listener).unwrap();
+    let steps = if is_held {
+        install_held(&spec, &mut solution, &archives, &place, None, listener)
+    } else {
+        install(&spec, &mut solution, &archives, &place, listener)
+    };
+    let steps = steps.unwrap();
     (place, steps)
 }
 
@@ -156,14 +160,14 @@ fn build(channel: &str, packages: &str, is_held: bool) -> Built {
         let what = match held {
             HeldContents::Link(target) => What::Link(target.to_owned()),
             HeldContents::File {
+                file,
                 number,
                 offset,
                 bytes,
                 is_executable,
             } => {
                 let mut read = vec![0; usize::try_from(bytes).unwrap()];
-                let spool = finished.held.as_ref().unwrap().spool();
-                spool.file().read_exact_at(&mut read, offset).unwrap();
+                file.file().read_exact_at(&mut read, offset).unwrap();
                 What::File {
                     bytes: read,
                     is_executable,

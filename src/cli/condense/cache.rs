@@ -64,7 +64,7 @@ struct CleanArguments {
     /// Remove indices of conda channels
     #[arg(long)]
     index: bool,
-    /// Remove compressed blocks of earlier builds
+    /// Remove compressed blocks and unpacked packages of earlier builds
     #[arg(long)]
     blocks: bool,
     /// Only files that were not used for this time: a number with m, h, d or w
@@ -289,9 +289,10 @@ fn verify(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCo
         }
         let note = one.note.as_ref();
         context.report.info(format!(
-            "{} blocks in {} files of {} were compared{}",
+            "{} blocks in {} files and {} unpacked packages of {} were compared{}",
             HumanCount(one.blocks),
             HumanCount(one.files),
+            HumanCount(one.packages),
             one.dir.display(),
             note.map_or_else(String::new, |note| format!(" ({note})"))
         ));
@@ -319,6 +320,7 @@ fn checked_as_json(one: &BlocksChecked) -> Value {
         "note": one.note,
         "files": one.files,
         "blocks": one.blocks,
+        "packages": one.packages,
         "faults": faults.collect::<Vec<_>>(),
     })
 }

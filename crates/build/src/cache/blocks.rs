@@ -15,6 +15,7 @@
 
 mod check;
 mod files;
+mod packages;
 mod place;
 mod starts;
 
@@ -34,7 +35,7 @@ use condense_image::{
 
 use crate::{plan::BlockCacheSettings, report::Report};
 pub use check::BlocksChecked;
-use condense_prefix::StartFiles;
+use condense_prefix::{NewPackage, StartFiles};
 pub(super) use files::is_own;
 use files::{
     has_own_name, limit, merge, open_pack, recent, remove_if_same, remove_left_over, size_of, write,
@@ -199,6 +200,40 @@ impl BlockCache {
                 self.places.entry(block.key).or_insert((number, block));
             }
         }
+    }
+
+    /// Opens the unpacked package whose archive has this SHA-256 digest, if an earlier build has
+    /// kept it.
+    pub(crate) fn package(&self, sha256: &[u8; 32]) -> Option<File> {
+        packages::open(self.own.as_ref().ok()?, sha256)
+    }
+
+    /// Returns whether unpacked packages can be kept.
+    pub(crate) fn keeps_packages(&self) -> bool {
+        self.own.is_ok()
+    }
+
+    /// Keeps unpacked packages for later builds, as far as there is room. A failure is only a
+    /// detail: later builds unpack the archives again.
+    pub(crate) fn keep_packages(&self, new: &[NewPackage], cancel: &AtomicBool) {
+        let Ok(own) = &self.own else {
+            return;
+        };
+        remove_left_over(own);
+        let size_max = self.settings.limit_of(own);
+        let (kept, result) = packages::keep(own, new, size_max, cancel);
+        if let Err(error) = result {
+            let text = format!("not all unpacked packages are kept: {error}");
+            self.report.debug(text);
+        }
+        if kept > 0 {
+            let text = format!(
+                "{} of unpacked packages are kept for later builds",
+                indicatif::HumanBytes(kept)
+            );
+            self.report.debug(text);
+        }
+        limit(own, size_max);
     }
 
     /// Returns the files that a start reads, if a start of the same environment was kept.

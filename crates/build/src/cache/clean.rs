@@ -36,7 +36,7 @@ pub enum CachePart {
     Images,
     /// Indices of conda channels.
     Index,
-    /// Compressed blocks of earlier builds.
+    /// Compressed blocks and unpacked packages of earlier builds.
     Blocks,
 }
 

@@ -8,7 +8,12 @@ use std::{
 };
 
 use super::{HEADER_BYTES, Source, Writer, compiled, convert_header, missing_of};
-use crate::{error::Error, held::Held, python::Python};
+use crate::{
+    error::Error,
+    held::Held,
+    python::Python,
+    spool::{Member, Part, Spool},
+};
 
 /// Does the work of [`super::convert`] for files that are held back. Without a writer, all their
 /// sources must be compiled.
@@ -27,20 +32,31 @@ pub(super) fn convert(
     let Some(writer) = writer else {
         return Ok(sources);
     };
-    let stale = Mutex::new(Vec::new());
+    let changes = Mutex::new(Vec::new());
     let convert = |source: &PathBuf| {
-        let (is_plain, mut unfit) = writer.convert_held(held, source, !patched.contains(source))?;
-        stale
+        let (is_plain, mut mine) = writer.convert_held(held, source, !patched.contains(source))?;
+        changes
             .lock()
             .expect("no worker panics while it holds the list")
-            .append(&mut unfit);
+            .append(&mut mine);
         Ok(is_plain)
     };
     let missing = missing_of(&sources, &convert)?;
-    for path in stale.into_inner().expect("workers have ended") {
-        held.remove(&path);
+    for (path, change) in changes.into_inner().expect("workers have ended") {
+        match change {
+            Change::Remove => held.remove(&path),
+            Change::Move(part) => held.replace(&path, part),
+        }
     }
     Ok(missing)
+}
+
+/// Change of byte code that is held back.
+enum Change {
+    /// Optimised byte code that does not fit goes.
+    Remove,
+    /// Byte code in a file that is only read has got its header elsewhere.
+    Move(Part),
 }
 
 fn is_source(path: &Path, library: &Path) -> bool {
@@ -62,16 +78,36 @@ pub(super) fn read_magic(
     held.contents().read_head(part, magic).map_err(failed)
 }
 
+/// Gives byte code a header that it has not got yet. Returns its part if that is another one: in a
+/// file that is only read, byte code cannot be changed.
+fn write_header(
+    spool: &Spool,
+    part: Part,
+    header: &[u8; HEADER_BYTES],
+) -> std::io::Result<Option<Part>> {
+    if part.file == Member::Own {
+        return spool.write(part, 0, header).map(|()| None);
+    }
+    let mut found = [0; HEADER_BYTES];
+    spool.read_head(part, &mut found)?;
+    if found == *header {
+        return Ok(None);
+    }
+    let mut bytes = spool.read(part)?;
+    bytes[..HEADER_BYTES].copy_from_slice(header);
+    spool.append(&bytes).map(Some)
+}
+
 impl Writer<'_> {
-    /// Returns whether the source has plain byte code that fits, and optimised byte code that does
-    /// not fit.
+    /// Returns whether the source has plain byte code that fits, and the changes that the caller
+    /// makes.
     fn convert_held(
         &self,
         held: &Held,
         source: &Path,
         fresh: bool,
-    ) -> Result<(bool, Vec<PathBuf>), Error> {
-        let (mut plain, mut unfit, mut hash) = (false, Vec::new(), None);
+    ) -> Result<(bool, Vec<(PathBuf, Change)>), Error> {
+        let (mut plain, mut changes, mut hash) = (false, Vec::new(), None);
         let paths = compiled(source, self.tag.as_deref());
         for (at, path) in paths.into_iter().enumerate() {
             let Some(part) = held.part(&path) else {
@@ -91,14 +127,13 @@ impl Writer<'_> {
                 convert_header(&mut header, &source, self.python, self.magic, &mut hash)?
             };
             if fits {
-                held.contents()
-                    .write(part, 0, &header)
-                    .map_err(io("write"))?;
+                let moved = write_header(held.contents(), part, &header).map_err(io("write"))?;
+                changes.extend(moved.map(|part| (path, Change::Move(part))));
                 plain |= at == 0;
             } else if at > 0 {
-                unfit.push(path);
+                changes.push((path, Change::Remove));
             }
         }
-        Ok((plain, unfit))
+        Ok((plain, changes))
     }
 }

@@ -144,6 +144,7 @@ fn link_more(
         options: &options,
         installed: &installed,
         spool: None,
+        kept: &Kept::none(),
     };
     link::link_all(&job, progress)
 }

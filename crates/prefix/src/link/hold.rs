@@ -14,7 +14,7 @@ use rattler::install::link::copy_and_replace_placeholders;
 use rattler_conda_types::{RepoDataRecord, Subdir, prefix_record};
 use sha2::{Digest as _, Sha256};
 
-use super::{LinkJob, Ready, install_error, workers::for_each};
+use super::{Kept, LinkJob, Ready, install_error, workers::for_each};
 use crate::{
     bytecode,
     error::Error,
@@ -72,6 +72,7 @@ pub(crate) fn is_possible(
     solution: &Solution,
     archives: &Archives,
     place: &Place,
+    kept: &Kept,
     progress: &dyn Progress,
 ) -> Result<bool, Error> {
     let python = solution.python_info()?.as_ref().map(Python::from_info);
@@ -83,7 +84,8 @@ pub(crate) fn is_possible(
     }
     let order: Vec<usize> = (0..archives.paths.len()).collect();
     let found = for_each(&order, progress, &|index| {
-        Ok(package::lists_post_link(&archives.paths[index]))
+        let known = kept.has_post_link(index);
+        Ok(known.unwrap_or_else(|| package::lists_post_link(&archives.paths[index])))
     })?;
     Ok(found.iter().all(|(_, lists_post_link)| !lists_post_link))
 }

@@ -20,11 +20,13 @@ use std::{
 use rattler_conda_types::{PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
 
 use super::*;
+use crate::package::KeptPackages;
 use crate::{
     held::{Held, HeldContents},
     progress::{Phase, Warning},
 };
 use archive::Archive;
+use sha2::Digest as _;
 
 /// Entry at a path of the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,37 @@ impl Progress for Listener {
     }
     fn warn(&self, warning: Warning) {
         self.0.lock().unwrap().push(warning.to_string());
+    }
+}
+
+/// Unpacked packages that are kept in memory.
+#[derive(Default)]
+struct Shelf {
+    files: Mutex<BTreeMap<[u8; 32], fs_err::File>>,
+    /// Number of packages that were found.
+    opened: Mutex<usize>,
+}
+
+impl Shelf {
+    fn keep(&self, package: &NewPackage) {
+        let file = tempfile::tempfile().unwrap();
+        package.write(&file, &|| false).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), package.bytes());
+        let file = fs_err::File::from_parts(file, "package");
+        self.files.lock().unwrap().insert(*package.sha256(), file);
+    }
+
+    fn count(&self) -> usize {
+        self.files.lock().unwrap().len()
+    }
+}
+
+impl KeptPackages for Shelf {
+    fn open(&self, sha256: &[u8; 32]) -> Option<std::fs::File> {
+        let files = self.files.lock().unwrap();
+        let found = files.get(sha256)?.file().try_clone().unwrap();
+        *self.opened.lock().unwrap() += 1;
+        Some(found)
     }
 }
 
@@ -95,14 +128,23 @@ impl Range {
 
     /// Links all packages. Returns the warnings, or the text of the error.
     ///
-    /// The packages are linked in both ways, first with files held back in a spool, and the two
-    /// results must be the same.
+    /// The packages are linked in three ways: with files held back in a spool, the same with the
+    /// packages that this has kept instead of their archives, and as files. All results must be the
+    /// same.
     fn link(&self, archives: &[Archive]) -> Result<Vec<String>, String> {
         let before = self.snapshot(&[]);
-        let (held, spooled) = self.link_with_spool(archives);
+        let shelf = Shelf::default();
+        let (held, spooled) = self.link_with_spool(archives, &shelf);
         let with_spool = self.snapshot(&held);
         if spooled.is_ok() {
-            // The second way starts with the same environment.
+            // Each way starts with the same environment.
+            self.restore(&before);
+            let count = shelf.count();
+            assert_eq!(count, archives.len());
+            let (held, kept) = self.link_with_spool(archives, &shelf);
+            assert_eq!(kept, spooled, "with kept packages and without");
+            assert_eq!(self.snapshot(&held), with_spool, "with kept packages");
+            assert_eq!(*shelf.opened.lock().unwrap(), count, "all are found");
             self.restore(&before);
         }
         let linked = self.link_with(archives, None);
@@ -114,14 +156,23 @@ impl Range {
         linked
     }
 
-    fn link_with_spool(&self, archives: &[Archive]) -> (HeldFiles, Result<Vec<String>, String>) {
+    fn link_with_spool(
+        &self,
+        archives: &[Archive],
+        shelf: &Shelf,
+    ) -> (HeldFiles, Result<Vec<String>, String>) {
         let dir = self.dir.path().join("scratch");
         let spool = Arc::new(Spool::create(&dir).unwrap());
         fs_err::remove_file(dir.join("spool")).unwrap();
-        match self.link_with(archives, Some(&spool)) {
+        match self.link_with(archives, Some((&spool, shelf))) {
             Err(error) => (Vec::new(), Err(error)),
             Ok((mut linked, warnings)) => {
-                let held = Held::of(Arc::clone(&spool), &mut linked);
+                let mut held = Held::of(Arc::clone(&spool), &mut linked);
+                let new = held.take_new_packages();
+                if *shelf.opened.lock().unwrap() > 0 {
+                    assert!(new.is_empty(), "what was kept is not unpacked again");
+                }
+                new.iter().for_each(|package| shelf.keep(package));
                 let found = held.entries().map(|(path, contents)| {
                     let what = match contents {
                         HeldContents::Link(target) => FileOrLink::Link(target.to_owned()),
@@ -145,7 +196,7 @@ impl Range {
     fn link_with(
         &self,
         archives: &[Archive],
-        spool: Option<&Arc<Spool>>,
+        spool: Option<(&Arc<Spool>, &Shelf)>,
     ) -> Result<(Vec<Linked>, Vec<String>), String> {
         let place = Place {
             root: self.dir.path().join("scratch/root"),
@@ -160,7 +211,13 @@ impl Range {
         let mut paths = Vec::new();
         for archive in archives {
             let path = archive.write(self.dir.path());
-            records.push(record(archive, &path));
+            let mut record = record(archive, &path);
+            if spool.is_some() {
+                // Only archives whose digest is known beforehand are found.
+                let bytes = fs_err::read(&path).unwrap();
+                record.package_record.sha256 = Some(sha2::Sha256::digest(bytes));
+            }
+            records.push(record);
             paths.push(path);
         }
         let solution = Solution {
@@ -175,6 +232,10 @@ impl Range {
         let linked = open_prefix(&place.scratch_env()).and_then(|target| {
             let (_, options) = link_options(&solution, &place)?;
             let archives = Archives { paths };
+            let kept = match spool {
+                Some((_, shelf)) => Kept::open(&solution, Some(shelf), &listener)?,
+                None => Kept::none(),
+            };
             let job = LinkJob {
                 solution: &solution,
                 archives: &archives,
@@ -182,7 +243,8 @@ impl Range {
                 target: &target,
                 options: &options,
                 installed: &[],
-                spool,
+                spool: spool.map(|(spool, _)| spool),
+                kept: &kept,
             };
             link_all(&job, &listener)
         });

@@ -23,14 +23,26 @@ pub(super) fn open(
     let archive = &job.archives.paths[index];
     progress.detail(Phase::Link, &record.identifier.to_file_name());
     let root = job.place.packages.join(index.to_string());
-    let (contents, sha256) =
-        unpack(job, record, archive, &root, progress).inspect_err(|error| {
+    let known = job.spool.and_then(|spool| {
+        let sha256 = record.package_record.sha256?;
+        let kept = job.kept.take(index)?;
+        Some((package::restore(kept, &root, spool), sha256.into()))
+    });
+    let is_new = known.is_none() && job.kept.keeps;
+    let (contents, sha256) = match known {
+        Some(known) => known,
+        None => unpack(job, record, archive, &root, progress).inspect_err(|error| {
             // A damaged archive is removed from the cache, so that the next build downloads it
             // again.
             if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
                 let _ = fs_err::remove_file(archive);
             }
-        })?;
+        })?,
+    };
+    // A digest that the channel does not list is no key: the next build does not know it.
+    let to_keep = (is_new && record.package_record.sha256.is_some())
+        .then(|| package::to_keep(&contents, sha256))
+        .flatten();
     let mounted_env = job.place.mounted_env();
     let package = Package::check(
         contents,
@@ -39,7 +51,7 @@ pub(super) fn open(
         &mounted_env.to_string_lossy(),
     )
     .map_err(|fault| fault.into_error(record))?;
-    Ok(Ready::new(package, sha256))
+    Ok(Ready::new(package, sha256, to_keep))
 }
 
 /// Unpacks one archive and computes its digest at the same time.
@@ -52,7 +64,8 @@ fn unpack(
 ) -> Result<(Contents, [u8; 32]), Error> {
     let package = &record.package_record;
     let stopped = || progress.cancelled();
-    let (spool, with_md5) = (job.spool, package.md5.is_some());
+    // The stronger digest decides if there are two, as in conda.
+    let (spool, with_md5) = (job.spool, package.sha256.is_none() && package.md5.is_some());
     let (contents, found) = match package::unpack(archive, root, spool, with_md5, &stopped) {
         Ok(unpacked) => unpacked,
         Err(fault @ (Fault::Interrupted | Fault::Io { .. })) => {

@@ -17,6 +17,7 @@ use tar::EntryType;
 use super::{
     Fault,
     archive::{Digests, Head, each_entry},
+    kept::{KeptPackage, NewPackage},
     path::{judged, shown},
     store::{Attributes, Spooled, Store},
 };
@@ -75,6 +76,24 @@ impl Contents {
             contents.take(head, reader, &mut buffer)
         })?;
         Ok((contents, digests))
+    }
+
+    /// Returns the contents of a package that an earlier build has unpacked.
+    pub(super) fn of_kept(kept: KeptPackage, root: &Path, spool: &Arc<Spool>) -> Self {
+        let (store, kinds) = kept.attach(spool);
+        Self {
+            root: root.to_owned(),
+            kinds: kinds.into_iter().collect(),
+            store: Store::Spool(store),
+        }
+    }
+
+    /// Lists the contents for later builds. Returns `None` if they are not in a spool.
+    pub(super) fn to_keep(&self, sha256: [u8; 32]) -> Option<NewPackage> {
+        match &self.store {
+            Store::Spool(store) => NewPackage::new(store, self.kinds.iter(), sha256),
+            Store::Directory => None,
+        }
     }
 
     /// Returns the directory of the unpacked files, where all paths start.

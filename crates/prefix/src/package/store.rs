@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Fault, Kind};
-use crate::spool::{Part, Spool};
+use crate::spool::{Member, Part, Spool};
 
 /// Number of bytes that are read and written at a time.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -50,11 +50,7 @@ pub(super) enum Store {
 
 impl Store {
     pub(super) fn in_spool(spool: Arc<Spool>) -> Self {
-        Self::Spool(InSpool {
-            spool,
-            files: Vec::new(),
-            names: HashMap::new(),
-        })
+        Self::Spool(InSpool::of(spool, Vec::new()))
     }
 
     pub(super) fn create(&self, root: &Path) -> Result<(), Fault> {
@@ -230,7 +226,30 @@ impl Store {
 }
 
 impl InSpool {
-    fn get(&self, path: &Path) -> Option<(usize, Spooled)> {
+    /// Creates the store of files that are in the spool already. They have no names.
+    pub(super) fn of(spool: Arc<Spool>, files: Vec<Spooled>) -> Self {
+        Self {
+            spool,
+            files,
+            names: HashMap::new(),
+        }
+    }
+
+    /// Gives the file with this number a name.
+    pub(super) fn name(&mut self, path: OsString, number: usize) {
+        self.names.insert(path, number);
+    }
+
+    pub(super) fn spool(&self) -> &Arc<Spool> {
+        &self.spool
+    }
+
+    /// Returns all files in the order of their numbers.
+    pub(super) fn files(&self) -> &[Spooled] {
+        &self.files
+    }
+
+    pub(super) fn get(&self, path: &Path) -> Option<(usize, Spooled)> {
         let number = *self.names.get(path.as_os_str())?;
         Some((number, *self.files.get(number)?))
     }
@@ -262,6 +281,7 @@ impl InSpool {
         let part = match reserved {
             Ok(part) => Part { bytes: at, ..part },
             Err(_) if at < attributes.bytes => Part {
+                file: Member::Own,
                 offset: 0,
                 bytes: 0,
             },

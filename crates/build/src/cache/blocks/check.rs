@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     DIR,
     files::{list, open_pack},
+    packages,
     place::{Trust, dir_of_user, find_part, trust_of_site},
 };
 use crate::{
@@ -25,6 +26,8 @@ pub struct BlocksChecked {
     pub files: u64,
     /// Number of blocks whose content was compared with their keys.
     pub blocks: u64,
+    /// Number of unpacked packages whose checksums are right.
+    pub packages: u64,
     /// Files that are not used or have damaged blocks, with the reason.
     pub faults: Vec<(PathBuf, String)>,
 }
@@ -90,6 +93,12 @@ fn check(dir: &Path, trust: &Trust) -> BlocksChecked {
                 }
             }
             Err(why) => checked.faults.push((path, why.to_string())),
+        }
+    }
+    for path in packages::list(dir) {
+        match packages::check(&path, trust) {
+            Ok(()) => checked.packages += 1,
+            Err(why) => checked.faults.push((path, why)),
         }
     }
     checked

@@ -13,7 +13,7 @@ use std::{
 use condense_image::{BlockPack, Codec, PackFault, PackSource, PackedBlock, write_block_pack};
 use rustix::fs::OFlags;
 
-use super::{OpenPack, place::Trust, starts};
+use super::{OpenPack, packages, place::Trust, starts};
 use crate::cache::OTHERS;
 
 /// End of the names of files of blocks.
@@ -216,9 +216,22 @@ fn merge_files(
 /// Removes the files that were used longest ago until all that is there fits, with the incomplete
 /// files of other processes.
 pub(super) fn limit(dir: &Path, size_max: u64) {
-    let mut size = size_of(dir);
-    let all = list(dir).into_iter().chain(starts::list(dir));
-    let found = all.filter_map(|path| {
+    let all = [list(dir), starts::list(dir), packages::list(dir)].concat();
+    remove_oldest(all, size_of(dir), size_max);
+}
+
+/// Removes those of the files that were used longest ago until the rest of them fits.
+pub(super) fn remove_until(files: Vec<PathBuf>, size_max: u64) {
+    let lengths = files.iter().filter_map(|path| path.symlink_metadata().ok());
+    let size = lengths.map(|found| found.len()).sum();
+    remove_oldest(files, size, size_max);
+}
+
+fn remove_oldest(files: Vec<PathBuf>, mut size: u64, size_max: u64) {
+    if size <= size_max {
+        return;
+    }
+    let found = files.into_iter().filter_map(|path| {
         let found = std::fs::symlink_metadata(&path).ok()?;
         let is_own = found.is_file() && has_own_name(&path);
         is_own.then_some((found.modified().ok()?, found.len(), path))
@@ -256,7 +269,7 @@ pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    if starts::is_start(name) {
+    if starts::is_start(name) || packages::is_package(name) {
         return true;
     }
     let Some(name) = name.strip_suffix(SUFFIX) else {
@@ -275,6 +288,14 @@ pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
 /// Returns whether the name of a file is one that condense gives.
 pub(super) fn has_own_name(path: &Path) -> bool {
     path.file_name().is_some_and(is_own)
+}
+
+/// Lists the files in a directory whose names are text for which `is_wanted` returns true.
+pub(super) fn files_with(dir: &Path, is_wanted: fn(&str) -> bool) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    let names = names.filter(|name| name.to_str().is_some_and(is_wanted));
+    names.map(|name| dir.join(name)).collect()
 }
 
 fn is_complete(name: &std::ffi::OsStr) -> bool {

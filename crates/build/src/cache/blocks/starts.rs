@@ -12,7 +12,7 @@ use condense_prefix::StartFiles;
 use sha2::{Digest, Sha256};
 
 use super::{
-    files::{make_locked, open_trusted},
+    files::{files_with, make_locked, open_trusted},
     place::Trust,
 };
 
@@ -33,10 +33,7 @@ pub(super) fn is_start(name: &str) -> bool {
 
 /// Lists the recorded starts in a directory.
 pub(super) fn list(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name());
-    let names = names.filter(|name| name.to_str().is_some_and(is_start));
-    names.map(|name| dir.join(name)).collect()
+    files_with(dir, is_start)
 }
 
 /// Reads the start with this key, and notes that it was used. Returns `None` if there is none, or

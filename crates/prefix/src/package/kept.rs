@@ -1,0 +1,498 @@
+//! Responsible for unpacked packages that are kept for later builds: one file for each package, with
+//! the contents of its files one behind the other and the list of them.
+//!
+//! The name of such a file is the caller's matter; its key is the SHA-256 digest of the archive.
+//! Checksums tell a damaged file from a whole one. Only files that this user has written may be
+//! opened, since nothing compares the contents with the archive again.
+
+use std::{
+    collections::HashSet,
+    ffi::{OsStr, OsString},
+    fs::File,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::FileExt,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::{
+    Kind,
+    path::judged,
+    store::{InSpool, Spooled},
+};
+use crate::spool::{Member, Part, Spool};
+
+/// First bytes of a file. The digit changes with the format, and whenever the same archive is
+/// unpacked to something else.
+const MAGIC: [u8; 8] = *b"unpackd1";
+/// Size of the head: the magic number, position and size of the list, the checksums of contents and
+/// list, and the checksum of the head before it.
+const HEAD_BYTES: usize = 48;
+/// Number of bytes that are read and written at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Maximum size of a list in bytes.
+const LIST_MAX: u64 = 1 << 30;
+
+/// Unpacked packages that earlier builds have kept.
+pub trait KeptPackages: Send + Sync {
+    /// Opens the file with the package whose archive has this SHA-256 digest. Returns `None` if
+    /// there is none that this user alone has written.
+    fn open(&self, sha256: &[u8; 32]) -> Option<File>;
+}
+
+/// List of everything in a package.
+#[derive(Serialize, Deserialize)]
+struct List {
+    /// SHA-256 digest of the archive.
+    archive: ByteBuf,
+    files: Vec<ListedFile>,
+    entries: Vec<(ByteBuf, ListedKind)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ListedFile {
+    offset: u64,
+    bytes: u64,
+    mode: u32,
+    /// Modification time in seconds since 1970.
+    modified: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ListedKind {
+    Directory,
+    /// A symbolic link with its target.
+    Link(ByteBuf),
+    /// A name of the file with this number.
+    File(usize),
+}
+
+/// A package that was unpacked by this build, and that later builds may use.
+#[derive(Debug, Clone)]
+pub struct NewPackage {
+    spool: Arc<Spool>,
+    sha256: [u8; 32],
+    list: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+impl NewPackage {
+    /// Lists an archive with this digest that was unpacked into a spool. Returns `None` if the list
+    /// cannot be written.
+    pub(super) fn new<'a>(
+        store: &InSpool,
+        kinds: impl Iterator<Item = (&'a OsString, &'a Kind)>,
+        sha256: [u8; 32],
+    ) -> Option<Self> {
+        let (mut offset, mut files, mut parts) = (HEAD_BYTES as u64, Vec::new(), Vec::new());
+        for file in store.files() {
+            let since = file.modified.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            files.push(ListedFile {
+                offset,
+                bytes: file.part.bytes,
+                mode: file.mode,
+                modified: since.as_secs(),
+            });
+            parts.push(file.part);
+            offset += file.part.bytes;
+        }
+        let mut entries = Vec::new();
+        for (path, kind) in kinds {
+            let listed = match kind {
+                Kind::Directory => ListedKind::Directory,
+                Kind::Link(target) => {
+                    ListedKind::Link(ByteBuf::from(target.as_os_str().as_bytes()))
+                }
+                Kind::File => ListedKind::File(store.get(Path::new(path))?.0),
+            };
+            entries.push((ByteBuf::from(path.as_bytes()), listed));
+        }
+        entries.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let list = List {
+            archive: ByteBuf::from(sha256),
+            files,
+            entries,
+        };
+        Some(Self {
+            spool: Arc::clone(store.spool()),
+            sha256,
+            list: rmp_serde::to_vec(&list).ok()?,
+            parts,
+        })
+    }
+
+    /// Returns the SHA-256 digest of the archive.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// Returns the size in bytes of the file that [`Self::write`] writes.
+    pub fn bytes(&self) -> u64 {
+        let contents: u64 = self.parts.iter().map(|part| part.bytes).sum();
+        HEAD_BYTES as u64 + contents + self.list.len() as u64
+    }
+
+    /// Writes the package into a new, empty file. `stopped` is asked between large pieces.
+    ///
+    /// # Errors
+    /// Returns the first error of reading or writing, and one of the kind
+    /// [`std::io::ErrorKind::Interrupted`] after a stop.
+    pub fn write(&self, file: &File, stopped: &dyn Fn() -> bool) -> std::io::Result<()> {
+        let (mut hash, mut at) = (Xxh3::new(), HEAD_BYTES as u64);
+        let mut buffer = Vec::with_capacity(CHUNK_BYTES);
+        for part in &self.parts {
+            let mut done = 0;
+            while done < part.bytes {
+                let room = (CHUNK_BYTES - buffer.len()) as u64;
+                let length = room.min(part.bytes - done);
+                self.spool.read_into(*part, done, length, &mut buffer)?;
+                done += length;
+                if buffer.len() == CHUNK_BYTES {
+                    at = append(file, &mut buffer, at, &mut hash)?;
+                    if stopped() {
+                        return Err(std::io::ErrorKind::Interrupted.into());
+                    }
+                }
+            }
+        }
+        at = append(file, &mut buffer, at, &mut hash)?;
+        file.write_all_at(&self.list, at)?;
+        let head = Head {
+            list_offset: at,
+            list_bytes: self.list.len() as u64,
+            contents_checksum: hash.digest(),
+            list_checksum: xxh3_64(&self.list),
+        };
+        file.write_all_at(&head.to_bytes(), 0)
+    }
+}
+
+/// Writes what is in the buffer, and empties it. Returns the position behind it.
+fn append(file: &File, buffer: &mut Vec<u8>, at: u64, hash: &mut Xxh3) -> std::io::Result<u64> {
+    file.write_all_at(buffer, at)?;
+    hash.update(buffer);
+    let end = at + buffer.len() as u64;
+    buffer.clear();
+    Ok(end)
+}
+
+struct Head {
+    list_offset: u64,
+    list_bytes: u64,
+    contents_checksum: u64,
+    list_checksum: u64,
+}
+
+impl Head {
+    fn to_bytes(&self) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        let words = [
+            self.list_offset,
+            self.list_bytes,
+            self.contents_checksum,
+            self.list_checksum,
+        ];
+        for (word, place) in words.iter().zip(bytes[8..].chunks_exact_mut(8)) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        let checksum = xxh3_64(&bytes[..HEAD_BYTES - 8]);
+        bytes[HEAD_BYTES - 8..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    fn read(file: &File) -> Option<Self> {
+        let mut bytes = [0; HEAD_BYTES];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        let words: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|word| u64::from_le_bytes(word.try_into().expect("it has 8 bytes")))
+            .collect();
+        let is_whole = words[5] == xxh3_64(&bytes[..HEAD_BYTES - 8]) && bytes[..8] == MAGIC;
+        is_whole.then_some(Self {
+            list_offset: words[1],
+            list_bytes: words[2],
+            contents_checksum: words[3],
+            list_checksum: words[4],
+        })
+    }
+}
+
+/// Returns whether a file holds the whole unpacked package whose archive has this SHA-256 digest:
+/// whether its checksums are right.
+pub fn is_whole_package(file: &File, sha256: &[u8]) -> bool {
+    read_list(file).is_some_and(|(list, _)| list.archive == sha256)
+}
+
+/// Reads the list of a package, and compares all checksums. Returns `None` if one is wrong.
+fn read_list(file: &File) -> Option<(List, u64)> {
+    let head = Head::read(file)?;
+    let end = head.list_offset.checked_add(head.list_bytes)?;
+    if head.list_bytes > LIST_MAX
+        || head.list_offset < HEAD_BYTES as u64
+        || file.metadata().ok()?.len() != end
+    {
+        return None;
+    }
+    let mut list = vec![0; usize::try_from(head.list_bytes).ok()?];
+    file.read_exact_at(&mut list, head.list_offset).ok()?;
+    if xxh3_64(&list) != head.list_checksum {
+        return None;
+    }
+    let (mut hash, mut at) = (Xxh3::new(), HEAD_BYTES as u64);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    while at < head.list_offset {
+        let length = (head.list_offset - at).min(CHUNK_BYTES as u64);
+        let piece = &mut buffer[..usize::try_from(length).ok()?];
+        file.read_exact_at(piece, at).ok()?;
+        hash.update(piece);
+        at += length;
+    }
+    if hash.digest() != head.contents_checksum {
+        return None;
+    }
+    Some((rmp_serde::from_slice(&list).ok()?, head.list_offset))
+}
+
+/// A package that an earlier build has unpacked.
+pub(crate) struct KeptPackage {
+    file: File,
+    path: PathBuf,
+    list: List,
+}
+
+/// Files in a spool by their names, and the kinds of all paths of a package.
+pub(super) type Restored = (InSpool, Vec<(OsString, Kind)>);
+
+impl KeptPackage {
+    /// Reads the file of the package whose archive has this digest, and compares its checksums.
+    /// Returns `None` if it is damaged.
+    pub(crate) fn read(file: File, path: PathBuf, sha256: &[u8; 32]) -> Option<Self> {
+        let (list, end) = read_list(&file)?;
+        if list.archive != sha256.as_slice() {
+            return None;
+        }
+        let fits = |one: &ListedFile| {
+            let file_end = one.offset.checked_add(one.bytes);
+            one.offset >= HEAD_BYTES as u64 && file_end.is_some_and(|file_end| file_end <= end)
+        };
+        let found = Self { file, path, list };
+        (found.list.files.iter().all(fits) && found.is_valid()).then_some(found)
+    }
+
+    /// Returns whether the paths are those that an archive may have: each is inside of the package
+    /// and in a directory of it.
+    fn is_valid(&self) -> bool {
+        let entries = &self.list.entries;
+        let directories = entries.iter().filter_map(|(path, kind)| match kind {
+            ListedKind::Directory => Some(Path::new(OsStr::from_bytes(path))),
+            _ => None,
+        });
+        let directories: HashSet<&Path> = directories.collect();
+        entries.iter().all(|(path, kind)| {
+            let is_known = match kind {
+                ListedKind::File(number) => *number < self.list.files.len(),
+                ListedKind::Directory | ListedKind::Link(_) => true,
+            };
+            let inside = judged(path).is_ok_and(|judged| {
+                judged.as_os_str().as_bytes() == path.as_slice()
+                    && judged.parent().is_none_or(|parent| {
+                        parent.as_os_str().is_empty() || directories.contains(parent)
+                    })
+            });
+            is_known && inside
+        })
+    }
+
+    /// Returns whether the package has a post-link script.
+    pub(crate) fn has_post_link(&self) -> bool {
+        let mut paths = self.list.entries.iter().map(|(path, _)| path);
+        paths.any(|path| path.ends_with(b"-post-link.sh"))
+    }
+
+    /// Attaches the file to a spool, and returns what the package has.
+    pub(super) fn attach(self, spool: &Arc<Spool>) -> Restored {
+        let member = spool.attach(fs_err::File::from_parts(self.file, self.path));
+        let files = self.list.files.iter().map(|file| Spooled {
+            part: Part {
+                file: member,
+                offset: file.offset,
+                bytes: file.bytes,
+            },
+            mode: file.mode,
+            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(file.modified),
+        });
+        let mut store = InSpool::of(Arc::clone(spool), files.collect());
+        let mut kinds = Vec::with_capacity(self.list.entries.len());
+        for (path, kind) in self.list.entries {
+            let path = OsString::from_vec(path.into_vec());
+            let kind = match kind {
+                ListedKind::Directory => Kind::Directory,
+                ListedKind::Link(target) => {
+                    Kind::Link(OsString::from_vec(target.into_vec()).into())
+                }
+                ListedKind::File(number) => {
+                    store.name(path.clone(), number);
+                    Kind::File
+                }
+            };
+            kinds.push((path, kind));
+        }
+        (store, kinds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Makes a spool, and a package of it with two files, one of them with two names.
+    fn package(dir: &Path) -> NewPackage {
+        let spool = Arc::new(Spool::create(dir).unwrap());
+        let spooled = |bytes: &[u8], mode| Spooled {
+            part: spool.append(bytes).unwrap(),
+            mode,
+            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        };
+        let large = vec![7; 3 * CHUNK_BYTES / 2];
+        let files = vec![spooled(b"program", 0o755), spooled(&large, 0o644)];
+        let mut store = InSpool::of(Arc::clone(&spool), files);
+        let mut kinds = vec![
+            ("bin".into(), Kind::Directory),
+            ("lib".into(), Kind::Directory),
+        ];
+        for (name, number) in [("bin/a", 0), ("bin/b", 0), ("lib/c", 1)] {
+            store.name(name.into(), number);
+            kinds.push((name.into(), Kind::File));
+        }
+        kinds.push(("bin/link".into(), Kind::Link("a".into())));
+        let kinds: Vec<(OsString, Kind)> = kinds;
+        let kinds = kinds.iter().map(|(path, kind)| (path, kind));
+        NewPackage::new(&store, kinds, [1; 32]).unwrap()
+    }
+
+    fn written(package: &NewPackage) -> File {
+        let file = tempfile::tempfile().unwrap();
+        package.write(&file, &|| false).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_package_comes_back_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = package(dir.path());
+        let file = written(&new);
+        assert!(is_whole_package(&file, &[1; 32]));
+        assert_eq!(file.metadata().unwrap().len(), new.bytes());
+        let kept = KeptPackage::read(file, "kept".into(), &[1; 32]).unwrap();
+        assert!(!kept.has_post_link());
+        let other = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::create(other.path()).unwrap());
+        let (store, kinds) = kept.attach(&spool);
+        assert_eq!(kinds.len(), 6);
+        assert!(kinds.contains(&("bin/link".into(), Kind::Link("a".into()))));
+        let (first, program) = store.get(Path::new("bin/a")).unwrap();
+        assert_eq!(store.get(Path::new("bin/b")).unwrap().0, first);
+        assert_eq!(
+            (program.mode, spool.read(program.part).unwrap()),
+            (0o755, b"program".into())
+        );
+        let (_, large) = store.get(Path::new("lib/c")).unwrap();
+        assert_eq!(
+            spool.read(large.part).unwrap(),
+            vec![7; 3 * CHUNK_BYTES / 2]
+        );
+        assert!(
+            spool.write(large.part, 0, b"x").is_err(),
+            "what is kept is only read"
+        );
+    }
+
+    #[test]
+    fn a_package_of_another_archive_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = written(&package(dir.path()));
+        assert!(!is_whole_package(&file, &[2; 32]));
+        assert!(KeptPackage::read(file, "kept".into(), &[2; 32]).is_none());
+    }
+
+    #[test]
+    fn a_damaged_package_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = package(dir.path());
+        let length = new.bytes();
+        let list = new.list.len() as u64;
+        let places = [
+            0,
+            8,
+            16,
+            24,
+            32,
+            40,
+            47,
+            48,
+            60,
+            length / 2,
+            length - list,
+            length - 1,
+        ];
+        for at in places {
+            let file = written(&new);
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+            assert!(!is_whole_package(&file, &[1; 32]), "{at}");
+        }
+        for cut in [0, 1, 47, 48, length / 2, length - 1, length + 1] {
+            let file = written(&new);
+            file.set_len(cut).unwrap();
+            assert!(!is_whole_package(&file, &[1; 32]), "{cut}");
+        }
+        assert!(new.write(&tempfile::tempfile().unwrap(), &|| true).is_err());
+    }
+
+    /// Lists that no archive could have, with right checksums.
+    #[test]
+    fn a_list_that_leads_out_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = package(dir.path());
+        let read = |list: List| {
+            let list = rmp_serde::to_vec(&list).unwrap();
+            let file = written(&NewPackage {
+                list,
+                ..good.clone()
+            });
+            KeptPackage::read(file, "kept".into(), &[1; 32]).is_some()
+        };
+        let list = || rmp_serde::from_slice::<List>(&good.list).unwrap();
+        assert!(read(list()));
+        let entry = |path: &str, kind| (ByteBuf::from(path.as_bytes()), kind);
+        for bad in [
+            entry("../a", ListedKind::File(0)),
+            entry("/a", ListedKind::File(0)),
+            entry("bin/../a", ListedKind::File(0)),
+            entry("bin/link/a", ListedKind::File(0)),
+            entry("none/a", ListedKind::File(0)),
+            entry("bin//d", ListedKind::File(0)),
+            entry("bin/d", ListedKind::File(2)),
+        ] {
+            let mut list = list();
+            list.entries.push(bad);
+            assert!(!read(list));
+        }
+        for (offset, bytes) in [(0, 1), (48, u64::MAX), (u64::MAX, 1), (48, 1 << 40)] {
+            let mut list = list();
+            list.files[0].offset = offset;
+            list.files[0].bytes = bytes;
+            assert!(!read(list), "{offset} {bytes}");
+        }
+    }
+}
