@@ -9,6 +9,7 @@ use std::{
 use condense_prefix::{CondaSettings, NetworkSettings, Place, Solution, Venv};
 
 use crate::{
+    ahead::BlockFormat,
     check::CheckContext,
     container::{Container, Mounted},
     inputs::LoadedInputs,
@@ -38,6 +39,8 @@ pub(crate) struct Build<'a> {
     pub(crate) has_wrappers: bool,
     /// Files that come first in the image by the lock, relative to the environment.
     pub(crate) locked_hot_files: Option<Vec<String>>,
+    /// Format of the blocks of the image, if that is known before it is packed.
+    pub(crate) block_format: Option<BlockFormat>,
     /// Modification time of everything in the image, in seconds since 1970, if it is given.
     pub(crate) source_date_epoch: Option<u32>,
 }

@@ -4,7 +4,7 @@
 use std::{cell::Cell, ffi::OsString, io::Read, os::unix::fs::MetadataExt, path::PathBuf};
 
 use condense_image::Tree;
-use condense_prefix::{BuildSteps, Finished, Held, Place, Start, StartFiles, StepRunner};
+use condense_prefix::{BuildSteps, Held, Place, Start, StartFiles, StepRunner};
 use sha2::{Digest as _, Sha256};
 
 use crate::{build::Build, container::Mounted, held, report::Phase, start::StartContainer};
@@ -61,9 +61,18 @@ impl<'b> HeldImage<'b> {
         }))
     }
 
-    /// Makes the start that shows which files come first in the image, unless an earlier build of
-    /// this environment has made it. If the runtime cannot mount the image, the files are copied
-    /// into the prefix. The result is in `finished`. `environment` is a digest of the environment.
+    /// Returns the files of a start if an earlier build of this environment has recorded them.
+    /// `environment` is a digest of the environment.
+    pub(crate) fn known_start(&self, start: &Start, environment: [u8; 32]) -> Option<StartFiles> {
+        let report = self.build.report();
+        let found = report.known_start(&self.key_of(start, environment)?)?;
+        report.debug("an earlier build has recorded the files of a start");
+        Some(found)
+    }
+
+    /// Makes the start that shows which files come first in the image. If the runtime cannot mount
+    /// the image, the files are copied into the prefix. `environment` is a digest of the
+    /// environment.
     ///
     /// # Errors
     /// Returns an error if scratch cannot be written.
@@ -72,18 +81,9 @@ impl<'b> HeldImage<'b> {
         start: &Start,
         environment: [u8; 32],
         tree: &Tree,
-        finished: &mut Finished,
-    ) -> anyhow::Result<()> {
-        let Some(held) = &mut finished.held else {
-            return Ok(());
-        };
+        held: &mut Held,
+    ) -> anyhow::Result<StartFiles> {
         let report = self.build.report();
-        let key = self.key_of(start, environment);
-        if let Some(found) = key.as_ref().and_then(|key| report.known_start(key)) {
-            report.debug("an earlier build has recorded the files of a start");
-            finished.start_files = Some(found);
-            return Ok(());
-        }
         let phase = Phase::Prefix(condense_prefix::Phase::Start);
         report.begin(phase, None);
         let mut recorded = Err(String::new());
@@ -102,14 +102,11 @@ impl<'b> HeldImage<'b> {
         report.end(phase);
         let recorded = recorded.unwrap_or_else(StartFiles::failed);
         // A start that has failed may succeed the next time.
-        if let (Some(key), true) = (
-            key,
-            recorded.failed.is_empty() && !recorded.files.is_empty(),
-        ) {
+        let is_good = recorded.failed.is_empty() && !recorded.files.is_empty();
+        if let (true, Some(key)) = (is_good, self.key_of(start, environment)) {
             report.keep_start(&key, &recorded);
         }
-        finished.start_files = Some(recorded);
-        Ok(())
+        Ok(recorded)
     }
 
     /// Makes an image around what is held back. `tree` has everything that is in it.

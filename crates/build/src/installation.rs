@@ -3,12 +3,13 @@
 use std::{ffi::OsStr, path::PathBuf, sync::Arc};
 
 use anyhow::bail;
-use condense_image::PackOptions;
+use condense_image::{ImageBlocks, PackOptions};
 use condense_installation::{Claim, Destination, Staged};
 use condense_prefix::{CondaSettings, EnvironmentSpec, ImageKind, Recipe, Venv};
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
+    ahead::BlockFormat,
     build::{Build, ImageDestination},
     claim::{claim_new, warn_of_other_installations},
     compression::{ImageCompression, ImageMount},
@@ -74,13 +75,13 @@ pub fn build(
         locked_hot_files: recipe.and_then(|recipe| recipe.hot_files.clone()),
         ..new_build(plan, prepared, inputs, venv)
     };
-    let made = build.make_prefix(&environment, &mount_point)?;
+    let mut made = build.make_prefix(&environment, &mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
-    let packed = build.pack(
-        &made,
-        build.pack_anew(&plan.output.generation),
-        &claim.image_path(),
-    )?;
+    let options = PackOptions {
+        known: made.packed_ahead.take().map(ImageBlocks::shared),
+        ..build.pack_anew(&plan.output.generation)
+    };
+    let packed = build.pack(&made, options, &claim.image_path())?;
     let base_digest = digest.wait()?;
     recipe::warn_of_others(recipe, base_digest.as_deref(), report);
 
@@ -120,7 +121,12 @@ fn new_build<'a>(
     venv: Option<Venv>,
 ) -> Build<'a> {
     let generation = &plan.output.generation;
+    let compression = ImageCompression::new(generation.compression, prepared.runtime.as_ref());
     Build {
+        block_format: Some(BlockFormat {
+            compression: compression.chosen(),
+            block_size: generation.block_size,
+        }),
         prepared,
         packages: &plan.input.settings,
         inputs,

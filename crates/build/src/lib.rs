@@ -4,6 +4,7 @@
 //! A front end fills a plan of [`plan`] and calls one of the functions with a [`Report`], which
 //! receives messages and progress. Nothing is printed, and nothing stays behind when a run fails.
 
+mod ahead;
 mod build;
 mod cache;
 mod check;

@@ -99,6 +99,7 @@ fn lock_on(
         },
         has_wrappers: false,
         locked_hot_files: None,
+        block_format: None,
         source_date_epoch: None,
     };
     let environment = Environment {

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::bail;
 use condense_check::MpiUse;
 use condense_diagnostics::UserError;
+use condense_image::ImageBlocks;
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
     BuildSteps, CondaFacts, EnvironmentSpec, Finished, Held, Network, Place, Runner, Solution,
@@ -61,6 +62,8 @@ pub(crate) struct FinishedPrefix {
     pub(crate) interpreter: Option<InterpreterRecord>,
     /// Files that come first in the image, relative to the environment. `None` if nobody knows.
     pub(crate) hot_files: Option<Vec<String>>,
+    /// Blocks of the image that were compressed already.
+    pub(crate) packed_ahead: Option<ImageBlocks>,
     /// Unpacked packages that are being kept for later builds.
     #[allow(dead_code, reason = "the end is waited for when it is dropped")]
     pub(crate) keeping: Option<Keeping>,
@@ -172,13 +175,22 @@ impl Build<'_> {
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
         let (root, checks) = (&place.root, self.check_context());
+        let mut packed_ahead = None;
         let mpi = if finished.held.is_some() {
             let mtime = self.mtime(&solution);
             let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
             let mpi = checks.check_tree(&tree, &place.mount_point, &linked_dirs)?;
-            if let (Some(image), Some(start)) = (image, &start) {
+            if let (Some(image), Some(start), Some(held)) = (image, &start, &mut finished.held) {
                 let environment = condense_prefix::environment_digest(spec, &solution);
-                image.record(start, environment, &tree, &mut finished)?;
+                finished.start_files = Some(match image.known_start(start, environment) {
+                    Some(known) => known,
+                    None => {
+                        let record = || image.record(start, environment, &tree, held);
+                        let (recorded, blocks) = self.pack_ahead(&tree, record)?;
+                        packed_ahead = blocks;
+                        recorded?
+                    }
+                });
             }
             mpi
         } else {
@@ -198,6 +210,7 @@ impl Build<'_> {
             linked_dirs,
             interpreter,
             hot_files,
+            packed_ahead,
             keeping,
         })
     }

@@ -160,6 +160,7 @@ fn of_installation(dir: &Path, plan: &RebuildPlan, session: Session) -> anyhow::
         has_wrappers: true,
         // An image whose lock says nothing of hot files has none in front.
         locked_hot_files: Some(hot_files.unwrap_or_default()),
+        block_format: None,
         source_date_epoch: recipe.and_then(|recipe| recipe.time),
     };
     let mount_point = MountPoint::Fixed(receipt.mount_point.clone());

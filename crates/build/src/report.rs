@@ -194,9 +194,12 @@ impl Report {
         let blocks = self
             .blocks()
             .filter(|_| options.compression != Compression::None);
+        let Some(blocks) = blocks else {
+            return options;
+        };
+        let options = options.with_known(Arc::clone(blocks) as Arc<dyn KnownBlocks>);
         PackOptions {
-            record_blocks: blocks.is_some(),
-            known: blocks.map(|blocks| Arc::clone(blocks) as Arc<dyn KnownBlocks>),
+            record_blocks: true,
             ..options
         }
     }

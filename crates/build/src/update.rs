@@ -210,6 +210,7 @@ fn prepare<'a>(
         },
         has_wrappers: true,
         locked_hot_files: None,
+        block_format: None,
         source_date_epoch: plan.source_date_epoch,
     };
     Ok(Some((build, facts)))

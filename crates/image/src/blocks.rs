@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -248,6 +249,49 @@ impl ImageBlocks {
             offset: image.offset_bytes,
             blocks: image.blocks.iter().map(|it| (it.key, *it)).collect(),
         })
+    }
+}
+
+impl ImageBlocks {
+    /// Creates the set of these blocks of an image that begins with the file.
+    pub(crate) fn of(file: File, blocks: Vec<PackedBlock>) -> ImageBlocks {
+        ImageBlocks {
+            file,
+            offset: 0,
+            blocks: blocks.into_iter().map(|it| (it.key, it)).collect(),
+        }
+    }
+
+    /// Returns the number of blocks.
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Returns whether there are no blocks.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Returns the blocks as a value of [`PackOptions::known`](crate::PackOptions::known).
+    pub fn shared(self) -> Arc<dyn KnownBlocks> {
+        Arc::new(self)
+    }
+}
+
+/// Blocks of two sources, which are looked for in the first one first.
+pub(crate) struct InOrder(
+    pub(crate) Arc<dyn KnownBlocks>,
+    pub(crate) Arc<dyn KnownBlocks>,
+);
+
+impl KnownBlocks for InOrder {
+    fn find(&self, key: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<KnownBlock> {
+        let start = out.len();
+        let found = self.0.find(key, block, out);
+        if found.is_none() {
+            out.truncate(start);
+        }
+        found.or_else(|| self.1.find(key, block, out))
     }
 }
 

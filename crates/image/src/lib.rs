@@ -62,7 +62,7 @@ pub use diff::{Aspect, Change, DiffOptions, Difference, diff};
 pub use donor::Donor;
 pub use error::{Error, SpaceUnit};
 pub use extract::{ExtractOptions, Extracted, Skipped, extract};
-pub use pack::{Image, PackOptions, pack, pack_at};
+pub use pack::{Image, PackOptions, pack, pack_ahead, pack_at};
 pub use progress::Progress;
 pub use reader::Reader;
 pub use reused_files::ReusedFiles;

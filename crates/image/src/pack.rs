@@ -7,14 +7,14 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use sha2::{Digest, Sha256};
 
-use crate::blocks::{BlockKeys, KnownBlocks, PackedBlock};
+use crate::blocks::{BlockKeys, ImageBlocks, InOrder, KnownBlocks, PackedBlock};
 use crate::digest::{BlockDigest, ContentFingerprint};
 use crate::donor_blocks::{PlannedReuse, ReusedBlocks};
 use crate::format::Format;
@@ -70,6 +70,20 @@ impl PackOptions {
     /// Default limit of the share of unused blocks in a repacked image, in percent. More than this
     /// justifies the time for packing everything again.
     const GARBAGE_PERCENT_MAX: u8 = 10;
+
+    /// Returns the options with further blocks in their compressed form, which are looked for where
+    /// the known ones have none.
+    #[must_use]
+    pub fn with_known(self, more: Arc<dyn KnownBlocks>) -> PackOptions {
+        let known: Arc<dyn KnownBlocks> = match self.known {
+            Some(first) => Arc::new(InOrder(first, more)),
+            None => more,
+        };
+        PackOptions {
+            known: Some(known),
+            ..self
+        }
+    }
 
     /// Returns options for adding to an existing image: with the codec and block size of the donor,
     /// and our default level.
@@ -237,6 +251,35 @@ pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Er
     pack_hashed(tree, Output::create(path)?, options, BlockDigest::compute)
 }
 
+/// Packs into an open file as long as there is time: until [`PackOptions::cancel`] is set. Returns
+/// the blocks that were written by then, for packing a tree that has many of the same files.
+///
+/// # Errors
+/// Returns the errors of [`pack`], but for [`Error::Cancelled`]. The file stays, with what was
+/// written.
+pub fn pack_ahead(
+    tree: &Tree,
+    file: fs_err::File,
+    options: &PackOptions,
+) -> Result<ImageBlocks, Error> {
+    let output = Output::behind(&file, 0)?;
+    let options = PackOptions {
+        record_blocks: true,
+        ..options.clone()
+    };
+    let written = Mutex::new(Vec::new());
+    let listen = |block: PackedBlock| {
+        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.push(block);
+    };
+    match pack_told(tree, output, &options, BlockDigest::compute, Some(&listen)) {
+        Ok(_) | Err(Error::Cancelled) => {}
+        Err(error) => return Err(error),
+    }
+    let written = written.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(ImageBlocks::of(file.into_file(), written))
+}
+
 /// Packs `tree` like [`pack`], but into an existing file from `offset_bytes` on, such as the place
 /// of a SIF partition. The bytes before that are not changed.
 ///
@@ -316,9 +359,20 @@ impl<'t> PackPlan<'t> {
 /// Packs like [`pack`], with a hash function that may have collisions.
 fn pack_hashed(
     tree: &Tree,
+    output: Output,
+    options: &PackOptions,
+    hash: Hash,
+) -> Result<Image, Error> {
+    pack_told(tree, output, options, hash, None)
+}
+
+/// Packs like [`pack_hashed`]. `listener` is called with each recorded block when it is written.
+fn pack_told(
+    tree: &Tree,
     mut output: Output,
     options: &PackOptions,
     hash: Hash,
+    listener: Option<&dyn Fn(PackedBlock)>,
 ) -> Result<Image, Error> {
     let path = output.path().to_owned();
     let PackPlan {
@@ -347,6 +401,7 @@ fn pack_hashed(
         threads: threads::count(options.threads).get(),
         progress: options.progress.as_deref(),
         cancel: options.cancel.as_deref(),
+        listener,
     };
     let stop_copying = AtomicBool::new(false);
     let (sender, receiver) = crossbeam_channel::bounded(1);

@@ -35,6 +35,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::blocks::PackedBlock;
 use crate::digest::{BlockDigest, ContentDigest, ContentFingerprint};
 use crate::donor_blocks::ReusedBlocks;
 use crate::output::Output;
@@ -75,6 +76,8 @@ pub(crate) struct RunControl<'a> {
     pub(crate) threads: usize,
     pub(crate) progress: Option<&'a dyn Progress>,
     pub(crate) cancel: Option<&'a AtomicBool>,
+    /// Function that is called with each recorded block when it is written.
+    pub(crate) listener: Option<&'a dyn Fn(PackedBlock)>,
 }
 
 /// Writes the contents of all files: the hot ones first. The positions in `contents` are those of
@@ -160,6 +163,7 @@ struct Sequencer<'a> {
     output: &'a mut Output,
     queue: JobQueue<'a>,
     progress: Option<&'a dyn Progress>,
+    listener: Option<&'a dyn Fn(PackedBlock)>,
     /// Files of the donor that are still to be read, so that small files that equal them are
     /// recognised.
     kept_small: &'a [EntryId],
@@ -229,6 +233,7 @@ impl<'a> Sequencer<'a> {
             output,
             queue,
             progress: control.progress,
+            listener: control.listener,
             kept_small: &plan.kept_small,
             is_hot: true,
             small: &plan.hot_small,

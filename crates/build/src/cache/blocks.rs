@@ -256,8 +256,10 @@ impl BlockCache {
     /// failure is reported, and the build goes on.
     pub(crate) fn keep(&self, finished: &[Finished], report: &Report) {
         let blocks = || finished.iter().flat_map(|one| &one.image.blocks);
+        // Blocks that this build has packed ahead were known as well, but not to an earlier one.
         let sum = |was_known| {
-            let blocks = blocks().filter(|it| it.was_known == was_known);
+            let is_of_cache = |it: &PackedBlock| it.was_known && self.places.contains_key(&it.key);
+            let blocks = blocks().filter(|it| is_of_cache(it) == was_known);
             blocks.map(|it| u64::from(it.length)).sum::<u64>()
         };
         let (known, anew) = (sum(true), sum(false));

@@ -224,6 +224,7 @@ impl<'a> Opened<'a> {
             },
             has_wrappers: false,
             locked_hot_files: None,
+            block_format: None,
             source_date_epoch: output.source_date_epoch,
             prepared: Prepared {
                 session: self.session,

@@ -6,6 +6,7 @@
 
 use super::{FullFragment, Sequencer};
 use crate::Error;
+use crate::blocks::BlockRecord;
 use crate::digest::BlockDigest;
 use crate::format::STORED;
 use crate::pool::{CompressedBlocks, CompressedFragment, Job};
@@ -50,10 +51,11 @@ impl Sequencer<'_> {
                 record,
             } = self.queue.wait(&fragment.result)?;
             let position = self.output.position();
-            let record = record.map(|record| record.at(position, size));
-            self.contents.blocks.extend(record);
             self.contents.fragments.push((position, size));
             self.output.write(&block)?;
+            if let Some(record) = record {
+                self.record_at(record, position, size);
+            }
         }
         Ok(())
     }
@@ -63,8 +65,17 @@ impl Sequencer<'_> {
         let mut position = self.output.position();
         let sizes = blocks.sizes.iter().filter(|size| **size != 0);
         for (record, size) in blocks.records.iter().zip(sizes) {
-            self.contents.blocks.push(record.at(position, *size));
+            self.record_at(*record, position, *size);
             position += u64::from(size & !STORED);
+        }
+    }
+
+    /// Records the block with this size field at a position.
+    fn record_at(&mut self, record: BlockRecord, position: u64, size: u32) {
+        let block = record.at(position, size);
+        self.contents.blocks.push(block);
+        if let Some(listener) = self.listener {
+            listener(block);
         }
     }
 }

@@ -144,7 +144,7 @@ fn link_more(
         options: &options,
         installed: &installed,
         spool: None,
-        kept: &Kept::none(),
+        kept: &link::Kept::none(),
     };
     link::link_all(&job, progress)
 }

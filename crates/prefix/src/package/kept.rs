@@ -27,7 +27,7 @@ use super::{
     path::judged,
     store::{InSpool, Spooled},
 };
-use crate::spool::{Member, Part, Spool};
+use crate::spool::{Part, Spool};
 
 /// First bytes of a file. The digit changes with the format, and whenever the same archive is
 /// unpacked to something else.

@@ -155,7 +155,7 @@ impl Store {
         match self {
             Self::Directory => write_file(&root.join(path), reader, buffer, attributes),
             Self::Spool(store) => {
-                let file = store.spool(reader, buffer, attributes)?;
+                let file = store.take(reader, buffer, attributes)?;
                 store.names.insert(path.as_os_str().to_owned(), file);
                 Ok(())
             }
@@ -255,7 +255,7 @@ impl InSpool {
     }
 
     /// Returns the number of the new file.
-    fn spool(
+    fn take(
         &mut self,
         reader: &mut dyn Read,
         buffer: &mut [u8],

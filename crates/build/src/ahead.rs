@@ -1,0 +1,85 @@
+//! Responsible for packing ahead: while the start runs that finds the files which come first, the
+//! other cores compress blocks, most of which the image will have.
+
+use std::{
+    num::NonZeroUsize,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use condense_image::{BlockSize, Compression, ImageBlocks, PackOptions, Tree};
+
+use crate::build::Build;
+
+/// Part of the free space of scratch that blocks may take.
+const FREE_PARTS: u64 = 4;
+
+/// Format of the blocks of an image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockFormat {
+    pub(crate) compression: Compression,
+    pub(crate) block_size: BlockSize,
+}
+
+impl Build<'_> {
+    /// Does `work`, and meanwhile compresses the contents of a tree into a file without a name in
+    /// scratch. Returns the result of the work, and the blocks that there are when it ends: none if
+    /// there is one core only, little space, or an error.
+    ///
+    /// # Errors
+    /// Returns an error if a thread panics.
+    pub(crate) fn pack_ahead<T>(
+        &self,
+        tree: &Tree,
+        work: impl FnOnce() -> T,
+    ) -> anyhow::Result<(T, Option<ImageBlocks>)> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let spare = NonZeroUsize::new(cores - 1);
+        let (Some(format), Some(threads)) = (self.block_format, spare) else {
+            return Ok((work(), None));
+        };
+        let scratch = self.scratch();
+        let free = rustix::fs::statvfs(scratch).map_or(0, |found| found.f_bavail * found.f_frsize);
+        if tree.summary().bytes > free / FREE_PARTS {
+            return Ok((work(), None));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let options = PackOptions {
+            compression: format.compression,
+            block_size: format.block_size,
+            threads: Some(threads),
+            cancel: Some(Arc::clone(&stop)),
+            ..self.report().with_blocks(PackOptions {
+                compression: format.compression,
+                ..PackOptions::default()
+            })
+        };
+        std::thread::scope(|scope| {
+            let pack = || {
+                let file = file_without_name(scratch).ok()?;
+                condense_image::pack_ahead(tree, file, &options).ok()
+            };
+            let packing = condense_threads::scoped(scope, pack);
+            let done = work();
+            stop.store(true, Ordering::Relaxed);
+            let blocks = match packing {
+                Ok(packing) => packing.join().ok().flatten(),
+                Err(_) => None,
+            };
+            Ok((done, blocks.filter(|blocks| !blocks.is_empty())))
+        })
+    }
+}
+
+fn file_without_name(dir: &Path) -> std::io::Result<fs_err::File> {
+    let path = dir.join("ahead");
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(fs_err::File::from_parts(file, path))
+}
