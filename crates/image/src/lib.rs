@@ -19,6 +19,7 @@
 //!
 //! This crate knows nothing of conda or containers, does not use the network, and prints nothing.
 
+mod ahead;
 mod around;
 mod block_pack;
 mod blocks;
@@ -53,6 +54,7 @@ mod verify;
 mod xattr;
 mod zone;
 
+pub use ahead::pack_ahead;
 pub use around::frame;
 pub use block_pack::{BlockPack, PackFault, PackSource, write_block_pack};
 pub use blocks::{BlockKey, ImageBlocks, KnownBlock, KnownBlocks, PackedBlock};
@@ -62,7 +64,7 @@ pub use diff::{Aspect, Change, DiffOptions, Difference, diff};
 pub use donor::Donor;
 pub use error::{Error, SpaceUnit};
 pub use extract::{ExtractOptions, Extracted, Skipped, extract};
-pub use pack::{Image, PackOptions, pack, pack_ahead, pack_at};
+pub use pack::{Image, PackOptions, pack, pack_at};
 pub use progress::Progress;
 pub use reader::Reader;
 pub use reused_files::ReusedFiles;

@@ -154,7 +154,10 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if !self.keep {
+        if self.keep {
+            // Packing that was stopped leaves what it has recorded.
+            let _ = self.flush();
+        } else {
             // The caller gets the error that led to this drop. An error of removing the file would
             // only hide it.
             let _ = std::fs::remove_file(&self.path);

@@ -7,14 +7,14 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use sha2::{Digest, Sha256};
 
-use crate::blocks::{BlockKeys, ImageBlocks, InOrder, KnownBlocks, PackedBlock};
+use crate::blocks::{BlockKeys, InOrder, KnownBlocks, PackedBlock};
 use crate::digest::{BlockDigest, ContentFingerprint};
 use crate::donor_blocks::{PlannedReuse, ReusedBlocks};
 use crate::format::Format;
@@ -251,35 +251,6 @@ pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Er
     pack_hashed(tree, Output::create(path)?, options, BlockDigest::compute)
 }
 
-/// Packs into an open file as long as there is time: until [`PackOptions::cancel`] is set. Returns
-/// the blocks that were written by then, for packing a tree that has many of the same files.
-///
-/// # Errors
-/// Returns the errors of [`pack`], but for [`Error::Cancelled`]. The file stays, with what was
-/// written.
-pub fn pack_ahead(
-    tree: &Tree,
-    file: fs_err::File,
-    options: &PackOptions,
-) -> Result<ImageBlocks, Error> {
-    let output = Output::behind(&file, 0)?;
-    let options = PackOptions {
-        record_blocks: true,
-        ..options.clone()
-    };
-    let written = Mutex::new(Vec::new());
-    let listen = |block: PackedBlock| {
-        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.push(block);
-    };
-    match pack_told(tree, output, &options, BlockDigest::compute, Some(&listen)) {
-        Ok(_) | Err(Error::Cancelled) => {}
-        Err(error) => return Err(error),
-    }
-    let written = written.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(ImageBlocks::of(file.into_file(), written))
-}
-
 /// Packs `tree` like [`pack`], but into an existing file from `offset_bytes` on, such as the place
 /// of a SIF partition. The bytes before that are not changed.
 ///
@@ -367,7 +338,7 @@ fn pack_hashed(
 }
 
 /// Packs like [`pack_hashed`]. `listener` is called with each recorded block when it is written.
-fn pack_told(
+pub(crate) fn pack_told(
     tree: &Tree,
     mut output: Output,
     options: &PackOptions,
