@@ -18,6 +18,9 @@ use crate::build::Build;
 /// Part of the free space of scratch that blocks may take.
 const FREE_PARTS: u64 = 4;
 
+/// Priority of a thread that lets all others go first.
+const LEAST_PRIORITY: i32 = 19;
+
 /// Format of the blocks of an image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockFormat {
@@ -60,6 +63,7 @@ impl Build<'_> {
         };
         std::thread::scope(|scope| {
             let pack = || {
+                step_back();
                 let file = file_without_name(scratch).ok()?;
                 condense_image::pack_ahead(tree, file, &options).ok()
             };
@@ -73,6 +77,13 @@ impl Build<'_> {
             Ok((done, blocks.filter(|blocks| !blocks.is_empty())))
         })
     }
+}
+
+/// Lets other threads and processes go first: this thread and those that it starts use time that is
+/// left.
+fn step_back() {
+    // Linux has a priority for each thread. A system that refuses shares the time.
+    let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
 }
 
 fn file_without_name(dir: &Path) -> std::io::Result<fs_err::File> {
