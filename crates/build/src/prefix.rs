@@ -182,15 +182,14 @@ impl Build<'_> {
             let mpi = checks.check_tree(&tree, &place.mount_point, &linked_dirs)?;
             if let (Some(image), Some(start), Some(held)) = (image, &start, &mut finished.held) {
                 let environment = condense_prefix::environment_digest(spec, &solution);
-                finished.start_files = Some(match image.known_start(start, environment) {
-                    Some(known) => known,
-                    None => {
-                        let record = || image.record(start, environment, &tree, held);
-                        let (recorded, blocks) = self.pack_ahead(&tree, record)?;
-                        packed_ahead = blocks;
-                        recorded?
-                    }
-                });
+                let mut files = image.known_start(start, environment);
+                if files.is_none() {
+                    let record = || image.record(start, environment, &tree, held);
+                    let (recorded, blocks) = self.pack_ahead(&tree, record)?;
+                    packed_ahead = blocks;
+                    files = Some(recorded?);
+                }
+                finished.start_files = files;
             }
             mpi
         } else {

@@ -133,18 +133,18 @@ impl Range {
     /// same.
     fn link(&self, archives: &[Archive]) -> Result<Vec<String>, String> {
         let before = self.snapshot(&[]);
-        let shelf = Shelf::default();
-        let (held, spooled) = self.link_with_spool(archives, &shelf);
+        let cache = Shelf::default();
+        let (held, spooled) = self.link_with_spool(archives, &cache);
         let with_spool = self.snapshot(&held);
         if spooled.is_ok() {
             // Each way starts with the same environment.
             self.restore(&before);
-            let count = shelf.count();
+            let count = cache.count();
             assert_eq!(count, archives.len());
-            let (held, kept) = self.link_with_spool(archives, &shelf);
+            let (held, kept) = self.link_with_spool(archives, &cache);
             assert_eq!(kept, spooled, "with kept packages and without");
             assert_eq!(self.snapshot(&held), with_spool, "with kept packages");
-            assert_eq!(*shelf.opened.lock().unwrap(), count, "all are found");
+            assert_eq!(*cache.opened.lock().unwrap(), count, "all are found");
             self.restore(&before);
         }
         let linked = self.link_with(archives, None);
@@ -159,20 +159,22 @@ impl Range {
     fn link_with_spool(
         &self,
         archives: &[Archive],
-        shelf: &Shelf,
+        cache: &Shelf,
     ) -> (HeldFiles, Result<Vec<String>, String>) {
         let dir = self.dir.path().join("scratch");
         let spool = Arc::new(Spool::create(&dir).unwrap());
         fs_err::remove_file(dir.join("spool")).unwrap();
-        match self.link_with(archives, Some((&spool, shelf))) {
+        match self.link_with(archives, Some((&spool, cache))) {
             Err(error) => (Vec::new(), Err(error)),
             Ok((mut linked, warnings)) => {
                 let mut held = Held::of(Arc::clone(&spool), &mut linked);
                 let new = held.take_new_packages();
-                if *shelf.opened.lock().unwrap() > 0 {
+                if *cache.opened.lock().unwrap() > 0 {
                     assert!(new.is_empty(), "what was kept is not unpacked again");
                 }
-                new.iter().for_each(|package| shelf.keep(package));
+                for package in &new {
+                    cache.keep(package);
+                }
                 let found = held.entries().map(|(path, contents)| {
                     let what = match contents {
                         HeldContents::Link(target) => FileOrLink::Link(target.to_owned()),
@@ -233,7 +235,7 @@ impl Range {
             let (_, options) = link_options(&solution, &place)?;
             let archives = Archives { paths };
             let kept = match spool {
-                Some((_, shelf)) => Kept::open(&solution, Some(shelf), &listener)?,
+                Some((_, cache)) => Kept::open(&solution, Some(cache), &listener)?,
                 None => Kept::none(),
             };
             let job = LinkJob {
