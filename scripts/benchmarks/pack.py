@@ -1,6 +1,7 @@
 """Measures the packer against mksquashfs, tar2sqfs and conda-pack.
 
-All of them pack the same tree with the same codec, level and block size, in turn.
+All of them pack the same tree with the same codec, level and block size, in turn. The packer itself
+does not read back what it has written, and no other does; `condense image pack` does.
 """
 
 import json
@@ -10,7 +11,7 @@ import statistics
 import subprocess
 
 from . import trees
-from .common import CACHE, EXAMPLES, WORK, note, ours, run, squash, table, venv
+from .common import CACHE, CONDENSE, EXAMPLES, WORK, note, ours, run, squash, table, venv
 
 # condense's name of the codec, the options of mksquashfs and of tar2sqfs, and whether
 # examples/limit can measure the codec's limit.
@@ -70,6 +71,11 @@ def conda_pack(tree, image):
     )
 
 
+def read_back(tree, image, codec):
+    image.unlink(missing_ok=True)
+    return run([CONDENSE, "image", "pack", tree, image, "--compression", codec])
+
+
 def limit(tree, codec):
     """Returns the least seconds that any packer needs on the cores of this machine."""
     words = [EXAMPLES / "limit", tree, WORK / "limit.out", codec]
@@ -91,7 +97,8 @@ def pack(rounds):
         lines.append(row(name, tree, codec, min(rounds, ROUNDS.get(codec, rounds))))
     print("\nmksquashfs = 1: how many times as fast, how large, and the share of the limit")
     print(
-        f"  {'tree':<8} {'codec':<8} {'condense':>8} {'tar2sqfs':>9} {'conda-pack':>11}"
+        f"  {'tree':<8} {'codec':<8} {'condense':>8} {'read back':>10} {'tar2sqfs':>9}"
+        f" {'conda-pack':>11}"
         f" {'size':>7} {'limit':>6} {'memory':>14}"
     )
     for line in lines:
@@ -101,10 +108,12 @@ def pack(rounds):
 def row(name, tree, codec, rounds):
     theirs, tar, has_limit = CODECS[codec]
     image = {
-        who: WORK / f"{who}.sqfs" for who in ("condense", "mksquashfs", "tar2sqfs", "conda-pack")
+        who: WORK / f"{who}.sqfs"
+        for who in ("condense", "image pack", "mksquashfs", "tar2sqfs", "conda-pack")
     }
     ways = {
         "condense": lambda: ours(tree, image["condense"], "--compression", codec),
+        "image pack": lambda: read_back(tree, image["image pack"], codec),
         "mksquashfs": lambda: squash(tree, image["mksquashfs"], theirs),
         "tar2sqfs": lambda: tar2sqfs(tree, image["tar2sqfs"], tar),
     }
@@ -147,7 +156,8 @@ def row(name, tree, codec, rounds):
     share = f"{100 * middle['limit'] / middle['condense']:.0f} %" if limits else "-"
     return (
         f"{name:<8} {codec:<8}"
-        f" {shown('condense'):>8} {shown('tar2sqfs'):>9} {shown('conda-pack'):>11}"
+        f" {shown('condense'):>8} {shown('image pack'):>10} {shown('tar2sqfs'):>9}"
+        f" {shown('conda-pack'):>11}"
         f" {sizes['condense'] / sizes['mksquashfs']:>7.4f} {share:>6}"
         f" {memory['condense']:>5.0f} of {memory['mksquashfs']:>4.0f} MB"
     )
