@@ -15,8 +15,12 @@ use condense_image::{BlockSize, Compression, ImageBlocks, PackOptions, Tree};
 
 use crate::build::Build;
 
-/// Part of the free space of scratch that blocks may take.
-const FREE_PARTS: u64 = 4;
+/// Divisor of the free space of scratch, of which the contents may be one part.
+const FREE_PARTS: u64 = 8;
+/// Maximum size of the contents in bytes: scratch may be in memory.
+const BYTES_MAX: u64 = 4 << 30;
+/// Highest level of zstd with which a worker soon notices that it is to stop.
+const ZSTD_LEVEL_MAX: u8 = 9;
 
 /// Priority of a thread that lets all others go first.
 const LEAST_PRIORITY: i32 = 19;
@@ -31,36 +35,30 @@ pub(crate) struct BlockFormat {
 impl Build<'_> {
     /// Does `work`, and meanwhile compresses the contents of a tree into a file without a name in
     /// scratch. Returns the result of the work, and the blocks that there are when it ends: none if
-    /// there is one core only, little space, or an error.
-    ///
-    /// # Errors
-    /// Returns an error if a thread panics.
+    /// there is one core only, little space, a slow codec, or an error.
     pub(crate) fn pack_ahead<T>(
         &self,
         tree: &Tree,
         work: impl FnOnce() -> T,
-    ) -> anyhow::Result<(T, Option<ImageBlocks>)> {
+    ) -> (T, Option<ImageBlocks>) {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let spare = NonZeroUsize::new(cores - 1);
         let (Some(format), Some(threads)) = (self.block_format, spare) else {
-            return Ok((work(), None));
+            return (work(), None);
         };
         let scratch = self.scratch();
         let free = rustix::fs::statvfs(scratch).map_or(0, |found| found.f_bavail * found.f_frsize);
-        if tree.summary().bytes > free / FREE_PARTS {
-            return Ok((work(), None));
+        if !format.is_fast() || tree.summary().bytes > BYTES_MAX.min(free / FREE_PARTS) {
+            return (work(), None);
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let options = PackOptions {
+        let options = self.report().with_blocks(PackOptions {
             compression: format.compression,
             block_size: format.block_size,
             threads: Some(threads),
             cancel: Some(Arc::clone(&stop)),
-            ..self.report().with_blocks(PackOptions {
-                compression: format.compression,
-                ..PackOptions::default()
-            })
-        };
+            ..PackOptions::default()
+        });
         std::thread::scope(|scope| {
             let pack = || {
                 step_back();
@@ -70,12 +68,20 @@ impl Build<'_> {
             let packing = condense_threads::scoped(scope, pack);
             let done = work();
             stop.store(true, Ordering::Relaxed);
-            let blocks = match packing {
-                Ok(packing) => packing.join().ok().flatten(),
-                Err(_) => None,
-            };
-            Ok((done, blocks.filter(|blocks| !blocks.is_empty())))
+            let blocks = packing.ok().and_then(|packing| packing.join().ok()?);
+            (done, blocks.filter(|blocks| !blocks.is_empty()))
         })
+    }
+}
+
+impl BlockFormat {
+    /// Returns whether a block is compressed soon enough that a worker can be waited for.
+    fn is_fast(self) -> bool {
+        match self.compression {
+            Compression::Zstd { level } => level <= ZSTD_LEVEL_MAX,
+            Compression::Gzip { .. } | Compression::Lz4 { high: false } => true,
+            _ => false,
+        }
     }
 }
 

@@ -49,6 +49,7 @@ fn add(
                 file,
                 number,
                 offset,
+                head,
                 bytes,
                 is_executable,
             } => {
@@ -56,7 +57,8 @@ fn add(
                     tree.add_hard_link(full, environment.join(known))?;
                     continue;
                 }
-                let source = Source::Range(FileRange::new(Arc::clone(file), offset));
+                let range = FileRange::new(Arc::clone(file), offset).with_head(head);
+                let source = Source::Range(range);
                 let entry = Entry {
                     mode: if is_executable { 0o755 } else { 0o644 },
                     uid: 0,

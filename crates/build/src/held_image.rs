@@ -115,7 +115,7 @@ impl<'b> HeldImage<'b> {
             condense_image::frame(tree, held.spool(), held.end_bytes())?;
             return Ok(());
         }
-        held.gather()?;
+        held.gather(&**self.build.report())?;
         let (root, environment) = (&self.place.root, &self.place.environment);
         let tree = held::scan(root, environment, Some(held), self.mtime)?;
         Ok(condense_image::frame(

@@ -15,16 +15,8 @@ use condense_prefix::{
 use indicatif::HumanBytes;
 
 use crate::{
-    build::Build,
-    conda::Conda,
-    container::Container,
-    environment::Environment,
-    held,
-    held_image::HeldImage,
-    host_runner::HostRunner,
-    plan::MountPoint,
-    report::{Keeping, Report},
-    space,
+    build::Build, conda::Conda, container::Container, environment::Environment, held,
+    held_image::HeldImage, host_runner::HostRunner, plan::MountPoint, report::Report, space,
 };
 
 /// Way in which the files of packages are unpacked.
@@ -64,9 +56,6 @@ pub(crate) struct FinishedPrefix {
     pub(crate) hot_files: Option<Vec<String>>,
     /// Blocks of the image that were compressed already.
     pub(crate) packed_ahead: Option<ImageBlocks>,
-    /// Unpacked packages that are being kept for later builds.
-    #[allow(dead_code, reason = "the end is waited for when it is dropped")]
-    pub(crate) keeping: Option<Keeping>,
 }
 
 impl FinishedPrefix {
@@ -152,7 +141,8 @@ impl Build<'_> {
         let (container, image) = (container.as_ref(), image.as_ref());
         let mut finished = self.run_steps(steps, &place, container, image, conda.as_ref())?;
         let new_packages = finished.held.as_mut().map(Held::take_new_packages);
-        let keeping = new_packages.and_then(|new| self.report().keep_packages(new));
+        self.report()
+            .hold_packages(new_packages.unwrap_or_default());
         let mut asked = spec.clone();
         if let Some(conda) = conda {
             (solution, asked) = conda.into_result();
@@ -185,7 +175,7 @@ impl Build<'_> {
                 let mut files = image.known_start(start, environment);
                 if files.is_none() {
                     let record = || image.record(start, environment, &tree, held);
-                    let (recorded, blocks) = self.pack_ahead(&tree, record)?;
+                    let (recorded, blocks) = self.pack_ahead(&tree, record);
                     packed_ahead = blocks;
                     files = Some(recorded?);
                 }
@@ -210,7 +200,6 @@ impl Build<'_> {
             interpreter,
             hot_files,
             packed_ahead,
-            keeping,
         })
     }
 

@@ -7,7 +7,6 @@ mod phase;
 
 use std::{
     fmt,
-    fs::File,
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -88,21 +87,19 @@ pub struct Report {
     blocks: Arc<OnceLock<Arc<BlockCache>>>,
     /// Images whose blocks are kept when the result is published.
     held: Arc<Mutex<Vec<Finished>>>,
-}
-
-/// Thread that keeps unpacked packages.
-pub(crate) struct Keeping(Option<std::thread::JoinHandle<()>>);
-
-impl Drop for Keeping {
-    fn drop(&mut self) {
-        // A panic there concerns nothing but the cache.
-        drop(self.0.take().map(std::thread::JoinHandle::join));
-    }
+    /// Packages that were unpacked, which are kept with the images.
+    new_packages: Arc<Mutex<Vec<NewPackage>>>,
 }
 
 impl KeptPackages for Report {
-    fn open(&self, sha256: &[u8; 32]) -> Option<File> {
+    fn open(&self, sha256: &[u8; 32]) -> Option<fs_err::File> {
         self.blocks()?.package(sha256)
+    }
+
+    fn remove(&self, sha256: &[u8; 32]) {
+        if let Some(blocks) = self.blocks() {
+            blocks.remove_package(sha256);
+        }
     }
 }
 
@@ -123,6 +120,7 @@ impl Report {
             block_settings: Arc::default(),
             blocks: Arc::default(),
             held: Arc::default(),
+            new_packages: Arc::default(),
         }
     }
 
@@ -221,14 +219,13 @@ impl Report {
         keeps.then_some(self)
     }
 
-    /// Keeps unpacked packages for later builds, beside other work. The result waits for the end
-    /// when it is dropped.
-    pub(crate) fn keep_packages(&self, new: Vec<NewPackage>) -> Option<Keeping> {
-        let blocks = Arc::clone(self.blocks().filter(|_| !new.is_empty())?);
-        let cancel = self.cancel_flag();
-        let work = move || blocks.keep_packages(&new, &cancel);
-        // Without a thread for it, nothing is kept.
-        Some(Keeping(Some(condense_threads::spawn(work).ok()?)))
+    /// Holds packages that this build has unpacked until [`Self::keep_blocks`].
+    pub(crate) fn hold_packages(&self, new: Vec<NewPackage>) {
+        let mut held = self
+            .new_packages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        held.extend(new);
     }
 
     /// Returns the files that a start reads, if an earlier build has kept them. `key` stands for
@@ -249,12 +246,21 @@ impl Report {
         self.held().clear();
     }
 
-    /// Keeps the blocks of the images that are held for later builds, and reports how much of them
-    /// earlier builds had compressed. Call it when the result is published: it never fails.
+    /// Keeps the blocks of the images and the packages that are held for later builds, and reports
+    /// how much of the images earlier builds had compressed. Call it when the result is published: it
+    /// never fails, and a full disk or quota then loses nothing but the cache's part.
     pub fn keep_blocks(&self) {
         let held = std::mem::take(&mut *self.held());
         if let Some(blocks) = self.blocks().filter(|_| !held.is_empty()) {
             blocks.keep(&held, self);
+        }
+        let mut packages = self
+            .new_packages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let packages = std::mem::take(&mut *packages);
+        if let Some(blocks) = self.blocks().filter(|_| !packages.is_empty()) {
+            blocks.keep_packages(&packages, &self.cancel_flag());
         }
     }
 
@@ -268,6 +274,7 @@ impl Report {
             block_settings: Arc::default(),
             blocks: Arc::default(),
             held: Arc::default(),
+            new_packages: Arc::default(),
             ..self.clone()
         }
     }

@@ -62,18 +62,33 @@ impl ImageFile {
 pub struct FileRange {
     file: Arc<fs_err::File>,
     offset: u64,
+    /// Bytes at the beginning of the part in place of those in the file.
+    head: Option<[u8; FileRange::HEAD_BYTES]>,
 }
 
 impl FileRange {
+    /// Number of bytes that can be others than in the file.
+    pub const HEAD_BYTES: usize = 16;
+
     /// Creates the part that begins at `offset`, in bytes. Its length is the size in the tree's
     /// entry.
     pub fn new(file: Arc<fs_err::File>, offset: u64) -> FileRange {
-        FileRange { file, offset }
+        FileRange {
+            file,
+            offset,
+            head: None,
+        }
     }
 
-    /// Returns whether this is a part of `file`.
+    /// Returns the part with other bytes at its beginning, which has at least as many.
+    #[must_use]
+    pub fn with_head(self, head: Option<[u8; FileRange::HEAD_BYTES]>) -> FileRange {
+        FileRange { head, ..self }
+    }
+
+    /// Returns whether this is a part of `file`, with the same bytes.
     pub(crate) fn is_of(&self, file: &Arc<fs_err::File>) -> bool {
-        Arc::ptr_eq(&self.file, file)
+        Arc::ptr_eq(&self.file, file) && self.head.is_none()
     }
 
     /// Returns the position of the first byte in the file.
@@ -86,7 +101,12 @@ impl FileRange {
         self.file
             .file()
             .read_exact_at(buffer, self.offset + at)
-            .map_err(Error::io("read", self.file.path()))
+            .map_err(Error::io("read", self.file.path()))?;
+        let replaced = self.head.as_ref().and_then(|head| head.get(at as usize..));
+        for (byte, other) in buffer.iter_mut().zip(replaced.unwrap_or_default()) {
+            *byte = *other;
+        }
+        Ok(())
     }
 }
 

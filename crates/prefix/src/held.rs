@@ -15,8 +15,9 @@ use condense_within::Within;
 
 use crate::{
     error::Error,
-    link::{HeldEntry, HeldKind, Linked},
+    link::{HeldEntry, HeldKind, Linked, for_each},
     package::NewPackage,
+    progress::Progress,
     spool::{Member, Part, Spool},
     target::Place,
 };
@@ -66,6 +67,8 @@ pub enum HeldContents<'a> {
         number: usize,
         /// Position of the first byte in the open file.
         offset: u64,
+        /// First bytes of the file, if they are others than in the open file.
+        head: Option<[u8; 16]>,
         /// Size of the file in bytes.
         bytes: u64,
         /// Whether anyone may execute the file.
@@ -95,24 +98,38 @@ impl Held {
     /// Copies all contents that are elsewhere into the open file of this build.
     ///
     /// # Errors
-    /// Returns [`Error::Io`] if a file cannot be read or written.
-    pub fn gather(&mut self) -> Result<(), Error> {
-        let failed = || Error::io("write", self.spool.file().path());
-        let mut places = Vec::with_capacity(self.attached.len());
-        for file in self.attached.drain(..) {
+    /// Returns [`Error::Io`] if a file cannot be read or written, and [`Error::Interrupted`].
+    pub fn gather(&mut self, progress: &dyn Progress) -> Result<(), Error> {
+        let attached = &self.attached;
+        let order: Vec<usize> = (0..attached.len()).collect();
+        let places = for_each(&order, progress, &|number| {
+            let file = &attached[number];
+            let failed = || Error::io("copy", file.path());
             let length = file.metadata().map_err(failed())?.len();
-            places.push(self.spool.copy_in(&file, length).map_err(failed())?);
-        }
-        for file in &mut self.files {
-            if let Member::Attached(number) = file.part.file {
-                file.part = places[number].below(file.part);
+            let stopped = || progress.cancelled();
+            match self.spool.copy_in(file, length, &stopped) {
+                Err(_) if progress.cancelled() => Err(Error::Interrupted),
+                copied => copied.map_err(failed()),
             }
+        })?;
+        let places: HashMap<usize, Part> = places.into_iter().collect();
+        for file in &mut self.files {
+            let Member::Attached(number) = file.part.file else {
+                continue;
+            };
+            let part = places[&number].below(file.part);
+            if let Some(head) = part.head {
+                let written = self.spool.write(part, 0, &head);
+                written.map_err(Error::io("write", self.spool.file().path()))?;
+            }
+            file.part = Part { head: None, ..part };
         }
+        self.attached.clear();
+        self.spool.detach();
         Ok(())
     }
 
-    /// Takes the packages that this build has unpacked, for later builds. Their byte code has
-    /// headers without times.
+    /// Takes the packages that this build has unpacked, for later builds.
     pub fn take_new_packages(&mut self) -> Vec<NewPackage> {
         std::mem::take(&mut self.new_packages)
     }
@@ -141,6 +158,7 @@ impl Held {
                         },
                         number: *number,
                         offset: file.part.offset,
+                        head: file.part.head,
                         bytes: file.part.bytes,
                         is_executable: file.is_executable,
                     }

@@ -84,7 +84,7 @@ fn install_with(
     solution: &mut Solution,
     archives: &Archives,
     place: &Place,
-    (spool, kept): (Option<Arc<Spool>>, Kept),
+    (spool, kept): (Option<Arc<Spool>>, Kept<'_>),
     progress: &dyn Progress,
 ) -> Result<BuildSteps, Error> {
     Place::check(&place.mount_point, &place.environment)?;

@@ -46,7 +46,7 @@ use clobbered::{settle_clobbered, unclobber};
 use condense_within::Within;
 pub(crate) use hold::{HeldEntry, HeldKind, is_possible as can_hold};
 pub(crate) use kept::Kept;
-use workers::for_each;
+pub(crate) use workers::for_each;
 
 /// A package that passed the checks, with everything that linking needs.
 struct Ready {
@@ -160,7 +160,7 @@ pub(crate) struct LinkJob<'a> {
     /// Spool for files that need not be files in the environment.
     pub(crate) spool: Option<&'a Arc<Spool>>,
     /// Packages that earlier builds have unpacked, for the spool.
-    pub(crate) kept: &'a Kept,
+    pub(crate) kept: &'a Kept<'a>,
 }
 
 /// A package that was linked.

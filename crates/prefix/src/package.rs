@@ -144,14 +144,15 @@ pub(crate) struct Package {
     pub(crate) own_name: Option<String>,
 }
 
-/// Unpacks an archive into the new directory `root`, or into the spool if there is one.
+/// Unpacks an archive into the new directory `root`, or into the spool if there is one. The flag
+/// beside the spool says whether the package may be kept, see [`to_keep`].
 ///
 /// # Errors
 /// Returns a [`Fault`] if the archive is damaged or not allowed, or if a file operation fails.
 pub(crate) fn unpack(
     archive: &Path,
     root: &Path,
-    spool: Option<&Arc<Spool>>,
+    spool: Option<(&Arc<Spool>, bool)>,
     with_md5: bool,
     stopped: &dyn Fn() -> bool,
 ) -> Result<(Contents, Digests), Fault> {

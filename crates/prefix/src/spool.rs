@@ -20,6 +20,10 @@ const END_MAX: u64 = 1 << 46;
 /// Room at the front, in which an image that is made of the spool has its superblock.
 const HEAD_BYTES: u64 = 4096;
 
+/// Number of bytes at the beginning of a part that can be others than in the file: as many as byte
+/// code has before the code.
+pub(crate) const HEAD: usize = 16;
+
 /// Number of bytes that are copied at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -29,6 +33,8 @@ pub(crate) struct Part {
     pub(crate) file: Member,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// First bytes of the contents, if they are others than in the file.
+    pub(crate) head: Option<[u8; HEAD]>,
 }
 
 impl Part {
@@ -37,6 +43,7 @@ impl Part {
         Part {
             offset: self.offset + part.offset,
             bytes: part.bytes,
+            head: part.head,
             ..self
         }
     }
@@ -92,6 +99,15 @@ impl Spool {
         Member::Attached(attached.len() - 1)
     }
 
+    /// Closes the attached files. Their parts can no longer be read.
+    pub(crate) fn detach(&self) {
+        let mut attached = self
+            .attached
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        attached.clear();
+    }
+
     /// Returns the attached files in the order of their numbers.
     pub(crate) fn attached(&self) -> Vec<Arc<fs_err::File>> {
         let attached = self.attached.read();
@@ -139,6 +155,7 @@ impl Spool {
             file: Member::Own,
             offset,
             bytes,
+            head: None,
         })
     }
 
@@ -157,12 +174,21 @@ impl Spool {
         Ok(part)
     }
 
-    /// Copies the first `bytes` of a file behind all contents. Returns their part.
-    pub(crate) fn copy_in(&self, from: &fs_err::File, bytes: u64) -> std::io::Result<Part> {
+    /// Copies the first `bytes` of a file behind all contents. Returns their part. `stopped` is
+    /// asked between pieces.
+    pub(crate) fn copy_in(
+        &self,
+        from: &fs_err::File,
+        bytes: u64,
+        stopped: &dyn Fn() -> bool,
+    ) -> std::io::Result<Part> {
         let part = self.reserve(bytes)?;
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut at = 0;
         while at < bytes {
+            if stopped() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             let length = buffer
                 .len()
                 .min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
@@ -180,21 +206,6 @@ impl Spool {
         Ok(bytes)
     }
 
-    /// Appends `length` bytes of a part, from position `at` on, to a buffer.
-    pub(crate) fn read_into(
-        &self,
-        part: Part,
-        at: u64,
-        length: u64,
-        buffer: &mut Vec<u8>,
-    ) -> std::io::Result<()> {
-        let start = buffer.len();
-        buffer.resize(start + usize::try_from(length).unwrap_or(usize::MAX), 0);
-        let file = self.file_of(part)?;
-        file.file()
-            .read_exact_at(&mut buffer[start..], part.offset + at)
-    }
-
     /// Fills the buffer with the first bytes of a part. Returns false if the part is shorter.
     pub(crate) fn read_head(&self, part: Part, buffer: &mut [u8]) -> std::io::Result<bool> {
         if part.bytes < buffer.len() as u64 {
@@ -202,6 +213,7 @@ impl Spool {
         }
         let file = self.file_of(part)?;
         file.file().read_exact_at(buffer, part.offset)?;
+        put_head(part, 0, buffer);
         Ok(true)
     }
 
@@ -212,6 +224,15 @@ impl Spool {
             part,
             at: 0,
         }
+    }
+}
+
+/// Puts the first bytes of a part into what was read from position `at` on.
+fn put_head(part: Part, at: u64, read: &mut [u8]) {
+    let at = usize::try_from(at).unwrap_or(usize::MAX);
+    let replaced = part.head.as_ref().and_then(|head| head.get(at..));
+    for (byte, other) in read.iter_mut().zip(replaced.unwrap_or_default()) {
+        *byte = *other;
     }
 }
 
@@ -233,6 +254,7 @@ impl Read for PartReader<'_> {
         if read == 0 && wanted > 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
+        put_head(self.part, self.at, &mut buffer[..read]);
         self.at += read as u64;
         Ok(read)
     }

@@ -17,8 +17,8 @@ use std::{
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
     Architecture, BuildSteps, EnvironmentSpec, Error, Finished, Held, HeldContents, HeldImage,
-    Network, NetworkSettings, Phase, Place, Progress, Runner, Start, StepRunner, Target, Warning,
-    fetch, install, install_held, solve,
+    KeptPackages, Network, NetworkSettings, Phase, Place, Progress, Runner, Start, StepRunner,
+    Target, Warning, fetch, install, install_held, solve,
 };
 
 #[derive(Default)]
@@ -35,6 +35,45 @@ impl Progress for Listener {
     }
     fn warn(&self, warning: Warning) {
         self.0.lock().unwrap().push(warning.to_string());
+    }
+}
+
+/// Unpacked packages that are kept in a directory.
+struct Shelf {
+    dir: tempfile::TempDir,
+    /// Number of packages that were found.
+    found: Mutex<usize>,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            found: Mutex::default(),
+        }
+    }
+
+    fn path(&self, sha256: &[u8; 32]) -> PathBuf {
+        self.dir.path().join(format!("{sha256:02x?}"))
+    }
+
+    fn keep(&self, held: &mut Held) {
+        for package in held.take_new_packages() {
+            let file = fs_err::File::create_new(self.path(package.sha256())).unwrap();
+            package.write(file.file(), &|| false).unwrap();
+        }
+    }
+}
+
+impl KeptPackages for Shelf {
+    fn open(&self, sha256: &[u8; 32]) -> Option<fs_err::File> {
+        let found = fs_err::File::open(self.path(sha256)).ok()?;
+        *self.found.lock().unwrap() += 1;
+        Some(found)
+    }
+
+    fn remove(&self, sha256: &[u8; 32]) {
+        fs_err::remove_file(self.path(sha256)).unwrap();
     }
 }
 
@@ -104,7 +143,7 @@ fn installed(
     dir: &Path,
     channel: &str,
     packages: &str,
-    is_held: bool,
+    shelf: Option<&Shelf>,
     listener: &Listener,
 ) -> (Place, BuildSteps) {
     let place = Place {
@@ -132,21 +171,31 @@ fn installed(
     let mut solution = runtime.block_on(solved).unwrap();
     let fetched = fetch(&solution, &network, listener);
     let archives = runtime.block_on(fetched).unwrap();
-    let steps = if is_held {
-        install_held(&spec, &mut solution, &archives, &place, None, listener)
-    } else {
-        install(&spec, &mut solution, &archives, &place, listener)
+    let steps = match shelf {
+        Some(kept) => install_held(
+            &spec,
+            &mut solution,
+            &archives,
+            &place,
+            Some(kept),
+            listener,
+        ),
+        None => install(&spec, &mut solution, &archives, &place, listener),
     };
     let steps = steps.unwrap();
     (place, steps)
 }
 
-fn build(channel: &str, packages: &str, is_held: bool) -> Built {
+/// Builds with the packages of a shelf held back, or without a shelf with files.
+fn build(channel: &str, packages: &str, shelf: Option<&Shelf>) -> Built {
     let dir = tempfile::tempdir().unwrap();
     let listener = Listener::default();
-    let (place, steps) = installed(dir.path(), channel, packages, is_held, &listener);
+    let (place, steps) = installed(dir.path(), channel, packages, shelf, &listener);
     fs_err::remove_dir_all(&place.packages).unwrap();
-    let finished = steps.finish(Runner::Host(&Nobody), &listener).unwrap();
+    let mut finished = steps.finish(Runner::Host(&Nobody), &listener).unwrap();
+    if let (Some(shelf), Some(held)) = (shelf, &mut finished.held) {
+        shelf.keep(held);
+    }
     let mut contents = on_disk(&place.scratch_env());
     let is_entry = |what: &&What| **what != What::Directory;
     let on_disk = contents.values().filter(is_entry).count();
@@ -163,11 +212,15 @@ fn build(channel: &str, packages: &str, is_held: bool) -> Built {
                 file,
                 number,
                 offset,
+                head,
                 bytes,
                 is_executable,
             } => {
                 let mut read = vec![0; usize::try_from(bytes).unwrap()];
                 file.file().read_exact_at(&mut read, offset).unwrap();
+                if let Some(head) = head {
+                    read[..head.len()].copy_from_slice(&head);
+                }
                 What::File {
                     bytes: read,
                     is_executable,
@@ -208,17 +261,26 @@ fn shown(what: Option<&What>) -> String {
     }
 }
 
-/// Builds an environment in both ways, and returns the one whose files are held back. Both must
-/// have the same contents.
+/// Builds an environment in all ways, and returns the one whose files are held back. All must have
+/// the same contents.
 #[track_caller]
 fn build_both(channel: &str, packages: &str) -> Built {
-    let (held, linked) = (
-        build(channel, packages, true),
-        build(channel, packages, false),
-    );
-    assert!(!linked.holds);
-    for (path, what) in &linked.contents {
-        let found = held.contents.get(path);
+    let shelf = Shelf::new();
+    let linked = build(channel, packages, None);
+    let held = build(channel, packages, Some(&shelf));
+    assert!(!linked.holds && *shelf.found.lock().unwrap() == 0);
+    assert_same(&held, &linked);
+    let kept = build(channel, packages, Some(&shelf));
+    assert_eq!(kept.holds, held.holds);
+    assert!(!held.holds || *shelf.found.lock().unwrap() > 0);
+    assert_same(&kept, &linked);
+    held
+}
+
+#[track_caller]
+fn assert_same(one: &Built, other: &Built) {
+    for (path, what) in &other.contents {
+        let found = one.contents.get(path);
         assert!(
             found == Some(what),
             "{} differs: {} and {}",
@@ -227,10 +289,46 @@ fn build_both(channel: &str, packages: &str) -> Built {
             shown(Some(what))
         );
     }
-    assert_eq!(held.contents.len(), linked.contents.len());
-    assert_eq!(held.warnings, linked.warnings);
-    assert_eq!(held.landmarks, linked.landmarks);
-    held
+    assert_eq!(one.contents.len(), other.contents.len());
+    assert_eq!(one.warnings, other.warnings);
+    assert_eq!(one.landmarks, other.landmarks);
+}
+
+/// Byte code fits a source or not as in the archive: also if an earlier build has kept the package,
+/// and there is another source beside the byte code now.
+#[test]
+fn byte_code_of_kept_packages_is_judged_as_in_the_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = u32::try_from(channel::TIMESTAMP / 1000).unwrap();
+    let site_packages = |path: &str| format!("lib/python3.11/site-packages/{path}");
+    let timed = |name: &str, file: &str| {
+        Package::new(name, "1.0")
+            .depends("python")
+            .file(&site_packages(&format!("{file}.py")), "timed = 1\n")
+            .file(
+                &site_packages(&format!("__pycache__/{file}.cpython-311.pyc")),
+                bytecode(0, [time, 10]),
+            )
+    };
+    let source = |name: &str, file: &str| {
+        let path = site_packages(&format!("{file}.py"));
+        Package::new(name, "1.0")
+            .depends("python")
+            .file(&path, "other = 1\n")
+    };
+    let more = vec![
+        timed("a-timed", "one"),
+        source("z-source", "one"),
+        timed("z-timed", "two"),
+        source("a-source", "two"),
+    ];
+    let url = write_channel(dir.path(), &[packages(), more].concat());
+    let shelf = Shelf::new();
+    build(&url, "python, a-timed, z-timed", Some(&shelf));
+    let all = "python, a-timed, z-source, z-timed, a-source";
+    let kept = build(&url, all, Some(&shelf));
+    assert_eq!(*shelf.found.lock().unwrap(), 3);
+    assert_same(&kept, &build(&url, all, None));
 }
 
 /// Byte code of a Python 3.11 with this text of a source and this time of it.
@@ -342,7 +440,13 @@ fn environments_whose_scripts_need_files_are_linked_as_a_whole() {
     let url = write_channel(dir.path(), &[packages(), vec![linked, writing]].concat());
     for package in ["post-linked", "linked", "writing"] {
         let (dir, asked) = (tempfile::tempdir().unwrap(), format!("{package}, tool"));
-        let (_, steps) = installed(dir.path(), &url, &asked, true, &Listener::default());
+        let (_, steps) = installed(
+            dir.path(),
+            &url,
+            &asked,
+            Some(&Shelf::new()),
+            &Listener::default(),
+        );
         assert!(!steps.holds_back(), "{package}");
     }
 }
@@ -431,7 +535,13 @@ fn run_on_image(packages_asked: &str, ends_with: Option<&'static str>) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let url = write_channel(&dir.path().join("channel"), &packages());
     let listener = Listener::default();
-    let (place, steps) = installed(dir.path(), &url, packages_asked, true, &listener);
+    let (place, steps) = installed(
+        dir.path(),
+        &url,
+        packages_asked,
+        Some(&Shelf::new()),
+        &listener,
+    );
     let beside = Place {
         root: dir.path().join("beside"),
         ..place.clone()

@@ -12,6 +12,8 @@
 //!
 //! Blocks of a site are decompressed and compared with the content before they are used, since a
 //! fault of the site must not end the builds of its users.
+//!
+//! Beside the blocks are recorded starts and unpacked packages, each a file of its own.
 
 mod check;
 mod files;
@@ -204,8 +206,15 @@ impl BlockCache {
 
     /// Opens the unpacked package whose archive has this SHA-256 digest, if an earlier build has
     /// kept it.
-    pub(crate) fn package(&self, sha256: &[u8; 32]) -> Option<File> {
+    pub(crate) fn package(&self, sha256: &[u8; 32]) -> Option<fs_err::File> {
         packages::open(self.own.as_ref().ok()?, sha256)
+    }
+
+    /// Removes the file of an unpacked package, which is damaged.
+    pub(crate) fn remove_package(&self, sha256: &[u8; 32]) {
+        if let Ok(own) = &self.own {
+            packages::remove(own, sha256);
+        }
     }
 
     /// Returns whether unpacked packages can be kept.
@@ -233,7 +242,6 @@ impl BlockCache {
             );
             self.report.debug(text);
         }
-        limit(own, size_max);
     }
 
     /// Returns the files that a start reads, if a start of the same environment was kept.

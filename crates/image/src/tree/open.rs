@@ -76,14 +76,15 @@ mod tests {
     #[test]
     fn contents_are_read_from_any_source() {
         let dir = tempfile::tempdir().unwrap();
-        fs_err::write(dir.path().join("spool"), "..in a spool..").unwrap();
+        fs_err::write(dir.path().join("spool"), "..in a spool, and more text").unwrap();
         fs_err::create_dir(dir.path().join("tree")).unwrap();
         fs_err::write(dir.path().join("tree/disk"), "on disk").unwrap();
         let mut tree =
             Tree::scan(&dir.path().join("tree"), &crate::ScanOptions::default()).unwrap();
         tree.add_bytes("memory", *b"in memory", 0o644).unwrap();
         let spool = fs_err::File::open(dir.path().join("spool")).unwrap();
-        let range = Source::Range(FileRange::new(std::sync::Arc::new(spool), 2));
+        let spool = std::sync::Arc::new(spool);
+        let range = Source::Range(FileRange::new(std::sync::Arc::clone(&spool), 2));
         let entry = Entry {
             mode: 0o644,
             uid: 0,
@@ -95,11 +96,18 @@ mod tests {
                 source: range,
             },
         };
-        tree.add_entry("range", entry).unwrap();
+        tree.add_entry("range", entry.clone()).unwrap();
+        let head = FileRange::new(spool, 2).with_head(Some(*b"another head of "));
+        let kind = Kind::File {
+            size: 25,
+            source: Source::Range(head),
+        };
+        tree.add_entry("head", Entry { kind, ..entry }).unwrap();
         for (path, expected) in [
             ("disk", "on disk"),
             ("memory", "in memory"),
             ("range", "in a spool"),
+            ("head", "another head of more text"),
         ] {
             let mut reader = tree.entry_at(path).unwrap().open().unwrap().unwrap();
             let mut text = String::new();

@@ -55,7 +55,7 @@ pub(super) fn convert(
 enum Change {
     /// Optimised byte code that does not fit goes.
     Remove,
-    /// Byte code in a file that is only read has got its header elsewhere.
+    /// Byte code in a file that is only read has its header in its part.
     Move(Part),
 }
 
@@ -78,24 +78,20 @@ pub(super) fn read_magic(
     held.contents().read_head(part, magic).map_err(failed)
 }
 
-/// Gives byte code a header that it has not got yet. Returns its part if that is another one: in a
-/// file that is only read, byte code cannot be changed.
+/// Gives byte code a header. Returns its part if that is another one: a file that is only read stays
+/// as it is, and the part has the header.
 fn write_header(
     spool: &Spool,
     part: Part,
-    header: &[u8; HEADER_BYTES],
+    header: [u8; HEADER_BYTES],
 ) -> std::io::Result<Option<Part>> {
     if part.file == Member::Own {
-        return spool.write(part, 0, header).map(|()| None);
+        return spool.write(part, 0, &header).map(|()| None);
     }
-    let mut found = [0; HEADER_BYTES];
-    spool.read_head(part, &mut found)?;
-    if found == *header {
-        return Ok(None);
-    }
-    let mut bytes = spool.read(part)?;
-    bytes[..HEADER_BYTES].copy_from_slice(header);
-    spool.append(&bytes).map(Some)
+    Ok(Some(Part {
+        head: Some(header),
+        ..part
+    }))
 }
 
 impl Writer<'_> {
@@ -127,7 +123,7 @@ impl Writer<'_> {
                 convert_header(&mut header, &source, self.python, self.magic, &mut hash)?
             };
             if fits {
-                let moved = write_header(held.contents(), part, &header).map_err(io("write"))?;
+                let moved = write_header(held.contents(), part, header).map_err(io("write"))?;
                 changes.extend(moved.map(|part| (path, Change::Move(part))));
                 plain |= at == 0;
             } else if at > 0 {

@@ -72,7 +72,7 @@ pub(crate) fn is_possible(
     solution: &Solution,
     archives: &Archives,
     place: &Place,
-    kept: &Kept,
+    kept: &Kept<'_>,
     progress: &dyn Progress,
 ) -> Result<bool, Error> {
     let python = solution.python_info()?.as_ref().map(Python::from_info);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
@@ -16,54 +15,66 @@ use crate::{
 
 /// Maximum number of packages that are used. Each is an open file.
 const OPEN_MAX: usize = 400;
+/// Divisor of the limit on open files, of which packages take at most one part.
+const LIMIT_PARTS: u64 = 4;
 
 /// Packages of a solution that earlier builds have unpacked, by their indices.
-pub(crate) struct Kept {
+pub(crate) struct Kept<'a> {
     packages: Mutex<HashMap<usize, KeptPackage>>,
-    /// Whether unpacked packages are kept for later builds.
-    pub(crate) keeps: bool,
+    /// Where unpacked packages are kept for later builds, if they are.
+    pub(super) place: Option<&'a dyn KeptPackages>,
 }
 
-impl Kept {
+impl<'a> Kept<'a> {
     /// Creates the set without packages. Nothing is kept for later builds.
     pub(crate) fn none() -> Self {
         Self {
             packages: Mutex::default(),
-            keeps: false,
+            place: None,
         }
     }
 
-    /// Opens the packages that there are. Damaged ones count as missing.
+    /// Opens the packages that there are, and reads their lists. Damaged ones count as missing, and
+    /// are removed.
     ///
     /// # Errors
     /// Returns [`Error::Interrupted`].
     pub(crate) fn open(
         solution: &Solution,
-        kept: Option<&dyn KeptPackages>,
+        kept: Option<&'a dyn KeptPackages>,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
         let Some(kept) = kept else {
             return Ok(Self::none());
         };
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limit = limit.map_or(OPEN_MAX, |limit| {
+            usize::try_from(limit / LIMIT_PARTS).unwrap_or(OPEN_MAX)
+        });
         let records = &solution.records;
         let mut order = largest_first(records);
-        order.truncate(OPEN_MAX);
+        order.truncate(OPEN_MAX.min(limit));
         let found = for_each(&order, progress, &|index| {
             // Without a digest, nothing says that an archive is still the one that was unpacked.
             let Some(sha256) = records[index].package_record.sha256 else {
                 return Ok(None);
             };
             let sha256: [u8; 32] = sha256.into();
-            let path = PathBuf::from(records[index].identifier.to_file_name());
-            let file = kept.open(&sha256);
-            Ok(file.and_then(|file| KeptPackage::read(file, path, &sha256)))
+            let Some(file) = kept.open(&sha256) else {
+                return Ok(None);
+            };
+            let found = KeptPackage::read(file, &sha256);
+            if found.is_none() {
+                kept.remove(&sha256);
+            }
+            Ok(found)
         })?;
         let packages = found
             .into_iter()
             .filter_map(|(index, package)| Some((index, package?)));
         Ok(Self {
             packages: Mutex::new(packages.collect()),
-            keeps: true,
+            place: Some(kept),
         })
     }
 
@@ -73,9 +84,21 @@ impl Kept {
         packages.get(&index).map(KeptPackage::has_post_link)
     }
 
-    /// Takes a package out of the set.
-    pub(super) fn take(&self, index: usize) -> Option<KeptPackage> {
+    /// Takes a package with this digest out of the set, and compares its checksum. A damaged one is
+    /// removed.
+    pub(super) fn take(
+        &self,
+        index: usize,
+        sha256: &[u8; 32],
+        progress: &dyn Progress,
+    ) -> Option<KeptPackage> {
         let mut packages = self.packages.lock().unwrap_or_else(PoisonError::into_inner);
-        packages.remove(&index)
+        let found = packages.remove(&index)?;
+        drop(packages);
+        let is_whole = found.is_whole(&|| progress.cancelled());
+        if !is_whole && !progress.cancelled() {
+            self.place?.remove(sha256);
+        }
+        is_whole.then_some(found)
     }
 }

@@ -84,11 +84,15 @@ impl Shelf {
 }
 
 impl KeptPackages for Shelf {
-    fn open(&self, sha256: &[u8; 32]) -> Option<std::fs::File> {
+    fn open(&self, sha256: &[u8; 32]) -> Option<fs_err::File> {
         let files = self.files.lock().unwrap();
         let found = files.get(sha256)?.file().try_clone().unwrap();
         *self.opened.lock().unwrap() += 1;
-        Some(found)
+        Some(fs_err::File::from_parts(found, "package"))
+    }
+
+    fn remove(&self, sha256: &[u8; 32]) {
+        self.files.lock().unwrap().remove(sha256);
     }
 }
 

@@ -24,11 +24,11 @@ pub(super) fn open(
     progress.detail(Phase::Link, &record.identifier.to_file_name());
     let root = job.place.packages.join(index.to_string());
     let known = job.spool.and_then(|spool| {
-        let sha256 = record.package_record.sha256?;
-        let kept = job.kept.take(index)?;
-        Some((package::restore(kept, &root, spool), sha256.into()))
+        let sha256: [u8; 32] = record.package_record.sha256?.into();
+        let kept = job.kept.take(index, &sha256, progress)?;
+        Some((package::restore(kept, &root, spool), sha256))
     });
-    let is_new = known.is_none() && job.kept.keeps;
+    let is_new = known.is_none() && keeps(job, record);
     let (contents, sha256) = match known {
         Some(known) => known,
         None => unpack(job, record, archive, &root, progress).inspect_err(|error| {
@@ -39,8 +39,7 @@ pub(super) fn open(
             }
         })?,
     };
-    // A digest that the channel does not list is no key: the next build does not know it.
-    let to_keep = (is_new && record.package_record.sha256.is_some())
+    let to_keep = is_new
         .then(|| package::to_keep(&contents, sha256))
         .flatten();
     let mounted_env = job.place.mounted_env();
@@ -54,6 +53,12 @@ pub(super) fn open(
     Ok(Ready::new(package, sha256, to_keep))
 }
 
+/// Returns whether an unpacked package may be kept for later builds. A digest that the channel does
+/// not list is no key: the next build does not know it.
+fn keeps(job: &LinkJob<'_>, record: &RepoDataRecord) -> bool {
+    job.kept.place.is_some() && record.package_record.sha256.is_some()
+}
+
 /// Unpacks one archive and computes its digest at the same time.
 fn unpack(
     job: &LinkJob<'_>,
@@ -65,7 +70,8 @@ fn unpack(
     let package = &record.package_record;
     let stopped = || progress.cancelled();
     // The stronger digest decides if there are two, as in conda.
-    let (spool, with_md5) = (job.spool, package.sha256.is_none() && package.md5.is_some());
+    let with_md5 = package.sha256.is_none() && package.md5.is_some();
+    let spool = job.spool.map(|spool| (spool, keeps(job, record)));
     let (contents, found) = match package::unpack(archive, root, spool, with_md5, &stopped) {
         Ok(unpacked) => unpacked,
         Err(fault @ (Fault::Interrupted | Fault::Io { .. })) => {

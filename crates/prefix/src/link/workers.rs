@@ -13,7 +13,7 @@ use crate::{error::Error, progress::Progress};
 
 /// Runs `work` for all indices of `order`, one worker for each core. The first error stops all
 /// workers. A panic in a worker becomes an error.
-pub(super) fn for_each<T: Send>(
+pub(crate) fn for_each<T: Send>(
     order: &[usize],
     progress: &dyn Progress,
     work: &(dyn Fn(usize) -> Result<T, Error> + Sync),

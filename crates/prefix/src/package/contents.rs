@@ -57,11 +57,13 @@ impl Contents {
     pub(super) fn unpack(
         archive: &Path,
         root: &Path,
-        spool: Option<&Arc<Spool>>,
+        spool: Option<(&Arc<Spool>, bool)>,
         with_md5: bool,
         stopped: &dyn Fn() -> bool,
     ) -> Result<(Self, Digests), Fault> {
-        let store = spool.map_or(Store::Directory, |spool| Store::in_spool(Arc::clone(spool)));
+        let store = spool.map_or(Store::Directory, |(spool, may_be_kept)| {
+            Store::in_spool(Arc::clone(spool), may_be_kept)
+        });
         store.create(root)?;
         let mut contents = Self {
             root: root.to_owned(),

@@ -40,6 +40,8 @@ pub(super) struct InSpool {
     spool: Arc<Spool>,
     files: Vec<Spooled>,
     names: HashMap<OsString, usize>,
+    /// Digest of the contents of all files, one behind the other, if they may be kept.
+    digest: Option<blake3::Hasher>,
 }
 
 #[derive(Debug)]
@@ -49,8 +51,13 @@ pub(super) enum Store {
 }
 
 impl Store {
-    pub(super) fn in_spool(spool: Arc<Spool>) -> Self {
-        Self::Spool(InSpool::of(spool, Vec::new()))
+    pub(super) fn in_spool(spool: Arc<Spool>, may_be_kept: bool) -> Self {
+        let store = InSpool::of(spool, Vec::new());
+        Self::Spool(if may_be_kept {
+            store.with_digest()
+        } else {
+            store
+        })
     }
 
     pub(super) fn create(&self, root: &Path) -> Result<(), Fault> {
@@ -232,7 +239,21 @@ impl InSpool {
             spool,
             files,
             names: HashMap::new(),
+            digest: None,
         }
+    }
+
+    /// Computes a digest of the contents of all files that are stored from now on.
+    pub(super) fn with_digest(mut self) -> Self {
+        self.digest = Some(blake3::Hasher::new());
+        self
+    }
+
+    /// Returns the digest of the contents of all files, if it was wanted.
+    pub(super) fn digest(&self) -> Option<[u8; 32]> {
+        self.digest
+            .as_ref()
+            .map(|digest| *digest.finalize().as_bytes())
     }
 
     /// Gives the file with this number a name.
@@ -255,7 +276,7 @@ impl InSpool {
     }
 
     /// Returns the number of the new file.
-    fn take(
+    pub(super) fn take(
         &mut self,
         reader: &mut dyn Read,
         buffer: &mut [u8],
@@ -271,6 +292,9 @@ impl InSpool {
             if length == 0 {
                 break;
             }
+            if let Some(digest) = &mut self.digest {
+                digest.update(&buffer[..length]);
+            }
             if let Ok(part) = &reserved {
                 self.spool
                     .write(*part, at, &buffer[..length])
@@ -284,6 +308,7 @@ impl InSpool {
                 file: Member::Own,
                 offset: 0,
                 bytes: 0,
+                head: None,
             },
             Err(error) => return Err(failed(error)),
         };

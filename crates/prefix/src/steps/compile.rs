@@ -50,7 +50,7 @@ impl BuildSteps {
         let started = Instant::now();
         let steps = u64::from(compiles) + u64::from(capture.is_some());
         progress.begin(Phase::Run, Some(steps));
-        held.gather()?;
+        held.gather(progress)?;
         image.make(held).map_err(Error::Container)?;
         let build_dir = place.open_build_dir()?;
         if compiles {

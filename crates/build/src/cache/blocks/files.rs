@@ -2,7 +2,7 @@
 //! old ones, and what ended processes have left.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fs::{File, Metadata, TryLockError},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -141,7 +141,7 @@ struct Aged {
     blocks: Vec<PackedBlock>,
 }
 
-fn aged(dir: &Path) -> Vec<Aged> {
+fn opened(dir: &Path) -> Vec<Aged> {
     let trust = Trust::own();
     let mut found = Vec::new();
     for path in recent(dir).into_iter().filter(|path| has_own_name(path)) {
@@ -166,7 +166,7 @@ fn aged(dir: &Path) -> Vec<Aged> {
 /// Returns the first error of writing.
 pub(super) fn merge(dir: &Path, size_max: u64, cancel: &AtomicBool) -> std::io::Result<()> {
     let mut formats: HashMap<[u8; 32], Vec<Aged>> = HashMap::new();
-    for file in aged(dir) {
+    for file in opened(dir) {
         formats.entry(file.pack.format()).or_default().push(file);
     }
     let mut result = Ok(());
@@ -216,36 +216,48 @@ fn merge_files(
 /// Removes the files that were used longest ago until all that is there fits, with the incomplete
 /// files of other processes.
 pub(super) fn limit(dir: &Path, size_max: u64) {
-    let all = [list(dir), starts::list(dir), packages::list(dir)].concat();
-    remove_oldest(all, size_of(dir), size_max);
-}
-
-/// Removes those of the files that were used longest ago until the rest of them fits.
-pub(super) fn remove_until(files: Vec<PathBuf>, size_max: u64) {
-    let lengths = files.iter().filter_map(|path| path.symlink_metadata().ok());
-    let size = lengths.map(|found| found.len()).sum();
-    remove_oldest(files, size, size_max);
-}
-
-fn remove_oldest(files: Vec<PathBuf>, mut size: u64, size_max: u64) {
+    let mut size = size_of(dir);
     if size <= size_max {
         return;
     }
-    let found = files.into_iter().filter_map(|path| {
-        let found = std::fs::symlink_metadata(&path).ok()?;
-        let is_own = found.is_file() && has_own_name(&path);
-        is_own.then_some((found.modified().ok()?, found.len(), path))
-    });
-    let mut found: Vec<(SystemTime, u64, PathBuf)> = found.collect();
-    found.sort();
-    for (_, bytes, path) in found {
+    let all = [list(dir), starts::list(dir), packages::list(dir)].concat();
+    for AgedFile { bytes, path, .. } in aged(all) {
         if size <= size_max {
             return;
         }
-        if std::fs::remove_file(path).is_ok() {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_removed = if name.is_some_and(packages::is_package) {
+            packages::remove_unused(&path)
+        } else {
+            std::fs::remove_file(path).is_ok()
+        };
+        if is_removed {
             size = size.saturating_sub(bytes);
         }
     }
+}
+
+/// File that condense has written, with its size and the time of its last use.
+pub(super) struct AgedFile {
+    used: SystemTime,
+    pub(super) bytes: u64,
+    pub(super) path: PathBuf,
+}
+
+/// Returns the files that condense has written, the one that was used longest ago first.
+pub(super) fn aged(files: Vec<PathBuf>) -> VecDeque<AgedFile> {
+    let found = files.into_iter().filter_map(|path| {
+        let found = std::fs::symlink_metadata(&path).ok()?;
+        let is_own = found.is_file() && has_own_name(&path);
+        is_own.then_some(AgedFile {
+            used: found.modified().ok()?,
+            bytes: found.len(),
+            path,
+        })
+    });
+    let mut found: Vec<AgedFile> = found.collect();
+    found.sort_by(|one, other| (one.used, &one.path).cmp(&(other.used, &other.path)));
+    found.into()
 }
 
 /// Returns the size of all files that condense has written into a directory of blocks, with those

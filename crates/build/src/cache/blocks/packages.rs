@@ -2,7 +2,7 @@
 //! finds one there neither decodes the archive nor writes what is in it into scratch.
 
 use std::{
-    fs::File,
+    fs::TryLockError,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::SystemTime,
@@ -11,13 +11,13 @@ use std::{
 use condense_prefix::{NewPackage, is_whole_package};
 
 use super::{
-    files::{files_with, make_locked, open_trusted, remove_until},
+    files::{aged, files_with, limit, make_locked, open_trusted, size_of},
     place::Trust,
 };
 
 /// End of the names of unpacked packages, behind the 64 digits of the archive's digest.
 const SUFFIX: &str = ".package";
-/// Divisor of the cache's size, of which unpacked packages take at most one part.
+/// Number of parts of the cache's size, of which unpacked packages take at most one.
 const PARTS: u64 = 2;
 
 /// Returns whether a name is that of an unpacked package.
@@ -31,13 +31,21 @@ pub(super) fn list(dir: &Path) -> Vec<PathBuf> {
     files_with(dir, is_package)
 }
 
-/// Opens the package whose archive has this digest, and notes that it was used. Returns `None` if
-/// there is none that is this user's.
-pub(super) fn open(dir: &Path, sha256: &[u8; 32]) -> Option<File> {
-    let file = open_trusted(&path(dir, sha256), &Trust::own()).ok()?;
+/// Opens the package whose archive has this digest, and notes that it was used. As long as it is
+/// open, no build removes it. Returns `None` if there is none that is this user's.
+pub(super) fn open(dir: &Path, sha256: &[u8; 32]) -> Option<fs_err::File> {
+    let path = path(dir, sha256);
+    let file = open_trusted(&path, &Trust::own()).ok()?;
+    // Without locks, a file that is removed can be read on, but on network file systems.
+    let _ = file.try_lock_shared();
     // Times of a cache that is only read stay as they are.
     let _ = file.set_modified(SystemTime::now());
-    Some(file)
+    Some(fs_err::File::from_parts(file, path))
+}
+
+/// Removes the file of a package, which is damaged. A failure leaves it for the limit of the cache.
+pub(super) fn remove(dir: &Path, sha256: &[u8; 32]) {
+    let _ = std::fs::remove_file(path(dir, sha256));
 }
 
 /// Checks whether the file of a package is whole and a trusted user's.
@@ -47,42 +55,83 @@ pub(super) fn open(dir: &Path, sha256: &[u8; 32]) -> Option<File> {
 pub(super) fn check(path: &Path, trust: &Trust) -> Result<(), String> {
     let file = open_trusted(path, trust).map_err(|why| why.to_string())?;
     let digits = path.file_stem().unwrap_or_default().as_encoded_bytes();
-    if hex::decode(digits).is_ok_and(|sha256| is_whole_package(&file, &sha256)) {
+    let file = fs_err::File::from_parts(file, path);
+    if hex::decode(digits).is_ok_and(|sha256| is_whole_package(file, &sha256)) {
         return Ok(());
     }
     Err("its checksums are not those of its contents".to_owned())
 }
 
-/// Writes those packages for which there is room. Those that were used longest ago go. Returns the
-/// number of bytes.
+/// Writes those packages for which there is room: in half of the cache, and in all of it. Those that
+/// were used longest ago go, but for packages that a build has open. Returns the number of bytes.
 ///
 /// # Errors
-/// Returns the first error of writing, with what was written before.
+/// Returns the first error of writing, with what was written.
 pub(super) fn keep(
     dir: &Path,
     packages: &[NewPackage],
     size_max: u64,
     cancel: &AtomicBool,
 ) -> (u64, std::io::Result<()>) {
-    let room = size_max / PARTS;
-    let mut kept = 0;
-    for package in packages {
-        if kept + package.bytes() > room {
+    let half = size_max / PARTS;
+    let (mut kept, mut result) = (0, Ok(()));
+    let mut there = aged(list(dir));
+    let mut of_packages: u64 = there.iter().map(|file| file.bytes).sum();
+    let mut of_all = size_of(dir);
+    for package in packages.iter().filter(|package| package.bytes() <= half) {
+        let path = path(dir, package.sha256());
+        // Another build has kept it meanwhile.
+        if path.symlink_metadata().is_ok() {
             continue;
         }
-        remove_until(list(dir), room - package.bytes());
-        match write(dir, package, cancel) {
-            Ok(()) => kept += package.bytes(),
-            Err(error) => return (kept, Err(error)),
+        let bytes = package.bytes();
+        while of_packages + bytes > half
+            && let Some(oldest) = there.pop_front()
+        {
+            if remove_unused(&oldest.path) {
+                of_packages -= oldest.bytes;
+                of_all = of_all.saturating_sub(oldest.bytes);
+            }
+        }
+        if of_packages + bytes > half {
+            continue;
+        }
+        if of_all + bytes > size_max {
+            limit(dir, size_max.saturating_sub(bytes));
+            of_all = size_of(dir);
+        }
+        match write(dir, package, &path, cancel) {
+            Ok(()) => {
+                kept += bytes;
+                of_packages += bytes;
+                of_all += bytes;
+            }
+            Err(error) => result = result.and(Err(error)),
+        }
+        if cancel.load(Ordering::Relaxed) {
+            break;
         }
     }
-    (kept, Ok(()))
+    (kept, result)
 }
 
-fn write(dir: &Path, package: &NewPackage, cancel: &AtomicBool) -> std::io::Result<()> {
+/// Removes a package unless a build has it open. Returns whether it is removed.
+pub(super) fn remove_unused(path: &Path) -> bool {
+    let Ok(file) = open_trusted(path, &Trust::own()) else {
+        return false;
+    };
+    let is_in_use = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    !is_in_use && std::fs::remove_file(path).is_ok()
+}
+
+fn write(
+    dir: &Path,
+    package: &NewPackage,
+    path: &Path,
+    cancel: &AtomicBool,
+) -> std::io::Result<()> {
     let new = make_locked(dir)?;
     package.write(new.as_file(), &|| cancel.load(Ordering::Relaxed))?;
-    let path = path(dir, package.sha256());
     new.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
