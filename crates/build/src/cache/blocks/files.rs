@@ -13,7 +13,7 @@ use std::{
 use condense_image::{BlockPack, Codec, PackFault, PackSource, PackedBlock, write_block_pack};
 use rustix::fs::OFlags;
 
-use super::{OpenPack, place::Trust, starts};
+use super::{OpenPack, code, place::Trust, starts};
 use crate::cache::OTHERS;
 
 /// End of the names of files of blocks.
@@ -42,7 +42,7 @@ pub(super) fn remove_if_same(pack: &OpenPack) -> std::io::Result<()> {
 }
 
 /// Returns whether the open file is the one with this path.
-fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+pub(super) fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
     let (opened, named) = (file.metadata()?, std::fs::symlink_metadata(path)?);
     Ok((opened.dev(), opened.ino()) == (named.dev(), named.ino()))
 }
@@ -217,8 +217,8 @@ fn merge_files(
 /// files of other processes.
 pub(super) fn limit(dir: &Path, size_max: u64) {
     let mut size = size_of(dir);
-    let all = list(dir).into_iter().chain(starts::list(dir));
-    let found = all.filter_map(|path| {
+    let all = [list(dir), starts::list(dir), code::list(dir)].concat();
+    let found = all.into_iter().filter_map(|path| {
         let found = std::fs::symlink_metadata(&path).ok()?;
         let is_own = found.is_file() && has_own_name(&path);
         is_own.then_some((found.modified().ok()?, found.len(), path))
@@ -231,6 +231,17 @@ pub(super) fn limit(dir: &Path, size_max: u64) {
         }
         if std::fs::remove_file(path).is_ok() {
             size = size.saturating_sub(bytes);
+        }
+    }
+}
+
+/// Removes files until so many are left. Those that were used longest ago go first.
+pub(super) fn remove_unused(mut found: Vec<PathBuf>, left: usize) {
+    if found.len() > left {
+        let used = |path: &PathBuf| std::fs::symlink_metadata(path).and_then(|it| it.modified());
+        found.sort_by_cached_key(|path| used(path).ok());
+        for path in &found[..found.len() - left] {
+            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -256,7 +267,7 @@ pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    if starts::is_start(name) {
+    if starts::is_start(name) || code::is_code(name) {
         return true;
     }
     let Some(name) = name.strip_suffix(SUFFIX) else {
