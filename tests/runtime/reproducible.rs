@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
+use crate::harness::{Account, CommandOutput, Installation, Run, TestDir, parts};
 
 struct Circumstances {
     account: Account,
@@ -210,6 +210,8 @@ fn cold_warm_and_hot_builds_of_a_lock_are_the_same_bytes() {
                 .stdout
                 .contains("an earlier build has recorded the files");
             assert_eq!(is_hot, has_start, "{said:?}");
+            let compiles = said.stdout.contains("compiling Python files");
+            assert_eq!(is_hot, !compiles, "{said:?}");
             (image, is_hot)
         };
         let cold = format!("cold-{}", &codec[..4]);
@@ -227,6 +229,84 @@ fn cold_warm_and_hot_builds_of_a_lock_are_the_same_bytes() {
             assert!(image == first.0, "{what}: the images differ");
         }
     }
+}
+
+/// Program that checks all byte code of its environment: each code object names its source, the
+/// header has the hash of the source, and nothing has the path that the environment had while it was
+/// compiled. It ends with the traceback of an error in a package.
+const CODE: &str = "
+import importlib.util, marshal, os, sys, traceback
+stand_in = b'/1837ca26b1409fb091343d56'
+def codes(code):
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, type(code)):
+            yield from codes(part)
+count = 0
+for folder, _, names in os.walk(sys.prefix + '/lib/python3.11'):
+    for name in names:
+        if name.endswith('.cpython-311.pyc'):
+            with open(os.path.join(folder, name), 'rb') as file:
+                content = file.read()
+            source = os.path.join(os.path.dirname(folder), name.split('.')[0] + '.py')
+            with open(source, 'rb') as file:
+                assert content[8:16] == importlib.util.source_hash(file.read()), source
+            assert stand_in not in content, source
+            if '/site-packages/rich/' in source or '/_sysconfigdata' in source:
+                found = {code.co_filename for code in codes(marshal.loads(content[16:]))}
+                assert found == {source}, (source, found)
+                count += 1
+assert count > 50, count
+import sysconfig
+assert sysconfig.get_config_var('prefix') == sys.prefix
+import rich.color
+try:
+    rich.color.Color.parse('no color')
+except Exception:
+    print(traceback.format_exc())
+";
+
+/// A package is compiled once for all environments with the same interpreter, wherever they are
+/// mounted.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn environments_share_byte_code_that_names_their_sources() {
+    let test = TestDir::new(Account::Ordinary, "shared-code");
+    let build = |name: &str, packages: &str, cache: &str| {
+        let installation = Installation {
+            dir: test.path(name),
+        };
+        let environment = test.environment(packages);
+        let mut command = test.new_command(&installation.dir, &environment);
+        command.args(["--verbose", "--no-warm"]);
+        command.env("CONDENSE_CACHE_DIR", test.path(cache));
+        (installation, command.run().succeeded().stdout)
+    };
+    let compiling = "compiling Python files";
+    let (first, said) = build("first", "python=3.11, rich", "cache");
+    assert!(said.contains(compiling), "{said}");
+    let packages = "python=3.11, rich, edge-prefix";
+    let (second, said) = build("second", packages, "cache");
+    assert_ne!(first.mount_point(), second.mount_point());
+    let earlier = "earlier builds have compiled ";
+    let (_, counts) = said.split_once(earlier).unwrap();
+    let words: Vec<&str> = counts.split(' ').take(3).collect();
+    assert!(words[0] == words[2] && !said.contains(compiling), "{said}");
+    let traceback = second.python(Account::Ordinary, CODE).run().succeeded();
+    let source = format!(
+        "{}/lib/python3.11/site-packages/rich/color.py",
+        second.env_prefix()
+    );
+    let line = format!("File \"{source}\", line ");
+    assert!(traceback.text().contains(&line), "{traceback:?}");
+
+    let (alone, said) = build("alone", packages, "other");
+    assert!(
+        said.contains(compiling) && !said.contains(earlier),
+        "{said}"
+    );
+    let [shared, alone] = [second, alone].map(|one| fs_err::read(one.image()).unwrap());
+    assert!(shared == alone, "the images differ");
 }
 
 /// A1: the lock of an update builds the files of the updated image.

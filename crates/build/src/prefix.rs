@@ -132,6 +132,9 @@ impl Build<'_> {
             condense_threads::spawn(move || condense_publish::remove_tree(&packages)).ok();
         let linked_dirs = self.linked_dirs(&mut steps);
         self.inputs.apply(&mut steps);
+        if let Some(code) = self.report().code() {
+            steps.use_code(code);
+        }
         let container = self.container_of_steps(&place, &steps)?;
         let conda = if self.inputs.has_scripts() && self.venv.is_none() {
             Some(Conda::open(self, target, &place, spec, solution.clone())?)

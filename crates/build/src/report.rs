@@ -17,7 +17,7 @@ use std::{
 
 use condense_check::Finding;
 use condense_image::{Compression, Image, KnownBlocks, PackOptions};
-use condense_prefix::{KeptPackages, NewPackage, StartFiles, Warning};
+use condense_prefix::{CodeKey, CompiledCode, KeptPackages, NewPackage, StartFiles, Warning};
 
 use crate::{
     cache::{BlockCache, Finished},
@@ -241,6 +241,12 @@ impl Report {
         }
     }
 
+    /// Returns the byte code that builds keep, unless this run has no caches.
+    pub(crate) fn code(&self) -> Option<Arc<dyn CompiledCode>> {
+        self.block_settings.get()?;
+        Some(Arc::new(self.clone()))
+    }
+
     /// Forgets the images that are held, because another one is packed in their place.
     pub(crate) fn forget_blocks(&self) {
         self.held().clear();
@@ -338,6 +344,27 @@ impl condense_prefix::Progress for Report {
 
     fn warn(&self, warning: Warning) {
         self.warn_of(&warning);
+    }
+}
+
+impl CompiledCode for Report {
+    fn find(&self, keys: &[CodeKey]) -> Vec<Option<Vec<u8>>> {
+        let found = self.blocks().map(|blocks| blocks.known_code(keys));
+        let found = found.unwrap_or_default();
+        let known = found.iter().flatten().count();
+        if known > 0 {
+            let all = keys.len();
+            self.debug(format!(
+                "earlier builds have compiled {known} of {all} batches of sources"
+            ));
+        }
+        found
+    }
+
+    fn keep(&self, entries: &[(CodeKey, Vec<u8>)]) {
+        if let Some(blocks) = self.blocks() {
+            blocks.keep_code(entries);
+        }
     }
 }
 

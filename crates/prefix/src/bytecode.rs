@@ -317,6 +317,15 @@ where
     Ok(true)
 }
 
+/// Gives unchecked-hash byte code the hash of this text of its source.
+pub(crate) fn set_hash(bytecode: &mut [u8], python: &Python, text: &[u8]) {
+    if let Some((magic, rest)) = bytecode.split_first_chunk_mut::<4>()
+        && let Some(hash) = rest.get_mut(4..HEADER_BYTES - 4)
+    {
+        hash.copy_from_slice(&source_hash(python, *magic, text));
+    }
+}
+
 /// `importlib.util.source_hash`: a keyed SipHash whose rounds changed with Python 3.11.
 fn source_hash(python: &Python, magic: [u8; 4], text: &[u8]) -> [u8; 8] {
     let key = u64::from(u32::from_le_bytes(magic));
@@ -334,7 +343,7 @@ fn source_hash(python: &Python, magic: [u8; 4], text: &[u8]) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Python, source_hash};
+    use super::{Python, set_hash, source_hash};
 
     /// Values printed by `importlib.util.source_hash(b'print(1)\n')` of these interpreters.
     #[test]
@@ -346,5 +355,19 @@ mod tests {
         check(10, [0x6f, 0x0d, 0x0d, 0x0a], "28765e52ed782214");
         check(11, [0xa7, 0x0d, 0x0d, 0x0a], "da812d7f407a3059");
         check(13, [0xf3, 0x0d, 0x0d, 0x0a], "5a90791f83be4635");
+    }
+
+    #[test]
+    fn a_hash_is_set_in_the_header() {
+        let header = |hash: &str| {
+            let hash = hex::decode(hash).expect("are digits");
+            [&[0xf3, 0x0d, 0x0d, 0x0a, 1, 0, 0, 0], &*hash, b"code"].concat()
+        };
+        let mut bytecode = header("0000000000000000");
+        set_hash(&mut bytecode, &Python::new(3, 13), b"print(1)\n");
+        assert_eq!(bytecode, header("5a90791f83be4635"));
+        let mut short = bytecode[..15].to_vec();
+        set_hash(&mut short, &Python::new(3, 13), b"");
+        assert_eq!(short, bytecode[..15]);
     }
 }

@@ -122,6 +122,7 @@ fn install_with(
     let held = spool
         .map(|spool| Held::of(spool, &mut linked))
         .filter(|held| !held.is_empty());
+    let interpreter_digest = held.is_some().then(|| interpreter::digest(&linked));
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
     let python = python_info.as_ref().map(Python::from_info);
     let env = place.open_env()?;
@@ -152,6 +153,7 @@ fn install_with(
             Some(python) if held.is_some() => interpreter::files(&records, python),
             _ => HashSet::new(),
         },
+        interpreter_digest,
         held,
         ..BuildSteps::new(prefix, pip)
     };

@@ -103,8 +103,9 @@ pub use solution::{NamedPackage, Solution};
 pub use solve::solve;
 pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
-    ASK_SH, BuildSteps, Finished, HeldImage, PipContext, PipFailure, Runner, Scripts, Start,
-    StartFiles, StepRunner, UserScript, Uv, explain_pip_failure, pip_packages, pip_to_build,
+    ASK_SH, BuildSteps, CodeKey, CompiledCode, Finished, HeldImage, PipContext, PipFailure, Runner,
+    Scripts, Start, StartFiles, StepRunner, UserScript, Uv, explain_pip_failure, pip_packages,
+    pip_to_build,
 };
 pub use suffix::{environment_digest, mount_point_suffix};
 pub use target::{Architecture, BUILD_DIR, Place, Target};

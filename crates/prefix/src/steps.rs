@@ -4,12 +4,14 @@
 //!
 //! This crate never starts a container itself: the caller does, through [`StepRunner`].
 
-pub(crate) mod compile;
+pub(crate) mod batches;
+mod compile;
 mod diagnosis;
 mod distributions;
 mod failure;
 mod feed;
 mod host;
+mod known;
 mod pip;
 mod pip_progress;
 mod post_link;
@@ -27,6 +29,7 @@ use std::{
     collections::HashSet,
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -41,6 +44,8 @@ use crate::{
     secrets::without_secrets,
     target::Place,
 };
+use batches::Batch;
+pub use batches::CodeKey;
 pub(crate) use compile::COMPILE_PY;
 use compile::{OnImage, write_compile};
 use condense_activation::{Activation, Capture};
@@ -51,7 +56,7 @@ use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
 pub(crate) use post_link::{PostLink, post_link_scripts};
-pub use runner::{HeldImage, Runner, StepRunner};
+pub use runner::{CompiledCode, HeldImage, Runner, StepRunner};
 use script::RUN_SH;
 pub(crate) use script::run_script;
 pub use start::{Start, StartFiles};
@@ -107,6 +112,11 @@ pub struct BuildSteps {
     pub(crate) held: Option<Held>,
     /// Paths of the files that the interpreter needs to compile sources.
     pub(crate) interpreter: HashSet<PathBuf>,
+    /// Digest of the packages whose files the interpreter may read as it compiles. `None` if
+    /// nothing is held back.
+    pub(crate) interpreter_digest: Option<[u8; 32]>,
+    /// Byte code of earlier builds.
+    pub(crate) code: Option<Arc<dyn CompiledCode>>,
     pub(crate) start: Option<Start>,
 }
 
@@ -153,6 +163,8 @@ impl BuildSteps {
             scripts: Scripts::default(),
             held: None,
             interpreter: HashSet::new(),
+            interpreter_digest: None,
+            code: None,
             start: None,
         }
     }
@@ -224,6 +236,11 @@ impl BuildSteps {
     /// Makes uv install the requirements instead of pip; pip still installs a lock's packages.
     pub fn use_uv(&mut self, uv: Uv) {
         self.pip.uv = Some(uv);
+    }
+
+    /// Takes byte code of sources that are held back from earlier builds, and keeps what is compiled.
+    pub fn use_code(&mut self, code: Arc<dyn CompiledCode>) {
+        self.code = Some(code);
     }
 
     /// Returns whether files of packages are held back. They are not in the prefix then, so a start
@@ -318,6 +335,7 @@ impl BuildSteps {
             Some(python) => bytecode::convert(&env_dir, self.held.as_mut(), python, &self.patched)?,
             None => Vec::new(),
         };
+        let to_compile = self.take_known(&env_dir, &to_compile, progress)?;
         let on_image = match runner {
             Runner::Held { image, .. } => {
                 self.run_on_image(image, &env_dir, &to_compile, progress)?
@@ -356,7 +374,7 @@ impl BuildSteps {
 
     /// Writes the files that run.sh reads, except those that capture the activation. Returns the
     /// number of steps.
-    fn write_inputs(&self, to_compile: &[PathBuf], in_container: bool) -> Result<u64, Error> {
+    fn write_inputs(&self, to_compile: &[Batch], in_container: bool) -> Result<u64, Error> {
         let build_dir = self.prefix.place.open_build_dir()?;
         let write = |name: &str, text: &[u8]| build_dir.write(name, text);
         let has_pip = !self.pip.is_idle();
@@ -470,7 +488,7 @@ impl BuildSteps {
         &self,
         runner: &dyn StepRunner,
         before: &StateBefore,
-        to_compile: &[PathBuf],
+        to_compile: &[Batch],
         progress: &dyn Progress,
     ) -> Result<Changes, Error> {
         let has_pip = !self.pip.requirements.is_empty();
@@ -481,7 +499,7 @@ impl BuildSteps {
         }
         host::compile(
             &self.prefix,
-            to_compile,
+            !to_compile.is_empty(),
             has_pip,
             self.held.is_some(),
             progress,

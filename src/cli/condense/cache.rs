@@ -303,7 +303,7 @@ fn verify(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCo
     let own_is_bad = |one: &BlocksChecked| one.is_own && !one.faults.is_empty();
     if checked.iter().any(own_is_bad) {
         context.report.info(
-            "builds compress what they cannot use; `condense cache clean --blocks` removes what condense has written",
+            "builds make anew what they cannot use; `condense cache clean --blocks` removes what condense has written",
         );
     }
     Ok(code)

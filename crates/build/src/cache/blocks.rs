@@ -16,6 +16,7 @@
 //! Beside the blocks are recorded starts and unpacked packages, each a file of its own.
 
 mod check;
+mod code;
 mod files;
 mod packages;
 mod place;
@@ -27,7 +28,10 @@ use std::{
     fs::File,
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -37,7 +41,8 @@ use condense_image::{
 
 use crate::{plan::BlockCacheSettings, report::Report};
 pub use check::BlocksChecked;
-use condense_prefix::{NewPackage, StartFiles};
+use code::Codes;
+use condense_prefix::{CodeKey, NewPackage, StartFiles};
 pub(super) use files::is_own;
 use files::{
     has_own_name, limit, merge, open_pack, recent, remove_if_same, remove_left_over, size_of, write,
@@ -72,6 +77,8 @@ pub(crate) struct BlockCache {
     /// Directory to which blocks are added, or the reason why there is none.
     own: Result<PathBuf, String>,
     settings: BlockCacheSettings,
+    /// Byte code, which the first look opens.
+    codes: OnceLock<Codes>,
     /// Receiver of notices while blocks are looked up.
     report: Report,
 }
@@ -161,6 +168,7 @@ impl BlockCache {
             places: HashMap::new(),
             own: own_dir(settings, report),
             settings: settings.clone(),
+            codes: OnceLock::new(),
             report: report.without_blocks(),
         };
         if let Ok(own) = cache.own.clone() {
@@ -258,6 +266,35 @@ impl BlockCache {
             let text = format!("the recorded start is not kept: {error}");
             self.report.debug(text);
         }
+    }
+
+    /// Returns byte code of batches with these keys, in their order.
+    pub(crate) fn known_code(&self, keys: &[CodeKey]) -> Vec<Option<Vec<u8>>> {
+        let Ok(own) = &self.own else {
+            return vec![None; keys.len()];
+        };
+        let codes = self.codes.get_or_init(|| Codes::open(own));
+        keys.iter().map(|key| codes.find(key)).collect()
+    }
+
+    /// Keeps byte code for later builds. A failure is only a detail: they compile again.
+    pub(crate) fn keep_code(&self, entries: &[(CodeKey, Vec<u8>)]) {
+        if let Ok(own) = &self.own
+            && let Err(error) = self.write_code(own, entries)
+        {
+            let text = format!("byte code is not kept: {error}");
+            self.report.debug(text);
+        }
+    }
+
+    fn write_code(&self, own: &Path, entries: &[(CodeKey, Vec<u8>)]) -> std::io::Result<()> {
+        let (needed, size_max) = (code::size_of(entries), self.settings.limit_of(own));
+        if needed > size_max {
+            let why = self.settings.no_room(needed, size_max);
+            return Err(std::io::Error::other(why));
+        }
+        // What was used longest ago goes when the blocks of this build are kept.
+        code::write(own, entries)
     }
 
     /// Adds the new blocks of images that were read back, and notes which files were used. A

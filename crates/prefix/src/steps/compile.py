@@ -2,17 +2,19 @@
 
 usage: compile.py PREFIX LIST [--walk | --fed] [--as PATH]
 
-LIST names sources relative to PREFIX, one per line. --walk adds every source under the library that
-has no such byte code yet. It also adds sources that have changed since LIST was written and differ
-from the source of their byte code. With --fed the sources are not in PREFIX: the file `sources`
-beside LIST has their texts, `sources.index` a line `OFFSET LENGTH PATH` for each, and the byte code
-goes to files in the directory `bytecode`, each behind a line `LENGTH PATH`. --as PATH is the later
-path of PREFIX, if PREFIX is elsewhere now. Files that do not compile (templates, code for other
-versions) are skipped, as every installer does. Python before 3.7 writes the time of the source
-instead of its hash.
+LIST names sources relative to PREFIX, one per line, in batches with an empty line between two.
+--walk adds every source under the library that has no such byte code yet. It also adds sources that
+have changed since LIST was written and differ from the source of their byte code. With --fed the
+sources are not in PREFIX: the file `sources` beside LIST has their texts, `sources.index` a line
+`OFFSET LENGTH PATH` for each, and `sources.as` the path that PREFIX has in byte code. The byte code
+of the batch N goes to the file `bytecode/N`, each behind a line `LENGTH PATH`, with a line `0 ` at
+the end. --as PATH is the later path of PREFIX, if PREFIX is elsewhere now. Files that do not
+compile (templates, code for other versions) are skipped, as every installer does. Python before 3.7
+writes the time of the source instead of its hash.
 
-The bytes do not depend on the number of processors: batches are fixed, and each is compiled by a
-fork of the same parent process, so that no batch depends on the state that another batch has left.
+The bytes depend neither on the number of processors nor on other packages: a batch has sources of
+one package, and each is compiled by a fork of the same parent process, so that no batch depends on
+the state that another batch has left.
 
 Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 """
@@ -20,6 +22,7 @@ Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 from __future__ import print_function
 
 import errno
+import marshal
 import os
 import py_compile
 import struct
@@ -82,26 +85,42 @@ def libraries(prefix):
                     yield path
 
 
-def sources(prefix, listed, walk):
+def walked(prefix, since):
+    """Yields the sources under the library that need byte code."""
+    for library in libraries(prefix):
+        for folder, folders, names in os.walk(library):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            for name in names:
+                path = os.path.join(folder, name)
+                source = os.path.relpath(path, prefix)
+                if (
+                    name.endswith(".py")
+                    and not os.path.islink(path)
+                    and not has_bytecode(prefix, source, since)
+                ):
+                    yield source
+
+
+def group(source):
+    """Names the sources that a source shares batches with, as condense does (batches.rs)."""
+    words = source.split("/")
+    return words[:4] if words[2:3] == ["site-packages"] else words[:-1][:3]
+
+
+def batches_of(prefix, listed, walk):
     with open(listed, "rb") as file:
-        found = {line for line in file.read().split(b"\n") if line}
+        batches = file.read().split(b"\n\n")
+    batches = [[line for line in batch.split(b"\n") if line] for batch in batches]
     if hasattr(os, "fsdecode"):
-        found = {os.fsdecode(line) for line in found}
+        batches = [[os.fsdecode(line) for line in batch] for batch in batches]
     if walk:
-        since = os.stat(listed).st_mtime
-        for library in libraries(prefix):
-            for folder, folders, names in os.walk(library):
-                folders[:] = [name for name in folders if name != "__pycache__"]
-                for name in names:
-                    path = os.path.join(folder, name)
-                    source = os.path.relpath(path, prefix)
-                    if (
-                        name.endswith(".py")
-                        and not os.path.islink(path)
-                        and not has_bytecode(prefix, source, since)
-                    ):
-                        found.add(source)
-    return sorted(found)
+        known = {source for batch in batches for source in batch}
+        groups = {}
+        for source in sorted(set(walked(prefix, os.stat(listed).st_mtime)) - known):
+            groups.setdefault(tuple(group(source)), []).append(source)
+        for _, found in sorted(groups.items()):
+            batches += [found[at : at + BATCH] for at in range(0, len(found), BATCH)]
+    return [batch for batch in batches if batch]
 
 
 def is_inside(prefix, source):
@@ -133,19 +152,40 @@ def compile_batch(prefix, place, batch):
     return 0
 
 
-def read_index(listed):
-    with open(os.path.join(os.path.dirname(listed), "sources.index"), "rb") as file:
+def read_index(folder):
+    """Returns the path that PREFIX has in byte code, and where the text of each source is."""
+    with open(os.path.join(folder, "sources.as"), "rb") as file:
+        place = os.fsdecode(file.read())
+    with open(os.path.join(folder, "sources.index"), "rb") as file:
         lines = [line.split(b" ", 2) for line in file.read().split(b"\n") if line]
-    return {os.fsdecode(path): (int(offset), int(length)) for offset, length, path in lines}
+    return place, {os.fsdecode(path): (int(at), int(length)) for at, length, path in lines}
 
 
-def compile_fed(place, listed, number, batch):
+def code_of(text, dfile):
+    loader = py_compile.importlib.machinery.SourceFileLoader("<py_compile>", dfile)
+    return loader.source_to_code(text, dfile)
+
+
+def is_portable(text, source, code, place):
+    """Whether byte code of another path of PREFIX differs in that path alone.
+
+    It does not if the compiler has evaluated something that takes the path apart.
+    """
+    other = place[:1] + "~" * (len(place) - 1)
+    old, new = os.fsencode(place), os.fsencode(other)
+    twin = marshal.dumps(code_of(text.replace(old, new), os.path.join(other, source)), 2)
+    return twin.replace(new, old) == marshal.dumps(code, 2)
+
+
+def compile_fed(folder, number, batch, later, place, index):
     """Does what compile_batch does, step for step, for sources that are in one file.
 
     The names of the sources stay referenced as long as there, since that changes marshalled bytes.
+    A source that has PLACE, the path of PREFIX meanwhile, in its text is compiled with the path
+    LATER if it must be; then its batch has no end.
     """
-    folder, index = os.path.dirname(listed), read_index(listed)
-    machinery, util = py_compile.importlib.machinery, py_compile.importlib.util
+    is_whole = True
+    util = py_compile.importlib.util
     external = py_compile.importlib._bootstrap_external
     written_to = os.path.join(folder, "bytecode", str(number))
     with open(os.path.join(folder, "sources"), "rb") as texts, open(written_to, "wb") as compiled:
@@ -154,14 +194,26 @@ def compile_fed(place, listed, number, batch):
             texts.seek(offset)
             text = texts.read(length)
             dfile = os.path.join(place, source)
-            loader = machinery.SourceFileLoader("<py_compile>", dfile)
             try:
-                code = loader.source_to_code(text, dfile)
+                code = code_of(text, dfile)
+                has_path = place != later and os.fsencode(place) in text
+                if has_path and not is_portable(text, source, code, place):
+                    is_whole = False
+                    text = text.replace(os.fsencode(place), os.fsencode(later))
+                    dfile = os.path.join(later, source)
+                    code = code_of(text, dfile)
+            except MemoryError:
+                is_whole = False
+                continue
             except Exception:
                 continue  # not a source for this interpreter
             written = external._code_to_hash_pyc(code, util.source_hash(text), False)
             path = os.fsencode(bytecode_of("", source))
             compiled.write(b"%d %s\n" % (len(written), path) + written)
+            # Names that code has interned would be found there by the next source.
+            del code
+        if is_whole:
+            compiled.write(b"0 \n")
     return 0
 
 
@@ -181,10 +233,10 @@ def main(arguments):
     walk, fed = "--walk" in arguments, "--fed" in arguments
     prefix, listed = [word for word in arguments if word not in ("--walk", "--fed")]
     warnings.simplefilter("ignore")
-    found = sources(prefix, listed, walk)
-    batches = [found[at : at + BATCH] for at in range(0, len(found), BATCH)]
+    folder, place = os.path.dirname(listed), place or prefix
+    fed_as, index = read_index(folder) if fed else (place, {})
     workers, running, failed = min(processors(), 16), set(), False
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches_of(prefix, listed, walk)):
         if len(running) == workers:
             child, status = os.wait()
             running.discard(child)
@@ -194,9 +246,9 @@ def main(arguments):
             status = 1
             try:
                 if fed:
-                    status = compile_fed(place or prefix, listed, number, batch)
+                    status = compile_fed(folder, number, batch, place, fed_as, index)
                 else:
-                    status = compile_batch(prefix, place or prefix, batch)
+                    status = compile_batch(prefix, place, batch)
             finally:
                 sys.stderr.flush()
                 os._exit(status)

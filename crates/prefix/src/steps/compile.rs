@@ -1,16 +1,20 @@
 //! Responsible for the step that compiles sources in the prefix, and for the steps that run on an
 //! image of what is held back: compiling and the capture of the activation.
 
-use std::{
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::time::Instant;
 
 use condense_activation::Capture;
 use condense_within::Within;
 
-use super::{BuildSteps, feed, run_sh, runner::HeldImage, script::try_script};
+use super::{
+    BuildSteps,
+    batches::{Batch, StandIn, list},
+    feed,
+    known::keep,
+    run_sh,
+    runner::HeldImage,
+    script::try_script,
+};
 use crate::{
     error::Error,
     progress::{Phase, Progress},
@@ -35,7 +39,7 @@ impl BuildSteps {
         &mut self,
         image: &dyn HeldImage,
         env_dir: &Within,
-        to_compile: &[PathBuf],
+        to_compile: &[Batch],
         progress: &dyn Progress,
     ) -> Result<Option<OnImage>, Error> {
         let place = image.place_of_steps();
@@ -54,21 +58,26 @@ impl BuildSteps {
         image.make(held).map_err(Error::Container)?;
         let build_dir = place.open_build_dir()?;
         if compiles {
-            feed::write_sources(held, env_dir, &build_dir, to_compile)?;
+            let stand_in = StandIn::of(&self.prefix.place.mounted_env(), &self.patched);
+            feed::write_sources(held, env_dir, &build_dir, to_compile, &stand_in)?;
             write_compile(&build_dir, to_compile)?;
         }
         let argv = run_sh(place, &build_dir, place.build_dir())?;
         let ran = try_script(&argv, image, place, progress)?;
         progress.end(Phase::Run, started.elapsed());
-        if let (Ok(()), true, Some(python)) = (&ran, compiles, &self.prefix.python) {
-            feed::collect(held, env_dir, &build_dir, python, to_compile)?;
+        if ran.is_ok() && compiles {
+            // Activation scripts are code of packages, which could have changed the byte code of
+            // others.
+            let may_be_kept = capture.is_none();
+            self.collect_from(env_dir, &build_dir, to_compile, may_be_kept)?;
         }
-        for done in ["compile.list", "sources", "sources.index", "activation.sh"] {
+        for done in ["compile.list", "activation.sh"] {
             build_dir.remove(done)?;
         }
+        feed::remove_sources(&build_dir)?;
         if let Err(reason) = &ran {
             image.refuse(reason);
-            if capture.is_some() {
+            if let (Some(held), true) = (&mut self.held, capture.is_some()) {
                 held.copy_out(env_dir, &|_| true)?;
             }
             return Ok(None);
@@ -77,49 +86,49 @@ impl BuildSteps {
     }
 
     /// Prepares compiling sources that are held back.
-    pub(super) fn feed(&mut self, env_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
+    pub(super) fn feed(&mut self, env_dir: &Within, to_compile: &[Batch]) -> Result<(), Error> {
         match &mut self.held {
             Some(held) if !to_compile.is_empty() => {
                 let build_dir = self.prefix.place.open_build_dir()?;
-                feed::prepare(held, env_dir, &build_dir, &self.interpreter, to_compile)
+                let stand_in = StandIn::of(&self.prefix.place.mounted_env(), &self.patched);
+                held.copy_out(env_dir, &|path| self.interpreter.contains(path))?;
+                feed::write_sources(held, env_dir, &build_dir, to_compile, &stand_in)
             }
             _ => Ok(()),
         }
     }
 
     /// Takes the byte code of sources that are held back.
-    pub(super) fn collect(
+    pub(super) fn collect(&mut self, env_dir: &Within, to_compile: &[Batch]) -> Result<(), Error> {
+        if self.held.is_none() || to_compile.is_empty() {
+            return Ok(());
+        }
+        let build_dir = self.prefix.place.open_build_dir()?;
+        // The steps have run code of packages in the same container.
+        self.collect_from(env_dir, &build_dir, to_compile, false)
+    }
+
+    /// Takes the byte code that the interpreter has written into a directory of build steps. Keeps
+    /// that of whole batches for later builds if it may be kept.
+    fn collect_from(
         &mut self,
         env_dir: &Within,
-        to_compile: &[PathBuf],
+        build_dir: &Within,
+        to_compile: &[Batch],
+        may_be_kept: bool,
     ) -> Result<(), Error> {
-        match (&mut self.held, &self.prefix.python) {
-            (Some(held), Some(python)) if !to_compile.is_empty() => {
-                let build_dir = self.prefix.place.open_build_dir()?;
-                feed::collect(held, env_dir, &build_dir, python, to_compile)
-            }
-            _ => Ok(()),
-        }
+        let (Some(held), Some(python)) = (&mut self.held, &self.prefix.python) else {
+            return Ok(());
+        };
+        let stand_in = StandIn::of(&self.prefix.place.mounted_env(), &self.patched);
+        let whole = feed::collect(held, env_dir, build_dir, python, to_compile, &stand_in)?;
+        let code = self.code.as_ref().filter(|_| may_be_kept);
+        code.map_or(Ok(()), |code| keep(&**code, &whole))
     }
 }
 
 /// Writes the files of the step that compiles sources.
-pub(super) fn write_compile(build_dir: &Within, to_compile: &[PathBuf]) -> Result<(), Error> {
+pub(super) fn write_compile(build_dir: &Within, to_compile: &[Batch]) -> Result<(), Error> {
     build_dir.write("compile.list", list(to_compile))?;
     Ok(build_dir.write("compile.py", COMPILE_PY)?)
-}
-
-pub(crate) fn list(paths: &[PathBuf]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for path in paths.iter().filter(|path| is_listed(path)) {
-        text.extend_from_slice(path.as_os_str().as_bytes());
-        text.push(b'\n');
-    }
-    text
-}
-
-/// Returns whether a list with one path a line can hold the path. The interpreter compiles other
-/// files at every import.
-pub(super) fn is_listed(path: &Path) -> bool {
-    !path.as_os_str().as_bytes().contains(&b'\n')
 }

@@ -102,12 +102,12 @@ pub(super) fn install_pip(
     said.end(status, context, progress)
 }
 
-/// Compiles the listed sources with the prefix's own interpreter, and also those that pip has
-/// installed if `has_pip`. With `is_fed` their texts are in one file. If the interpreter does not
+/// Compiles the listed sources, if there are any, with the prefix's own interpreter, and also those
+/// that pip has installed if `has_pip`. With `is_fed` their texts are in one file. If the interpreter does not
 /// start on this machine, there is no byte code and the user gets a warning.
 pub(super) fn compile(
     prefix: &Prefix,
-    to_compile: &[PathBuf],
+    has_sources: bool,
     has_pip: bool,
     is_fed: bool,
     progress: &dyn Progress,
@@ -115,7 +115,7 @@ pub(super) fn compile(
     let Some(python) = &prefix.python else {
         return;
     };
-    if to_compile.is_empty() && !has_pip {
+    if !has_sources && !has_pip {
         return;
     }
     progress.detail(Phase::Run, "compiling Python files");
@@ -133,6 +133,7 @@ pub(super) fn compile(
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_plain(name)))
         .env("PYTHONHASHSEED", "0")
+        .env("PYTHONUTF8", "1")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .output();

@@ -67,8 +67,12 @@ if [ -f "$build/compile.list" ]; then
   into=$environment
   [ ! -f "$build/compile.into" ] || into=$(cat "$build/compile.into")
   status=0
-  said=$("$environment/bin/python" -S -s "$build/compile.py" "$into" "$build/compile.list" $walk --as "$environment" 2>&1) ||
-    status=$?
+  # Neither the user's options of Python nor the locale change the byte code.
+  said=$(
+    for name in $(env | sed -n 's/^\(PYTHON[A-Z0-9_]*\)=.*/\1/p'); do unset "$name"; done
+    export PYTHONHASHSEED=0 PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
+    "$environment/bin/python" -S -s "$build/compile.py" "$into" "$build/compile.list" $walk --as "$environment" 2>&1
+  ) || status=$?
   case $status in
     0) [ -z "$said" ] || printf '%s\n' "$said" ;;
     # An interpreter that does not start in the build container may start where programs run: it may

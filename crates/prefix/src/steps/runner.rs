@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::batches::CodeKey;
 use crate::{held::Held, target::Place};
 
 /// Runs programs in a container in which the prefix is at its mount point.
@@ -34,6 +35,17 @@ pub trait HeldImage: StepRunner {
 
     /// Takes note that the container cannot run, for this reason. The steps need files then.
     fn refuse(&self, reason: &str);
+}
+
+/// Byte code that earlier builds have compiled. An entry is what the interpreter has written for a
+/// batch of sources, compressed.
+pub trait CompiledCode: std::fmt::Debug + Send + Sync {
+    /// Returns the entries with these keys, in their order; `None` for those that are not known. An
+    /// entry is as it was kept, or not there.
+    fn find(&self, keys: &[CodeKey]) -> Vec<Option<Vec<u8>>>;
+
+    /// Keeps entries for later builds. What cannot be kept is compiled again.
+    fn keep(&self, entries: &[(CodeKey, Vec<u8>)]);
 }
 
 /// Container or machine in which the steps run.

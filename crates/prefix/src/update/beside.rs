@@ -10,7 +10,7 @@ use crate::{
     progress::{Phase, Progress},
     python::Python,
     solution::Solution,
-    steps::{self, StepRunner},
+    steps::{self, StepRunner, batches},
     target::Place,
 };
 
@@ -56,7 +56,7 @@ pub fn compile_beside(
     let into = env.path("");
     for (name, text) in [
         ("compile.py", steps::COMPILE_PY.as_bytes().to_vec()),
-        ("compile.list", steps::compile::list(&missing)),
+        ("compile.list", batches::list(&batches::batches(&missing))),
         (
             "compile.into",
             into.to_string_lossy().into_owned().into_bytes(),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    DIR,
+    DIR, code,
     files::{list, open_pack},
     packages,
     place::{Trust, dir_of_user, find_part, trust_of_site},
@@ -28,12 +28,13 @@ pub struct BlocksChecked {
     pub blocks: u64,
     /// Number of unpacked packages whose checksums are right.
     pub packages: u64,
-    /// Files that are not used or have damaged blocks, with the reason.
+    /// Files that are not used or have damaged blocks or byte code, with the reason.
     pub faults: Vec<(PathBuf, String)>,
 }
 
 impl BlockCacheSettings {
-    /// Decompresses each block that is there, and compares its digest with its key.
+    /// Decompresses each block that is there, and compares its digest with its key. Byte code that
+    /// builds have kept is compared with its digest.
     pub fn verify(&self) -> Vec<BlocksChecked> {
         let mut caches = vec![&self.dir, &self.own];
         caches.dedup();
@@ -48,7 +49,14 @@ impl BlockCacheSettings {
             for place in [cache.join(DIR), cache.join(dir_of_user())] {
                 let one = match find_part(&place) {
                     Ok(None) => continue,
-                    Ok(Some(dir)) => check(&dir, &Trust::own()),
+                    Ok(Some(dir)) => {
+                        let mut checked = check(&dir, &Trust::own());
+                        let codes = code::list(&dir).into_iter();
+                        let faults =
+                            codes.filter_map(|path| Some((code::verify(&path).err()?, path)));
+                        checked.faults.extend(faults.map(|(why, path)| (path, why)));
+                        checked
+                    }
                     Err(why) => BlocksChecked {
                         dir: place.clone(),
                         faults: vec![(place, why)],

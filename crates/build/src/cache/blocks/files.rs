@@ -13,7 +13,7 @@ use std::{
 use condense_image::{BlockPack, Codec, PackFault, PackSource, PackedBlock, write_block_pack};
 use rustix::fs::OFlags;
 
-use super::{OpenPack, packages, place::Trust, starts};
+use super::{OpenPack, code, packages, place::Trust, starts};
 use crate::cache::OTHERS;
 
 /// End of the names of files of blocks.
@@ -42,7 +42,7 @@ pub(super) fn remove_if_same(pack: &OpenPack) -> std::io::Result<()> {
 }
 
 /// Returns whether the open file is the one with this path.
-fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+pub(super) fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
     let (opened, named) = (file.metadata()?, std::fs::symlink_metadata(path)?);
     Ok((opened.dev(), opened.ino()) == (named.dev(), named.ino()))
 }
@@ -220,14 +220,20 @@ pub(super) fn limit(dir: &Path, size_max: u64) {
     if size <= size_max {
         return;
     }
-    let all = [list(dir), starts::list(dir), packages::list(dir)].concat();
+    let all = [
+        list(dir),
+        starts::list(dir),
+        code::list(dir),
+        packages::list(dir),
+    ]
+    .concat();
     for AgedFile { bytes, path, .. } in aged(all) {
         if size <= size_max {
             return;
         }
         let name = path.file_name().and_then(|name| name.to_str());
         let is_removed = if name.is_some_and(packages::is_package) {
-            packages::remove_unused(&path)
+            packages::remove_unless_open(&path)
         } else {
             std::fs::remove_file(path).is_ok()
         };
@@ -260,6 +266,17 @@ pub(super) fn aged(files: Vec<PathBuf>) -> VecDeque<AgedFile> {
     found.into()
 }
 
+/// Removes files until so many are left. Those that were used longest ago go first.
+pub(super) fn remove_unused(mut found: Vec<PathBuf>, left: usize) {
+    if found.len() > left {
+        let used = |path: &PathBuf| std::fs::symlink_metadata(path).and_then(|it| it.modified());
+        found.sort_by_cached_key(|path| used(path).ok());
+        for path in &found[..found.len() - left] {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// Returns the size of all files that condense has written into a directory of blocks, with those
 /// that are not complete.
 pub(super) fn size_of(dir: &Path) -> u64 {
@@ -281,7 +298,7 @@ pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    if starts::is_start(name) || packages::is_package(name) {
+    if starts::is_start(name) || code::is_code(name) || packages::is_package(name) {
         return true;
     }
     let Some(name) = name.strip_suffix(SUFFIX) else {

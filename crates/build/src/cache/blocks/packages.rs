@@ -88,7 +88,7 @@ pub(super) fn keep(
         while of_packages + bytes > half
             && let Some(oldest) = there.pop_front()
         {
-            if remove_unused(&oldest.path) {
+            if remove_unless_open(&oldest.path) {
                 of_packages -= oldest.bytes;
                 of_all = of_all.saturating_sub(oldest.bytes);
             }
@@ -116,7 +116,7 @@ pub(super) fn keep(
 }
 
 /// Removes a package unless a build has it open. Returns whether it is removed.
-pub(super) fn remove_unused(path: &Path) -> bool {
+pub(super) fn remove_unless_open(path: &Path) -> bool {
     let Ok(file) = open_trusted(path, &Trust::own()) else {
         return false;
     };

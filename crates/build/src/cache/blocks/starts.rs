@@ -12,7 +12,7 @@ use condense_prefix::StartFiles;
 use sha2::{Digest, Sha256};
 
 use super::{
-    files::{files_with, make_locked, open_trusted},
+    files::{files_with, make_locked, open_trusted, remove_unused},
     place::Trust,
 };
 
@@ -71,13 +71,6 @@ pub(super) fn write(dir: &Path, key: &str, files: &StartFiles) -> std::io::Resul
     new.write_all(format!("{HEAD}\n{digest}\n{lines}").as_bytes())?;
     new.persist(dir.join(format!("{key}{SUFFIX}")))
         .map_err(|error| error.error)?;
-    let mut found = list(dir);
-    if found.len() > STARTS_MAX {
-        let used = |path: &PathBuf| std::fs::symlink_metadata(path).and_then(|it| it.modified());
-        found.sort_by_cached_key(|path| used(path).ok());
-        for path in &found[..found.len() - STARTS_MAX] {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    remove_unused(list(dir), STARTS_MAX);
     Ok(())
 }
