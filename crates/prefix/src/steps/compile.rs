@@ -10,7 +10,11 @@ use std::{
 use condense_activation::Capture;
 use condense_within::Within;
 
-use super::{BuildSteps, feed, run_sh, runner::HeldImage, script::try_script};
+use super::{
+    BuildSteps, feed, run_sh,
+    runner::{HeldImage, Refusal},
+    script::try_script,
+};
 use crate::{
     error::Error,
     progress::{Phase, Progress},
@@ -30,10 +34,11 @@ impl BuildSteps {
     /// Compiles sources with the interpreter of an image of what is held back, and captures the
     /// activation there. Returns the capture if there are activation scripts, or `None` if nothing
     /// was to be done or the container with the image cannot run. In the latter case, activation
-    /// scripts get files.
+    /// scripts get files. `has_begun` tells whether the phase has.
     pub(super) fn run_on_image(
         &mut self,
         image: &dyn HeldImage,
+        has_begun: bool,
         env_dir: &Within,
         to_compile: &[PathBuf],
         progress: &dyn Progress,
@@ -49,7 +54,9 @@ impl BuildSteps {
         };
         let started = Instant::now();
         let steps = u64::from(compiles) + u64::from(capture.is_some());
-        progress.begin(Phase::Run, Some(steps));
+        if !has_begun {
+            progress.begin(Phase::Run, Some(steps));
+        }
         image.make(held).map_err(Error::Container)?;
         let build_dir = place.open_build_dir()?;
         if compiles {
@@ -65,8 +72,8 @@ impl BuildSteps {
         for done in ["compile.list", "sources", "sources.index", "activation.sh"] {
             build_dir.remove(done)?;
         }
-        if let Err(reason) = &ran {
-            image.refuse(reason);
+        if let Err(reason) = ran {
+            image.refuse(&Refusal::Mount(reason));
             if capture.is_some() {
                 held.copy_out(env_dir, &|_| true)?;
             }
