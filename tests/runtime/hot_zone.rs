@@ -126,7 +126,7 @@ fn what_a_start_reads_lies_in_the_zone() {
 
 /// Writes a runtime that notes how many files scratch has when it is to mount what is held back,
 /// and then does `mounting`. Returns the PATH with it.
-fn noting_runtime(test: &TestDir, mounting: &str) -> String {
+pub(crate) fn noting_runtime(test: &TestDir, mounting: &str) -> String {
     let dir = test.path("runtime");
     fs_err::create_dir_all(&dir).unwrap();
     let note = test.path("counts");

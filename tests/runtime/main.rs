@@ -34,6 +34,7 @@ mod os_packages;
 mod picture;
 mod pip;
 mod pip_containerize;
+mod pip_held;
 mod pip_preflight;
 mod private;
 mod pythons;

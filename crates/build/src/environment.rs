@@ -195,6 +195,13 @@ impl Requested<'_> {
 }
 
 impl Environment {
+    /// Returns whether pip may have anything to install.
+    pub(crate) fn has_pip(&self) -> bool {
+        let of_lock = self.locked.as_ref();
+        let is_locked = of_lock.is_some_and(|locked| !locked.locked_pip_packages().is_empty());
+        is_locked || !self.spec.pip().is_empty()
+    }
+
     /// Returns the steps that must run in a container.
     pub(crate) fn container_steps(
         &self,

@@ -4,7 +4,7 @@
 use std::{cell::Cell, ffi::OsString, io::Read, os::unix::fs::MetadataExt, path::PathBuf};
 
 use condense_image::Tree;
-use condense_prefix::{BuildSteps, Held, Place, Start, StartFiles, StepRunner};
+use condense_prefix::{BuildSteps, Held, Place, Refusal, Start, StartFiles, StepRunner};
 use sha2::{Digest as _, Sha256};
 
 use crate::{build::Build, container::Mounted, held, report::Phase, start::StartContainer};
@@ -28,6 +28,8 @@ pub(crate) struct HeldImage<'b> {
     beside: Place,
     /// Time of everything in the image, in seconds since 1970.
     mtime: u32,
+    /// Files and directories of the user that pip reads.
+    shown_to_pip: Vec<PathBuf>,
     is_refused: Cell<bool>,
 }
 
@@ -57,29 +59,34 @@ impl<'b> HeldImage<'b> {
                 ..place.clone()
             },
             mtime,
+            shown_to_pip: steps.local_paths(),
             is_refused: Cell::new(false),
         }))
     }
 
     /// Returns the files of a start if an earlier build of this environment has recorded them.
-    /// `environment` is a digest of the environment.
-    pub(crate) fn known_start(&self, start: &Start, environment: [u8; 32]) -> Option<StartFiles> {
+    /// `environment` is a digest of the environment, or `None` if nothing tells all of its packages.
+    pub(crate) fn known_start(
+        &self,
+        start: &Start,
+        environment: Option<[u8; 32]>,
+    ) -> Option<StartFiles> {
         let report = self.build.report();
-        let found = report.known_start(&self.key_of(start, environment)?)?;
+        let found = report.known_start(&self.key_of(start, environment?)?)?;
         report.debug("an earlier build has recorded the files of a start");
         Some(found)
     }
 
     /// Makes the start that shows which files come first in the image. If the runtime cannot mount
     /// the image, the files are copied into the prefix. `environment` is a digest of the
-    /// environment.
+    /// environment, or `None` if nothing tells all of its packages.
     ///
     /// # Errors
     /// Returns an error if scratch cannot be written.
     pub(crate) fn record(
         &self,
         start: &Start,
-        environment: [u8; 32],
+        environment: Option<[u8; 32]>,
         tree: &Tree,
         held: &mut Held,
     ) -> anyhow::Result<StartFiles> {
@@ -91,7 +98,8 @@ impl<'b> HeldImage<'b> {
             self.frame(tree, held)?;
             recorded = start.record(&self.beside, self, &**report)?;
             if let Err(reason) = &recorded {
-                condense_prefix::HeldImage::refuse(self, reason);
+                let refusal = Refusal::Mount(reason.clone());
+                condense_prefix::HeldImage::refuse(self, &refusal);
             }
         }
         if recorded.is_err() {
@@ -103,7 +111,8 @@ impl<'b> HeldImage<'b> {
         let recorded = recorded.unwrap_or_else(StartFiles::failed);
         // A start that has failed may succeed the next time.
         let is_good = recorded.failed.is_empty() && !recorded.files.is_empty();
-        if let (true, Some(key)) = (is_good, self.key_of(start, environment)) {
+        let key = environment.and_then(|environment| self.key_of(start, environment));
+        if let (true, Some(key)) = (is_good, key) {
             report.keep_start(&key, &recorded);
         }
         Ok(recorded)
@@ -169,13 +178,17 @@ impl<'b> HeldImage<'b> {
     fn path(&self) -> PathBuf {
         self.beside.root.join(IMAGE)
     }
+
+    fn remove_name(&self) {
+        // It may have been removed together with scratch.
+        let _ = fs_err::remove_file(self.path());
+    }
 }
 
 impl Drop for HeldImage<'_> {
     /// Takes the name of the file, which is only read from now on.
     fn drop(&mut self) {
-        // It may have been removed together with scratch.
-        let _ = fs_err::remove_file(self.path());
+        self.remove_name();
     }
 }
 
@@ -183,6 +196,21 @@ impl StepRunner for HeldImage<'_> {
     fn run(&self, argv: &[OsString], line: &mut dyn FnMut(&str)) -> Result<i32, StepError> {
         let image = self.path();
         self.container(Mounted::Image(&image)).run(argv, line)
+    }
+}
+
+/// Container with the image in which pip runs.
+struct PipContainer<'a>(&'a HeldImage<'a>);
+
+impl StepRunner for PipContainer<'_> {
+    fn run(&self, argv: &[OsString], line: &mut dyn FnMut(&str)) -> Result<i32, StepError> {
+        let (build, image, place) = (self.0.build, self.0.path(), &self.0.beside);
+        let mut shown = self.0.shown_to_pip.clone();
+        shown.push(place.build_dir());
+        shown.extend(build.shown_to_steps());
+        let container = build.container_with(Mounted::Image(&image), place, shown);
+        let container = container.ok_or("there is no container runtime")?;
+        container.run(argv, line)
     }
 }
 
@@ -201,10 +229,15 @@ impl condense_prefix::HeldImage for HeldImage<'_> {
         &self.beside
     }
 
-    fn refuse(&self, reason: &str) {
+    fn for_pip(&self) -> Box<dyn StepRunner + '_> {
+        Box::new(PipContainer(self))
+    }
+
+    fn refuse(&self, refusal: &Refusal) {
         self.is_refused.set(true);
-        self.build.report().debug(format!(
-            "packages are unpacked, since the runtime cannot mount an image of them: {reason}"
-        ));
+        let report = self.build.report();
+        report.debug(format!("packages are unpacked, since {refusal}"));
+        // The space is free once nothing is held back any more.
+        self.remove_name();
     }
 }

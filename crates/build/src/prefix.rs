@@ -82,11 +82,13 @@ impl Build<'_> {
         let installed = if let Some(venv) = &self.venv {
             self.install_venv(venv, environment, mount_point)?
         } else {
-            // A start that shows which files come first imports packages. Without a runtime, which
-            // mounts an image of them, it needs them as files. Whoever keeps scratch wants to look
-            // at the files.
+            // pip and a start that shows which files come first import packages. Without a runtime,
+            // which mounts an image of them, they need them as files. uv writes into the
+            // environment. Whoever keeps scratch wants to look at the files.
+            let imports = self.known_hot_files().is_none() || environment.has_pip();
             let needs_files = self.inputs.has_scripts()
-                || self.known_hot_files().is_none() && self.prepared.runtime.is_none()
+                || imports && self.prepared.runtime.is_none()
+                || self.inputs.uv().is_some() && environment.has_pip()
                 || self.settings().keep_scratch;
             let way = if needs_files {
                 Unpacked::AsFiles
@@ -173,8 +175,8 @@ impl Build<'_> {
             let mtime = self.mtime(&solution);
             let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
             let mpi = checks.check_tree(&tree, &place.mount_point, &linked_dirs)?;
+            let environment = condense_prefix::finished_digest(spec, &solution, &finished);
             if let (Some(image), Some(start), Some(held)) = (image, &start, &mut finished.held) {
-                let environment = condense_prefix::environment_digest(spec, &solution);
                 let mut files = image.known_start(start, environment);
                 if files.is_none() {
                     let record = || image.record(start, environment, &tree, held);
@@ -250,12 +252,7 @@ impl Build<'_> {
         place: &'b Place,
         steps: &BuildSteps,
     ) -> anyhow::Result<Option<Container<'b>>> {
-        let shown = [
-            steps.local_paths(),
-            self.inputs.shown(),
-            self.interpreter_tree(),
-        ]
-        .concat();
+        let shown = [steps.local_paths(), self.shown_to_steps()].concat();
         self.warn_of_home(&shown);
         let container = self.container(place, shown);
         let needs = steps.needs_container();
@@ -269,6 +266,11 @@ impl Build<'_> {
             ));
         }
         Ok(container)
+    }
+
+    /// Returns the files and directories of this machine that any step may need.
+    pub(crate) fn shown_to_steps(&self) -> Vec<PathBuf> {
+        [self.inputs.shown(), self.interpreter_tree()].concat()
     }
 
     /// Runs the steps, and answers the requests of their scripts to conda.

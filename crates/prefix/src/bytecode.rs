@@ -63,6 +63,28 @@ pub(crate) fn convert(
     Ok(missing)
 }
 
+/// Returns the sources that have no byte code with the hash of their text. Files that are held back
+/// are treated like those in the prefix.
+pub(crate) fn lacking(
+    env_dir: &Within,
+    held: &Held,
+    python: &Python,
+    mut sources: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, Error> {
+    let Some(writer) = Writer::find(env_dir, Some(held), python.library(), python)? else {
+        return Ok(sources);
+    };
+    let mut failure = None;
+    sources.retain(|source| match writer.has_hash_of(source, held) {
+        Ok(has_hash) => !has_hash,
+        Err(error) => {
+            failure.get_or_insert(error);
+            true
+        }
+    });
+    failure.map_or(Ok(sources), Err)
+}
+
 /// Calls `convert` for all sources, and returns those for which it returns false.
 fn missing_of(
     sources: &[PathBuf],
@@ -184,7 +206,7 @@ impl<'a> Writer<'a> {
             if let Some(mut file) = env_dir.open_file(&path, Access::Read)? {
                 file.read_exact(&mut magic)
                     .map_err(Error::io("read", env_dir.path(&path)))?;
-            } else if !held::read_magic(held, &path, &mut magic)? {
+            } else if !held::read_head(held, &path, &mut magic)? {
                 continue;
             }
             return Ok(Some(Self {
@@ -195,6 +217,27 @@ impl<'a> Writer<'a> {
             }));
         }
         Ok(None)
+    }
+
+    /// Returns whether the plain byte code of a source is unchecked and has the hash of its text.
+    fn has_hash_of(&self, source: &Path, held: &Held) -> Result<bool, Error> {
+        let plain = compiled(source, self.tag.as_deref()).into_iter().next();
+        let Some(path) = plain.filter(|_| self.python.hashes_sources()) else {
+            return Ok(false);
+        };
+        let mut header = [0; HEADER_BYTES];
+        let is_there = match self.env_dir.open_file(&path, Access::Read)? {
+            Some(mut file) => file.read_exact(&mut header).is_ok(),
+            None => held::read_head(Some(held), &path, &mut header)?,
+        };
+        if !is_there || header[4..8] != UNCHECKED_HASH.to_le_bytes() {
+            return Ok(false);
+        }
+        let text = match held.part(source) {
+            Some(part) => held.read(part)?,
+            None => self.env_dir.read_required(source)?,
+        };
+        Ok(header[8..] == source_hash(self.python, self.magic, &text))
     }
 
     /// Returns true when the source has plain byte code that fits. Optimised byte code that does

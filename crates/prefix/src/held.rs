@@ -4,11 +4,16 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     ffi::{OsStr, OsString},
-    io::Write,
+    fs::File,
+    io::{Read, Write},
+    num::NonZeroUsize,
     ops::Bound,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use condense_within::Within;
@@ -24,6 +29,10 @@ use crate::{
 
 /// Number of links that are followed in a path: the limit of the Linux kernel.
 const LINKS_MAX: usize = 40;
+/// Number of threads that copy files at most.
+const WRITERS_MAX: usize = 8;
+/// Size of the pieces in which a file is read into the spool, in bytes.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Files and links that are held back, by their paths in the environment.
 #[derive(Debug, Clone)]
@@ -258,6 +267,16 @@ impl Held {
             .take_while(move |path| path.starts_with(dir))
     }
 
+    /// Returns whether a file or link is held back at a path.
+    pub(crate) fn has_name(&self, path: &Path) -> bool {
+        self.names.contains_key(path)
+    }
+
+    /// Returns whether a link is held back at a path.
+    pub(crate) fn is_link(&self, path: &Path) -> bool {
+        matches!(self.names.get(path), Some(HeldName::Link(_)))
+    }
+
     /// Returns whether something is held back at a path or below it.
     pub(crate) fn has(&self, path: &Path) -> bool {
         self.names.contains_key(path) || self.below(path).next().is_some()
@@ -331,6 +350,33 @@ impl Held {
         Ok(())
     }
 
+    /// Adds an open file, or replaces the file of this name. The contents are copied.
+    pub(crate) fn insert_file(&mut self, path: PathBuf, mut file: File) -> Result<(), Error> {
+        let failed = Error::io("read", &path);
+        let mut add = || -> std::io::Result<HeldFile> {
+            let found = file.metadata()?;
+            let part = self.spool.reserve(found.len())?;
+            let (mut piece, mut at) = (vec![0; PIECE_BYTES], 0);
+            while at < part.bytes {
+                let rest = usize::try_from(part.bytes - at).unwrap_or(usize::MAX);
+                let wanted = rest.min(piece.len());
+                file.read_exact(&mut piece[..wanted])?;
+                self.spool.write(part, at, &piece[..wanted])?;
+                at += wanted as u64;
+            }
+            Ok(HeldFile {
+                part,
+                is_executable: found.permissions().mode() & 0o111 != 0,
+                modified: 0,
+            })
+        };
+        let file = add().map_err(failed)?;
+        self.files.push(file);
+        self.names
+            .insert(path, HeldName::File(self.files.len() - 1));
+        Ok(())
+    }
+
     pub(crate) fn remove(&mut self, path: &Path) {
         self.names.remove(path);
     }
@@ -344,7 +390,8 @@ impl Held {
     ) -> Result<(), Error> {
         let is_wanted = |path: &&PathBuf| wanted(path) && !env.has(path);
         let paths: Vec<&PathBuf> = self.names.keys().filter(is_wanted).collect();
-        let mut made = HashSet::new();
+        let (mut made, mut first) = (HashSet::new(), HashMap::<usize, &Path>::new());
+        let (mut files, mut names) = (Vec::new(), Vec::new());
         for path in &paths {
             if let Some(parent) = path.parent()
                 && made.insert(parent)
@@ -354,20 +401,46 @@ impl Held {
             match &self.names[*path] {
                 HeldName::Link(target) => env.link(target, path)?,
                 HeldName::File(number) => {
-                    let held = self.files[*number];
-                    let full = env.path(path);
-                    let mut file =
-                        fs_err::File::create_new(&full).map_err(Error::io("create", &full))?;
-                    let bits = if held.is_executable { 0o755 } else { 0o644 };
-                    let copied = std::io::copy(&mut self.spool.reader(held.part), &mut file)
-                        .and_then(|_| file.flush())
-                        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(bits)));
-                    copied.map_err(Error::io("write", full))?;
+                    let known = *first.entry(*number).or_insert(path);
+                    if known == path.as_path() {
+                        files.push((env.path(path), self.files[*number]));
+                    } else {
+                        names.push((known, path.as_path()));
+                    }
                 }
             }
+        }
+        self.write_all(&files)?;
+        for (known, name) in names {
+            env.hard_link(known, name)?;
         }
         let copies: Vec<PathBuf> = paths.into_iter().cloned().collect();
         self.copies.extend(copies);
         Ok(())
+    }
+    /// Writes new files with these contents.
+    fn write_all(&self, files: &[(PathBuf, HeldFile)]) -> Result<(), Error> {
+        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+        let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        condense_threads::all(workers.min(WRITERS_MAX), || {
+            while let Some((path, file)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.write_file(path, *file) {
+                    next.store(files.len(), Ordering::Relaxed);
+                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    failure.get_or_insert(error);
+                }
+            }
+        });
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn write_file(&self, path: &Path, held: HeldFile) -> Result<(), Error> {
+        let mut file = fs_err::File::create_new(path).map_err(Error::io("create", path))?;
+        let bits = if held.is_executable { 0o755 } else { 0o644 };
+        let written = std::io::copy(&mut self.spool.reader(held.part), &mut file)
+            .and_then(|_| file.flush())
+            .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(bits)));
+        written.map_err(Error::io("write", path))
     }
 }

@@ -50,8 +50,9 @@ pub fn install(
 /// files during the build: their contents are in one file without a name. The result is part of
 /// [`crate::Finished`].
 ///
-/// Everything becomes a file, as with [`install`], if the environment has lines for pip or
-/// post-link scripts. The caller adds no scripts to the steps.
+/// Everything becomes a file, as with [`install`], if the environment has post-link scripts, or
+/// lines for pip that are no wheels. The caller adds no scripts to the steps. If there are lines
+/// for pip, it has a container that can mount an image, and uv does not install them.
 ///
 /// # Errors
 /// Returns the errors of [`install`].
@@ -63,13 +64,14 @@ pub fn install_held(
     kept: Option<&dyn KeptPackages>,
     progress: &dyn Progress,
 ) -> Result<BuildSteps, Error> {
-    let is_idle = PipStep::new(spec, solution.locked_pip.as_deref()).is_idle();
-    let kept = if is_idle {
+    let pip = PipStep::new(spec, solution.locked_pip.as_deref());
+    let may_hold = pip.is_idle() || pip.may_run_beside(solution);
+    let kept = if may_hold {
         Kept::open(solution, kept, progress)?
     } else {
         Kept::none()
     };
-    let spool = if is_idle && can_hold(solution, archives, place, &kept, progress)? {
+    let spool = if may_hold && can_hold(solution, archives, place, &kept, progress)? {
         let dir = &place.packages;
         fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
         Some(Arc::new(Spool::create(dir)?))

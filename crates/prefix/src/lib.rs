@@ -103,11 +103,11 @@ pub use solution::{NamedPackage, Solution};
 pub use solve::solve;
 pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
-    ASK_SH, BuildSteps, CodeKey, CompiledCode, Finished, HeldImage, PipContext, PipFailure, Runner,
-    Scripts, Start, StartFiles, StepRunner, UserScript, Uv, explain_pip_failure, pip_packages,
-    pip_to_build,
+    ASK_SH, BuildSteps, CodeKey, CompiledCode, Finished, HeldImage, PipContext, PipFailure,
+    Refusal, Runner, Scripts, Start, StartFiles, StepRunner, UserScript, Uv, explain_pip_failure,
+    pip_packages, pip_to_build,
 };
-pub use suffix::{environment_digest, mount_point_suffix};
+pub use suffix::{environment_digest, finished_digest, mount_point_suffix};
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{
     Graft, GraftOptions, Grafted, byte_code_of_interpreter, compile_beside, graft, has_own_conda,

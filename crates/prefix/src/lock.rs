@@ -23,7 +23,7 @@ use crate::{
 };
 pub(crate) use canonical::as_in_a_lock;
 pub use listing::LockedPackage;
-pub(crate) use pip::check_report;
+pub(crate) use pip::{check_report, from_report};
 pub use recipe::{ImageKind, Recipe};
 use request::Request;
 pub(crate) use requirement::parse_requirement;

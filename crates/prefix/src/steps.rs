@@ -5,6 +5,7 @@
 //! This crate never starts a container itself: the caller does, through [`StepRunner`].
 
 pub(crate) mod batches;
+pub(crate) mod beside;
 mod compile;
 mod diagnosis;
 mod distributions;
@@ -23,6 +24,7 @@ mod start_guard;
 mod surroundings;
 mod user;
 mod uv;
+mod wheels;
 mod why;
 
 use std::{
@@ -52,11 +54,10 @@ use condense_activation::{Activation, Capture};
 use condense_within::Within;
 use distributions::{Changes, Distributions};
 pub use failure::{PipContext, PipFailure, explain_pip_failure};
-use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
-pub(crate) use pip::{PipStep, SOURCE_OPTIONS, UNREQUESTED_PY};
+pub(crate) use pip::{PipStep, Purpose};
 pub(crate) use post_link::{PostLink, post_link_scripts};
-pub use runner::{CompiledCode, HeldImage, Runner, StepRunner};
+pub use runner::{CompiledCode, HeldImage, Refusal, Runner, StepRunner};
 use script::RUN_SH;
 pub(crate) use script::run_script;
 pub use start::{Start, StartFiles};
@@ -107,8 +108,8 @@ pub struct BuildSteps {
     pub(crate) post_link: Vec<PostLink>,
     pub(crate) pip: PipStep,
     pub(crate) scripts: Scripts,
-    /// Files of packages that are not in the prefix. Then nothing runs but byte-compiling and the
-    /// capture of the activation.
+    /// Files of packages that are not in the prefix. Then nothing runs but byte-compiling, the
+    /// capture of the activation, and pip for wheels.
     pub(crate) held: Option<Held>,
     /// Paths of the files that the interpreter needs to compile sources.
     pub(crate) interpreter: HashSet<PathBuf>,
@@ -304,7 +305,7 @@ impl BuildSteps {
         let build_dir = self.prefix.place.open_build_dir()?;
         self.pip.keep_editable = true;
         self.pip
-            .write_inputs(&self.prefix.place, Purpose::Resolve)?;
+            .write_inputs(&self.prefix.place, &build_dir, Purpose::Resolve)?;
         progress.begin(Phase::Run, Some(1));
         self.run_steps(container, progress)?;
         progress.end(Phase::Run, started.elapsed());
@@ -331,20 +332,28 @@ impl BuildSteps {
     ) -> Result<Finished, Error> {
         let started = Instant::now();
         let env_dir = self.prefix.place.open_env()?;
-        let to_compile = match &self.prefix.python {
+        let mut to_compile = match &self.prefix.python {
             Some(python) => bytecode::convert(&env_dir, self.held.as_mut(), python, &self.patched)?,
             None => Vec::new(),
         };
+        let wheels = self.pip_on_image(runner, &env_dir, progress)?;
+        let (has_wheels, wheels) = (wheels.is_some(), wheels.unwrap_or_default());
+        to_compile.extend(wheels.sources);
+        to_compile.sort_unstable();
+        to_compile.dedup();
         let to_compile = self.take_known(&env_dir, &to_compile, progress)?;
         let on_image = match runner {
             Runner::Held { image, .. } => {
-                self.run_on_image(image, &env_dir, &to_compile, progress)?
+                self.run_on_image(image, has_wheels, &env_dir, &to_compile, progress)?
             }
             _ => None,
         };
         if let Some(OnImage { capture, steps }) = on_image {
-            let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-            return self.finished(capture, Changes::default(), steps, progress);
+            let steps = u32::try_from(steps + u64::from(has_wheels)).unwrap_or(u32::MAX);
+            return self.finished(capture, wheels.changes, steps, progress);
+        }
+        if has_wheels {
+            progress.end(Phase::Run, started.elapsed());
         }
         self.feed(&env_dir, &to_compile)?;
         let mut steps = self.write_inputs(&to_compile, !matches!(runner, Runner::Host(_)))?;
@@ -352,7 +361,7 @@ impl BuildSteps {
         let capture = self.write_capture(place, &place.mounted_build_dir(), "activation")?;
         steps += u64::from(capture.is_some());
         if steps == 0 && self.pip.is_idle() {
-            return self.finished(None, Changes::default(), 0, progress);
+            return self.finished(None, wheels.changes, u32::from(has_wheels), progress);
         }
         progress.begin(Phase::Run, Some(steps));
         let before = StateBefore::read(&self.prefix, &env_dir)?;
@@ -369,6 +378,7 @@ impl BuildSteps {
         };
         self.collect(&env_dir, &to_compile)?;
         progress.end(Phase::Run, started.elapsed());
+        let changes = if has_wheels { wheels.changes } else { changes };
         self.finished(capture, changes, steps, progress)
     }
 
@@ -390,7 +400,7 @@ impl BuildSteps {
         }
         if has_pip && in_container {
             self.pip
-                .write_inputs(&self.prefix.place, Purpose::Install)?;
+                .write_inputs(&self.prefix.place, &build_dir, Purpose::Install)?;
             steps += 1;
         }
         if has_pip || self.scripts.post_install.is_some() {

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{solution::Solution, spec::EnvironmentSpec};
+use crate::{lock, solution::Solution, spec::EnvironmentSpec, steps::Finished};
 
 /// Characters of a mount point's suffix: only lower-case letters and digits, since some tools
 /// ignore case. Seven of them make 36^7 different names.
@@ -55,4 +55,29 @@ pub fn environment_digest(spec: &EnvironmentSpec, solution: &Solution) -> [u8; 3
         _ => hash.update(spec.digest_beyond_conda()),
     }
     hash.finalize().into()
+}
+
+/// Returns a digest of everything that the files of an environment are made from, or `None` if
+/// pip does not tell from which archives it has installed its packages.
+pub fn finished_digest(
+    spec: &EnvironmentSpec,
+    solution: &Solution,
+    finished: &Finished,
+) -> Option<[u8; 32]> {
+    let digest = environment_digest(spec, solution);
+    let is_locked = solution
+        .locked_pip
+        .as_ref()
+        .is_some_and(|locked| !locked.is_empty());
+    if is_locked || finished.pip_packages.is_empty() {
+        return Some(digest);
+    }
+    let installed = lock::from_report(finished.pip_report.as_deref()?).ok()?;
+    let mut hash = Sha256::new();
+    hash.update(digest);
+    for package in installed {
+        hash.update(package.identity());
+        hash.update([0]);
+    }
+    Some(hash.finalize().into())
 }

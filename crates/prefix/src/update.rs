@@ -1,7 +1,7 @@
 //! Responsible for changing an environment that was installed before: opening it again in scratch,
 //! or installing wheels beside an environment that is read-only.
 
-mod beside;
+mod linked;
 
 use std::path::{Path, PathBuf};
 
@@ -19,14 +19,11 @@ use crate::{
     secrets::without_secrets,
     solution::Solution,
     spec::EnvironmentSpec,
-    steps::{self, BuildSteps, PipStep, StepRunner},
+    steps::{self, BuildSteps, PipStep, Purpose, StepRunner, beside},
     target::{Place, Target},
 };
 
-pub use beside::{byte_code_of_interpreter, compile_beside};
-
-const GRAFT_SH: &str = include_str!("update/graft.sh");
-const GRAFT_PY: &str = include_str!("update/graft.py");
+pub use linked::{byte_code_of_interpreter, compile_beside};
 
 /// Result of installing wheels beside an environment.
 #[derive(Debug)]
@@ -138,22 +135,13 @@ pub fn graft(
     } = *options;
     let started = std::time::Instant::now();
     let build_dir = place.open_build_dir()?;
-    let is_option = |line: &&String| {
-        let word = line.split(['=', ' ']).next().unwrap_or("");
-        word == "--pre" || steps::SOURCE_OPTIONS.contains(&word)
-    };
-    let sources = requirements.pip().iter().filter(is_option);
-    let sources: Vec<&str> = sources.map(String::as_str).collect();
-    steps::write_surroundings(place)?;
+    PipStep::new(requirements, None).write_inputs(place, &build_dir, Purpose::InstallBeside)?;
+    let new = place.scratch_env();
     for (name, text) in [
-        ("pip.sh", GRAFT_SH),
-        ("graft.py", GRAFT_PY),
-        ("compile.py", steps::COMPILE_PY),
-        ("compile.none", ""),
-        ("unrequested.py", steps::UNREQUESTED_PY),
-        ("requirements.txt", &(requirements.pip().join("\n") + "\n")),
-        ("options.txt", &(sources.join("\n") + "\n")),
-        ("root", &host_root.to_string_lossy()),
+        ("compile.py", steps::COMPILE_PY.as_bytes()),
+        ("compile.list", b""),
+        ("compile.into", new.as_os_str().as_encoded_bytes()),
+        (beside::ROOT, host_root.as_os_str().as_encoded_bytes()),
     ] {
         build_dir.write(name, text)?;
     }
@@ -163,12 +151,15 @@ pub fn graft(
     if without_cache {
         build_dir.write("no-cache", "")?;
     }
-    progress.begin(Phase::Run, Some(1));
+    progress.begin(Phase::Run, Some(2));
     // The image is at the mount point, so scratch keeps its own path in the container.
     let argv = steps::run_sh(place, &build_dir, place.build_dir())?;
     steps::run_script(&argv, container, place, None, progress)?;
     progress.end(Phase::Run, started.elapsed());
-    if let Some(reason) = build_dir.read_text("whole")? {
+    let refused = build_dir.read_text(beside::WHOLE)?;
+    let has_scripts = place.open_env()?.is_dir("etc/conda");
+    let unfit = has_scripts.then(|| "a wheel brings activation scripts".to_owned());
+    if let Some(reason) = refused.or(unfit) {
         let reason = reason.trim().to_owned();
         return Ok(Graft::NeedsUnpack { reason });
     }
@@ -183,7 +174,8 @@ pub fn graft(
     installed.sort();
     Ok(Graft::Installed(Grafted {
         removed: build_dir
-            .read_required_text("removed.txt")?
+            .read_text(beside::REMOVED)?
+            .unwrap_or_default()
             .lines()
             .map(PathBuf::from)
             .collect(),

@@ -213,7 +213,7 @@ fn write_inputs(place: &Place, uv: Option<&Uv>) -> Result<(), Error> {
     for (name, text) in [("venv.sh", VENV_SH), ("venv", "")] {
         build_dir.write(name, text)?;
     }
-    write_surroundings(place)?;
+    write_surroundings(place, &build_dir)?;
     uv.map_or(Ok(()), |uv| uv.copy_to(&build_dir))
 }
 

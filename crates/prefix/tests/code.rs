@@ -17,8 +17,8 @@ use std::{
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
     Architecture, CodeKey, CompiledCode, EnvironmentSpec, Finished, Held, HeldContents, HeldImage,
-    Network, NetworkSettings, Phase, Place, Progress, Runner, StepRunner, Target, Warning, fetch,
-    install_held, solve,
+    Network, NetworkSettings, Phase, Place, Progress, Refusal, Runner, StepRunner, Target, Warning,
+    fetch, install_held, solve,
 };
 
 type StepError = Box<dyn std::error::Error + Send + Sync>;
@@ -109,8 +109,12 @@ impl HeldImage for Interpreter {
         &self.place
     }
 
-    fn refuse(&self, reason: &str) {
-        panic!("{reason}");
+    fn for_pip(&self) -> Box<dyn StepRunner + '_> {
+        panic!("there is nothing for pip");
+    }
+
+    fn refuse(&self, refusal: &Refusal) {
+        panic!("{refusal}");
     }
 }
 

@@ -4,6 +4,10 @@
 
 #[path = "../../../tests/support/channel.rs"]
 mod channel;
+#[path = "held/pip.rs"]
+mod pip;
+#[path = "held/start.rs"]
+mod start;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +21,7 @@ use std::{
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
     Architecture, BuildSteps, EnvironmentSpec, Error, Finished, Held, HeldContents, HeldImage,
-    KeptPackages, Network, NetworkSettings, Phase, Place, Progress, Runner, Start, StepRunner,
+    KeptPackages, Network, NetworkSettings, Phase, Place, Progress, Refusal, Runner, StepRunner,
     Target, Warning, fetch, install, install_held, solve,
 };
 
@@ -474,6 +478,7 @@ impl Compiler {
     }
 }
 
+const REFUSED: &str = "refused: the runtime cannot mount an image of them: FATAL: no squashfuse";
 const STALE: &str = "lib/python3.11/__pycache__/stale.cpython-311.pyc";
 
 impl StepRunner for Compiler {
@@ -516,8 +521,12 @@ impl HeldImage for Compiler {
         &self.place
     }
 
-    fn refuse(&self, reason: &str) {
-        self.note(format!("refused: {reason}"));
+    fn for_pip(&self) -> Box<dyn StepRunner + '_> {
+        Box::new(self)
+    }
+
+    fn refuse(&self, refusal: &Refusal) {
+        self.note(format!("refused: {refusal}"));
     }
 }
 
@@ -600,7 +609,7 @@ fn sources_are_compiled_on_an_image_or_else_with_files() {
     assert!(container.is_empty() && !is_copied, "{container:?}");
 
     let ([image, container], is_copied) = compiled(Some("FATAL: no squashfuse"));
-    assert_eq!(image, ["image", RUN, "refused: FATAL: no squashfuse"]);
+    assert_eq!(image, ["image", RUN, REFUSED]);
     let inside = "/MOUNT_abc1234/.condense-build";
     let run = format!("/bin/sh {inside}/run.sh /MOUNT_abc1234/miniforge/envs/env1 {inside}");
     assert_eq!(container, [run]);
@@ -631,59 +640,12 @@ fn an_activation_is_captured_on_an_image_or_else_with_files() {
     }
     let run = run_on_image("activated, tool", Some("FATAL: no squashfuse"));
     let [image, container] = &run.events;
-    assert_eq!(image.last().unwrap(), "refused: FATAL: no squashfuse");
+    assert_eq!(image.last().unwrap(), REFUSED);
     assert_eq!(container.last().unwrap(), "activation");
     let copied = on_disk(&run.place.scratch_env());
     for path in ["share/activated", "bin/tool", "share/dangling"] {
         assert!(copied.contains_key(Path::new(path)), "{path}");
     }
-}
-
-const STEP: &str = "::condense-step recording the files of a start";
-
-/// Container that says these lines, or cannot be started.
-struct Says(Option<&'static [&'static str]>, Place);
-
-impl StepRunner for Says {
-    fn run(
-        &self,
-        _: &[OsString],
-        line: &mut dyn FnMut(&str),
-    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
-        let lines = self.0.ok_or("no runtime")?;
-        fs_err::write(self.1.build_dir().join("start.found"), "file bin/python\n")?;
-        for text in lines {
-            line(text);
-        }
-        Ok(1)
-    }
-}
-
-/// No failure of a start is one of the build; whether the container has run is told.
-#[test]
-fn a_start_of_its_own_fails_softly() {
-    let dir = tempfile::tempdir().unwrap();
-    let place = Place {
-        root: dir.path().to_owned(),
-        mount_point: "/MOUNT_abc1234".into(),
-        environment: "env".into(),
-        packages: dir.path().join("packages"),
-    };
-    let spec = EnvironmentSpec::parse("dependencies: [x]\n", Path::new("e.yml"), dir.path());
-    let start = Start::new(&spec.unwrap(), &[]);
-    let record = |lines| {
-        let container = Says(lines, place.clone());
-        let recorded = start.record(&place, &container, &Listener::default());
-        recorded.unwrap().map(|found| found.files)
-    };
-    assert_eq!(
-        record(Some(&[STEP, "::condense-done"])).unwrap(),
-        ["bin/python"]
-    );
-    assert_eq!(record(Some(&[STEP, "Killed"])).unwrap(), ["bin/python"]);
-    assert_eq!(record(Some(&["FATAL: no"])).unwrap_err(), "FATAL: no");
-    assert_eq!(record(Some(&[])).unwrap_err(), "exit status 1");
-    assert_eq!(record(None).unwrap_err(), "no runtime");
 }
 
 /// The interpreters of the real channel compile the same byte code, whether the sources are files

@@ -240,6 +240,44 @@ impl Within {
         make().map_err(|error| self.error("create", below, error))
     }
 
+    /// Gives a file a second name (a hard link). A link in the last component of `file` is not
+    /// followed.
+    ///
+    /// # Errors
+    /// Returns [`Error::LeadsOut`] if a link leads to a parent directory outside, and [`Error::Io`]
+    /// if the operation fails or the name exists.
+    pub fn hard_link(&self, file: &Path, below: &Path) -> Result<(), Error> {
+        let make = || {
+            let (from, old) = self.locate(file, false)?;
+            let (parent, name) = self.locate(below, false)?;
+            Ok(rustix::fs::linkat(
+                from,
+                &old,
+                parent,
+                &name,
+                AtFlags::empty(),
+            )?)
+        };
+        make().map_err(|error| self.error("create", below, error))
+    }
+
+    /// Moves a file or link out of another directory, which is on the same file system. A file or
+    /// link that had the name before is replaced.
+    ///
+    /// # Errors
+    /// Returns [`Error::LeadsOut`] if a link leads to a parent directory outside, and [`Error::Io`]
+    /// if the operation fails.
+    pub fn move_from(&self, other: &Self, from: &Path, below: &Path) -> Result<(), Error> {
+        let (dir, old) = other
+            .locate(from, false)
+            .map_err(|error| other.error("move", from, error))?;
+        let rename = || {
+            let (parent, name) = self.locate(below, false)?;
+            Ok(rustix::fs::renameat(dir, &old, parent, &name)?)
+        };
+        rename().map_err(|error| self.error("create", below, error))
+    }
+
     /// Reads the target of a symbolic link. Returns `None` if the path is not a link or is missing.
     ///
     /// # Errors

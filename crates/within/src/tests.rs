@@ -61,6 +61,12 @@ fn directories_that_lead_out_are_refused() {
         assert!(is_refused(within.make_dir("dir/new")));
         assert!(is_refused(within.make_own_dir("dir")));
         assert!(is_refused(within.link("x", "dir/new")));
+        within.write("mine", "mine").unwrap();
+        let (mine, victim_here) = (Path::new("mine"), Path::new("dir/victim"));
+        assert!(is_refused(within.hard_link(mine, victim_here)));
+        assert!(is_refused(within.hard_link(victim_here, Path::new("new"))));
+        assert!(is_refused(within.move_from(&within, mine, victim_here)));
+        assert!(is_refused(within.move_from(&within, victim_here, mine)));
         assert!(is_refused(within.remove("dir/victim")));
         assert!(is_refused(within.read("dir/victim")));
         assert!(is_refused(within.names("dir")));
@@ -120,4 +126,39 @@ fn modes_of_files_stay_and_nothing_blocks() {
     assert!(within.write("lib", "a directory").is_err());
     let left = within.names("").unwrap();
     assert_eq!(left, ["fifo", "file", "lib"]);
+}
+
+#[test]
+fn files_and_links_move_to_another_directory() {
+    let (_room, within, victim) = room();
+    let other = within.dir("lib").unwrap();
+    within.write_program("site", "program").unwrap();
+    symlink(&victim, within.path("link")).unwrap();
+    for (from, to) in [("site", "tool"), ("link", "site/link")] {
+        other
+            .move_from(&within, Path::new(from), Path::new(to))
+            .unwrap();
+        assert!(!within.has(from));
+    }
+    let mode = other.stat(Path::new("tool")).unwrap().st_mode;
+    assert_eq!(mode & MODE, PROGRAM);
+    assert_eq!(
+        other.link_target("site/link").unwrap(),
+        Some(victim.clone())
+    );
+    // What has the name is replaced, and no link is followed.
+    other
+        .hard_link(Path::new("tool"), Path::new("second"))
+        .unwrap();
+    let (second, link) = (Path::new("second"), Path::new("site/link"));
+    other.move_from(&other, second, link).unwrap();
+    assert_eq!(other.read_required_text("site/link").unwrap(), "program");
+    assert_eq!(
+        other.stat(link).unwrap().st_ino,
+        other.stat(Path::new("tool")).unwrap().st_ino
+    );
+    assert!(other.hard_link(Path::new("tool"), link).is_err());
+    let into_dir = other.move_from(&other, Path::new("tool"), Path::new("site"));
+    assert!(into_dir.is_err() && other.has("tool"));
+    assert_eq!(fs_err::read(&victim).unwrap(), b"victim");
 }

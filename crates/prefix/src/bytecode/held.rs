@@ -65,17 +65,17 @@ fn is_source(path: &Path, library: &Path) -> bool {
     path.extension().is_some_and(|found| found == "py") && !below.parent().is_some_and(is_cached)
 }
 
-/// Reads the magic number of byte code that is held back. Returns false if there is none.
-pub(super) fn read_magic(
+/// Reads the first bytes of byte code that is held back. Returns false if there are not as many.
+pub(super) fn read_head(
     held: Option<&Held>,
     path: &Path,
-    magic: &mut [u8; 4],
+    buffer: &mut [u8],
 ) -> Result<bool, Error> {
     let Some((held, part)) = held.and_then(|held| Some((held, held.part(path)?))) else {
         return Ok(false);
     };
     let failed = Error::io("read", held.spool().path());
-    held.contents().read_head(part, magic).map_err(failed)
+    held.contents().read_head(part, buffer).map_err(failed)
 }
 
 /// Gives byte code a header. Returns its part if that is another one: a file that is only read stays

@@ -84,7 +84,7 @@ pub(crate) fn check_report(text: &str) -> Result<(), String> {
 }
 
 /// Reads the packages in pip's installation report, sorted by name.
-pub(super) fn from_report(text: &str) -> Result<Vec<LockedPip>, String> {
+pub(crate) fn from_report(text: &str) -> Result<Vec<LockedPip>, String> {
     let report: Report =
         serde_json::from_str(text).map_err(|error| format!("pip's report: {error}"))?;
     let mut locked = report

@@ -12,7 +12,7 @@ use super::{
     feed,
     known::keep,
     run_sh,
-    runner::HeldImage,
+    runner::{HeldImage, Refusal},
     script::try_script,
 };
 use crate::{
@@ -34,10 +34,11 @@ impl BuildSteps {
     /// Compiles sources with the interpreter of an image of what is held back, and captures the
     /// activation there. Returns the capture if there are activation scripts, or `None` if nothing
     /// was to be done or the container with the image cannot run. In the latter case, activation
-    /// scripts get files.
+    /// scripts get files. `has_begun` tells whether the phase has.
     pub(super) fn run_on_image(
         &mut self,
         image: &dyn HeldImage,
+        has_begun: bool,
         env_dir: &Within,
         to_compile: &[Batch],
         progress: &dyn Progress,
@@ -53,7 +54,9 @@ impl BuildSteps {
         };
         let started = Instant::now();
         let steps = u64::from(compiles) + u64::from(capture.is_some());
-        progress.begin(Phase::Run, Some(steps));
+        if !has_begun {
+            progress.begin(Phase::Run, Some(steps));
+        }
         held.gather(progress)?;
         image.make(held).map_err(Error::Container)?;
         let build_dir = place.open_build_dir()?;
@@ -66,17 +69,17 @@ impl BuildSteps {
         let ran = try_script(&argv, image, place, progress)?;
         progress.end(Phase::Run, started.elapsed());
         if ran.is_ok() && compiles {
-            // Activation scripts are code of packages, which could have changed the byte code of
-            // others.
-            let may_be_kept = capture.is_none();
+            // pip and activation scripts run code of packages, which could have changed the
+            // interpreter or the byte code of others.
+            let may_be_kept = capture.is_none() && !has_begun;
             self.collect_from(env_dir, &build_dir, to_compile, may_be_kept)?;
         }
         for done in ["compile.list", "activation.sh"] {
             build_dir.remove(done)?;
         }
         feed::remove_sources(&build_dir)?;
-        if let Err(reason) = &ran {
-            image.refuse(reason);
+        if let Err(reason) = ran {
+            image.refuse(&Refusal::Mount(reason));
             if let (Some(held), true) = (&mut self.held, capture.is_some()) {
                 held.copy_out(env_dir, &|_| true)?;
             }

@@ -61,6 +61,14 @@ impl Distributions {
         })
     }
 
+    /// Returns names and versions, sorted.
+    pub(super) fn packages(&self) -> Vec<PipPackage> {
+        let found = self.found.iter();
+        found
+            .map(|(name, found)| PipPackage::new(name, &found.version))
+            .collect()
+    }
+
     /// Compares with the state before, updates conda's records, and reports replaced packages.
     pub(super) fn changes_since(
         &self,

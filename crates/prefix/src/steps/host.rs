@@ -57,8 +57,8 @@ pub(super) fn install_pip(
             "pip, whose Python does not start on this machine,".to_owned(),
         ));
     }
-    pip.write_inputs(&prefix.place, Purpose::InstallHere)?;
     let within = prefix.place.open_build_dir()?;
+    pip.write_inputs(&prefix.place, &within, Purpose::InstallHere)?;
     let write = |name: &str, text: &str| {
         within.write(name, text)?;
         Ok::<_, Error>(within.path(name))

@@ -1,10 +1,12 @@
 //! Responsible for pip's step: what it installs, how, and its inputs in the build directory.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     time::Instant,
 };
 
+use rattler_conda_types::Version;
 use url::Url;
 
 use super::{
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    pip_package::{LockedPip, PipSource},
+    pip_package::{LockedPip, PipSource, normalized},
     progress::{Phase, Progress},
     secrets::without_secrets,
     solution::Solution,
@@ -24,8 +26,9 @@ use crate::{
 use condense_within::Within;
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
+pub(super) const PIP_BESIDE_PY: &str = include_str!("pip_beside.py");
 /// Name of the script in the build directory.
-const STEP: &str = "pip.sh";
+pub(super) const STEP: &str = "pip.sh";
 /// Names of files in the build directory that the script itself describes.
 const UNINSTALL: &str = "uninstall.txt";
 const UNINSTALL_ONLY: &str = "uninstall-only";
@@ -33,9 +36,9 @@ const UNINSTALL_ONLY: &str = "uninstall-only";
 /// script's own comments describe the protocol.
 pub const ASK_SH: &str = include_str!("ask.sh");
 const OLD_REPORT_PY: &str = include_str!("old_report.py");
-pub(crate) const UNREQUESTED_PY: &str = include_str!("unrequested.py");
+const UNREQUESTED_PY: &str = include_str!("unrequested.py");
 /// Options that select the sources of packages. A lock's packages are downloaded with them too.
-pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
+const SOURCE_OPTIONS: [&str; 7] = [
     "-i",
     "--index-url",
     "--extra-index-url",
@@ -44,6 +47,11 @@ pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
     "--find-links",
     "--trusted-host",
 ];
+
+/// Characters that end the name in a line for pip.
+const NAME_ENDS: [char; 11] = ['[', '<', '>', '=', '!', '~', ' ', '\t', ';', '@', '('];
+/// Major and minor version of the oldest pip that can install beside an environment.
+const OLDEST_BESIDE: (u64, u64) = (22, 2);
 
 /// Packages for pip to install.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +74,7 @@ pub(crate) struct PipStep {
     /// Whether editable requirements stay links to their directories.
     pub(super) keep_editable: bool,
     pub(super) uv: Option<Uv>,
-    pub(super) no_cache: bool,
+    pub(crate) no_cache: bool,
     /// Packages of pip that are removed first.
     pub(super) removed: Vec<String>,
     /// Version of the C library that the programs will run on.
@@ -75,10 +83,12 @@ pub(crate) struct PipStep {
 
 /// Purpose of a run of pip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Install,
     /// Installs without a container, so that the environment's own activation cannot run.
     InstallHere,
+    /// Installs wheels below another directory, since the environment cannot be written.
+    InstallBeside,
     Resolve,
     /// Removes packages, and does nothing else.
     Uninstall,
@@ -181,6 +191,39 @@ impl PipRequirements {
         }
     }
 
+    /// Returns whether it is plain that pip replaces a conda package or builds packages: only pip
+    /// knows what it chooses for most lines.
+    fn needs_files(&self, solution: &Solution) -> bool {
+        let records = solution.records.iter().map(|record| &record.package_record);
+        let of_conda: HashMap<String, &Version> = records
+            .map(|package| {
+                (
+                    normalized(package.name.as_normalized()),
+                    package.version.version(),
+                )
+            })
+            .collect();
+        let is_refused = |line: &String| {
+            let word = line.split(['=', ' ']).next().unwrap_or("");
+            let end = line.find(NAME_ENDS).unwrap_or(line.len());
+            let (name, rest) = line.split_at(end);
+            let exact = rest.trim_start().strip_prefix("==").map(str::trim_start);
+            let exact = exact.and_then(|text| text.split([' ', ';', ',']).next()?.parse().ok());
+            let other = |exact: Version| {
+                of_conda
+                    .get(&normalized(name))
+                    .is_some_and(|found| **found != exact)
+            };
+            word == "--no-binary" || exact.is_some_and(other)
+        };
+        match self {
+            Self::Lines(lines) => lines.iter().any(is_refused),
+            Self::Locked { packages, .. } => packages
+                .iter()
+                .any(|package| of_conda.contains_key(&package.name)),
+        }
+    }
+
     fn files(&self, keep_editable: bool) -> Vec<(&'static str, Vec<String>)> {
         match self {
             Self::Lines(lines) if lines.is_empty() => Vec::new(),
@@ -249,14 +292,36 @@ impl PipStep {
         self.requirements.is_empty() && self.removed.is_empty()
     }
 
+    /// Returns whether pip can install everything while the environment cannot be written, as far
+    /// as that is known before it runs: nothing is removed, replaced, built or linked to.
+    pub(crate) fn may_run_beside(&self, solution: &Solution) -> bool {
+        let is_usual = self.removed.is_empty() && self.requirements.not_wheels().is_empty();
+        let mut packages = solution.records.iter().map(|record| &record.package_record);
+        let pip = packages.find(|package| package.name.as_normalized() == "pip");
+        let is_old = pip.and_then(|pip| pip.version.as_major_minor());
+        is_usual
+            && is_old.is_none_or(|version| version >= OLDEST_BESIDE)
+            && !self.requirements.needs_files(solution)
+    }
+
+    /// Forgets everything that pip has installed.
+    pub(super) fn clear(&mut self) {
+        self.requirements = PipRequirements::Lines(Vec::new());
+    }
+
     /// Returns the files and directories on this machine that the lines for pip name.
     pub(super) fn local_paths(&self) -> Vec<PathBuf> {
         [self.named_paths.clone(), self.requirements.locked_paths()].concat()
     }
 
-    /// Writes all files that pip.sh reads.
-    pub(super) fn write_inputs(&self, place: &Place, purpose: Purpose) -> Result<(), Error> {
-        let build_dir = place.open_build_dir()?;
+    /// Writes all files that pip.sh reads into a directory of build steps, but for the root of
+    /// [`Purpose::InstallBeside`]. The environment is at `place`.
+    pub(crate) fn write_inputs(
+        &self,
+        place: &Place,
+        build_dir: &Within,
+        purpose: Purpose,
+    ) -> Result<(), Error> {
         let write = |name: &str, text: &str| build_dir.write(name, text);
         for (name, lines) in self.requirements.files(self.keep_editable) {
             write(name, &(lines.join("\n") + "\n"))?;
@@ -267,12 +332,13 @@ impl PipStep {
         match purpose {
             Purpose::Resolve => write("pip-dry-run", "")?,
             Purpose::Uninstall => write(UNINSTALL_ONLY, "")?,
+            Purpose::InstallBeside => write("pip_beside.py", PIP_BESIDE_PY)?,
             Purpose::Install | Purpose::InstallHere => {}
         }
         if purpose == Purpose::InstallHere {
             write("surroundings.sh", SURROUNDINGS_SH)?;
         } else {
-            write_surroundings(place)?;
+            write_surroundings(place, build_dir)?;
         }
         write("ask.sh", ASK_SH)?;
         write("old_report.py", OLD_REPORT_PY)?;
@@ -305,12 +371,13 @@ impl BuildSteps {
     ) -> Result<(), Error> {
         let started = Instant::now();
         let place = &self.prefix.place;
-        self.pip.write_inputs(place, Purpose::Uninstall)?;
+        let build_dir = place.open_build_dir()?;
+        self.pip
+            .write_inputs(place, &build_dir, Purpose::Uninstall)?;
         progress.begin(Phase::Run, Some(1));
         self.run_steps(container, progress)?;
         progress.end(Phase::Run, started.elapsed());
         // The steps that follow have the same build directory.
-        let build_dir = place.open_build_dir()?;
         for name in [STEP, UNINSTALL, UNINSTALL_ONLY] {
             build_dir.remove(name)?;
         }

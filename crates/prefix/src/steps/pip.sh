@@ -14,6 +14,9 @@
 #   uninstall-only     nothing else is done
 #   unrequested.txt    packages of a lock that nobody has asked for, for unrequested.py
 #   old_report.py      reports the installed packages for a pip that cannot
+#   root               the environment cannot be written: pip installs wheels below the directory that
+#                      this file names, see pip_beside.py. If more is necessary, nothing is installed,
+#                      and the file `whole` has the reason
 #   uv-wanted          uv installs requirements.txt; `uv` beside it is the host's own uv
 # The script is run by bash if there is one: the activation scripts of many packages need bash.
 # shellcheck shell=sh
@@ -35,8 +38,22 @@ if ! "$python" -c 'import pip' 2>/dev/null; then
   export PYTHONPATH="$found"
 fi
 
+root='' new=$environment
+if [ -f root ]; then
+  root=$(cat root) new=$root$environment
+  pip_reports "$python" || {
+    echo 'its Python has no pip that says what it would install, as 22.2 and newer do' >whole
+    exit 0
+  }
+fi
 pip() {
-  if [ "$here" ]; then "$python" "$here" "$place" "$glibc" "$@"; else "$python" -m pip "$@"; fi
+  if [ "$here" ]; then
+    "$python" "$here" "$place" "$glibc" "$@"
+  elif [ "$root" ]; then
+    "$python" "$build/pip_beside.py" "$environment" "$root" "$@"
+  else
+    "$python" -m pip "$@"
+  fi
 }
 
 run() {
@@ -49,6 +66,7 @@ pip_counts_bytes "$python"
 install() {
   [ -z "$here" ] || set -- --only-binary :all: "$@"
   run install --no-compile --no-warn-script-location "$@"
+  [ ! -f whole ] || exit 0
 }
 
 install_and_report() {
@@ -127,7 +145,7 @@ if [ -f locked.txt ]; then
   install --no-deps --no-index --find-links wheels -r locked-names.txt
 fi
 if [ -f unrequested.txt ]; then
-  "$python" -S -s "$build/unrequested.py" "$environment" unrequested.txt || exit
+  "$python" -S -s "$build/unrequested.py" "$new" unrequested.txt || exit
 fi
 
 pip check >pip-check 2>&1 && exit 0

@@ -20,6 +20,16 @@ pub trait StepRunner {
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>>;
 }
 
+impl<R: StepRunner + ?Sized> StepRunner for &R {
+    fn run(
+        &self,
+        argv: &[OsString],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        (**self).run(argv, line)
+    }
+}
+
 /// Container in which an image of an environment is at the mount point, although files of packages
 /// are held back. Nothing can be written there.
 pub trait HeldImage: StepRunner {
@@ -33,8 +43,31 @@ pub trait HeldImage: StepRunner {
     /// directory has on this machine. The directory is the steps' own.
     fn place_of_steps(&self) -> &Place;
 
-    /// Takes note that the container cannot run, for this reason. The steps need files then.
-    fn refuse(&self, reason: &str);
+    /// Returns the container for pip: it also shows the user's files that the lines for pip name.
+    fn for_pip(&self) -> Box<dyn StepRunner + '_>;
+
+    /// Takes note that the steps need files, and not the image any more.
+    fn refuse(&self, refusal: &Refusal);
+}
+
+/// Reason why steps need what is held back as files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The container with the image cannot run, for this reason.
+    Mount(String),
+    /// pip needs an environment that it can write, for this reason.
+    Pip(String),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mount(reason) => {
+                write!(f, "the runtime cannot mount an image of them: {reason}")
+            }
+            Self::Pip(reason) => write!(f, "pip needs files: {reason}"),
+        }
+    }
 }
 
 /// Byte code that earlier builds have compiled. An entry is what the interpreter has written for a

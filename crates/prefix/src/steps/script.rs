@@ -12,7 +12,7 @@ use super::{
         missing_requirement, reason_of_retry, shortened,
     },
     pip_progress::PipProgress,
-    runner::StepRunner,
+    runner::{Refusal, StepRunner},
     why,
 };
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) const RUN_SH: &str = include_str!("run.sh");
 pub(super) const PIP_STEP: &str = "pip install";
 /// Number of output lines of a failed step that its error shows.
 const SHOWN_LINES: usize = 20;
+/// Words of the system for a file that cannot be written in a read-only file system.
+const READ_ONLY: &str = "Read-only file system";
 /// Maximum size of the output that is kept for the log of a failed step, in bytes.
 const KEPT_BYTES: usize = 8 << 20;
 
@@ -155,6 +157,28 @@ impl Script {
         is_pip.then(|| missing_requirement(&lines)).flatten()
     }
 
+    /// Returns an error like [`Self::end`]. If pip has found nothing for a requirement, it is asked
+    /// why in the container, with the command line of the script.
+    fn end_of_pip(
+        self,
+        status: i32,
+        (argv, container, place): (&[OsString], &dyn StepRunner, &Place),
+        python: Option<&Python>,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let mut context = PipContext {
+            python: python.map(|python| format!("{}.{}", python.major, python.minor)),
+            ..PipContext::default()
+        };
+        if let Some(requirement) = self.missing_requirement() {
+            context.log = why::ask(&requirement, argv, container, place)?;
+            if progress.cancelled() {
+                return Err(Error::Interrupted);
+            }
+        }
+        self.end(status, context, progress)
+    }
+
     /// Returns an error unless all steps were done; `status` is the container's exit status, and
     /// `context` what is known about the environment.
     pub(super) fn end(
@@ -228,6 +252,42 @@ pub(super) fn try_script(
     place: &Place,
     progress: &dyn Progress,
 ) -> Result<Result<(), String>, Error> {
+    match begin(argv, container, place, progress)? {
+        Ok((script, status)) => script.end(status, PipContext::default(), progress).map(Ok),
+        Err(reason) => Ok(Err(reason)),
+    }
+}
+
+/// Runs a script like [`run_script`] in a container that may not be able to run, and in which the
+/// environment cannot be written. Returns the reason if the script needs another container.
+pub(super) fn try_pip(
+    argv: &[OsString],
+    container: &dyn StepRunner,
+    place: &Place,
+    python: Option<&Python>,
+    progress: &dyn Progress,
+) -> Result<Result<(), Refusal>, Error> {
+    let (script, status) = match begin(argv, container, place, progress)? {
+        Ok(begun) => begun,
+        Err(reason) => return Ok(Err(Refusal::Mount(reason))),
+    };
+    let is_read_only = |line: &String| line.contains(READ_ONLY);
+    if !script.done && script.output.iter().any(is_read_only) {
+        let reason = "it wants to write into the environment".to_owned();
+        return Ok(Err(Refusal::Pip(reason)));
+    }
+    let of = (argv, container, place);
+    script.end_of_pip(status, of, python, progress).map(Ok)
+}
+
+/// Runs a script to its end. Returns it with the exit status, or the reason if it has not begun its
+/// first step.
+fn begin(
+    argv: &[OsString],
+    container: &dyn StepRunner,
+    place: &Place,
+    progress: &dyn Progress,
+) -> Result<Result<(Script, i32), String>, Error> {
     let mut script = Script::new(place.build_dir());
     let ended = container.run(argv, &mut |line| script.line(line, progress));
     if progress.cancelled() {
@@ -240,8 +300,7 @@ pub(super) fn try_script(
             Ok(status) => last.unwrap_or_else(|| format!("exit status {status}")),
         }));
     }
-    let status = ended.map_err(Error::Container)?;
-    script.end(status, PipContext::default(), progress).map(Ok)
+    Ok(Ok((script, ended.map_err(Error::Container)?)))
 }
 
 /// Runs one of condense's own scripts for the environment at `place`. The script reports its steps
@@ -260,17 +319,7 @@ pub(crate) fn run_script(
     if progress.cancelled() {
         return Err(Error::Interrupted);
     }
-    let mut context = PipContext {
-        python: python.map(|python| format!("{}.{}", python.major, python.minor)),
-        ..PipContext::default()
-    };
-    if let Some(requirement) = script.missing_requirement() {
-        context.log = why::ask(&requirement, argv, container, place)?;
-        if progress.cancelled() {
-            return Err(Error::Interrupted);
-        }
-    }
-    script.end(status, context, progress)
+    script.end_of_pip(status, (argv, container, place), python, progress)
 }
 
 #[cfg(test)]

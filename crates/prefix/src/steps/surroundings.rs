@@ -17,16 +17,15 @@ const CERTIFICATE_VARIABLES: [&str; 4] = [
 /// System-wide configuration file of pip on a host.
 const HOST_CONFIGURATION: &str = "/etc/pip.conf";
 
-/// Writes the files that surroundings.sh reads: the environment's activation, certificates,
-/// configuration.
-pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
-    let build_dir = place.open_build_dir()?;
+/// Writes the files that surroundings.sh reads into the directory of build steps: the activation of
+/// the environment at `place`, certificates, configuration.
+pub(crate) fn write_surroundings(place: &Place, build_dir: &Within) -> Result<(), Error> {
     let write = |name: &str, text: &str| build_dir.write(name, text);
     if let Some(text) = activate(place)? {
         write("pip-activate", &text)?;
     }
-    copy_certificates(&build_dir)?;
-    copy_configuration(&build_dir)?;
+    copy_certificates(build_dir)?;
+    copy_configuration(build_dir)?;
     Ok(write("surroundings.sh", SURROUNDINGS_SH)?)
 }
 

@@ -48,7 +48,7 @@ impl Scripts {
         }
         let (build_dir, inside) = (place.open_build_dir()?, place.mounted_build_dir());
         let write = |name: &str, text: &str| build_dir.write(name, text);
-        write_surroundings(place)?;
+        write_surroundings(place, &build_dir)?;
         write("user.sh", USER_SH)?;
         for (kind, script) in [
             ("pre-install", &self.pre_install),

@@ -1,0 +1,300 @@
+//! Responsible for pip in an environment whose packages are held back: their image is mounted and
+//! cannot be written, so pip installs wheels into an empty directory beside it.
+
+use std::time::Instant;
+
+use condense_within::Within;
+
+use super::{
+    BuildSteps, has_activation_scripts,
+    pip::{Purpose, STEP},
+    run_sh,
+    runner::{HeldImage, Refusal, Runner},
+    script::try_pip,
+    wheels::{Parts, Wheels},
+};
+use crate::{
+    error::Error,
+    progress::{Phase, Progress},
+    target::Place,
+};
+
+/// Name of the directory in that of the build steps into which pip installs.
+const NEW: &str = "new";
+/// Names of files in the directory of build steps, which pip.sh and pip_beside.py describe.
+pub(crate) const ROOT: &str = "root";
+pub(crate) const WHOLE: &str = "whole";
+pub(crate) const REMOVED: &str = "removed.txt";
+const REPORT: &str = "pip-report.json";
+
+impl BuildSteps {
+    /// Runs pip on an image of what is held back if it has anything to do. If that is impossible,
+    /// what is held back becomes files, and pip has not run yet. The phase of the steps has begun
+    /// if wheels are returned.
+    pub(super) fn pip_on_image(
+        &mut self,
+        runner: Runner<'_>,
+        env_dir: &Within,
+        progress: &dyn Progress,
+    ) -> Result<Option<Wheels>, Error> {
+        if self.pip.is_idle() || self.held.is_none() {
+            return Ok(None);
+        }
+        if let (Runner::Held { image, .. }, None) = (runner, &self.pip.uv) {
+            let started = Instant::now();
+            match self.try_pip_on_image(image, env_dir, progress)? {
+                Ok(wheels) => {
+                    self.pip.clear();
+                    return Ok(Some(wheels));
+                }
+                Err(refusal) => {
+                    progress.end(Phase::Run, started.elapsed());
+                    image.refuse(&refusal);
+                }
+            }
+        }
+        if let Some(mut held) = self.held.take() {
+            held.copy_out(env_dir, &|_| true)?;
+        }
+        Ok(None)
+    }
+
+    fn try_pip_on_image(
+        &mut self,
+        image: &dyn HeldImage,
+        env_dir: &Within,
+        progress: &dyn Progress,
+    ) -> Result<Result<Wheels, Refusal>, Error> {
+        let (steps, prefix) = (image.place_of_steps(), &self.prefix);
+        let captures = u64::from(has_activation_scripts(env_dir));
+        progress.begin(Phase::Run, Some(2 + captures));
+        let (Some(held), Some(python)) = (&mut self.held, &prefix.python) else {
+            return Ok(Err(Refusal::Pip("there is no Python".to_owned())));
+        };
+        held.gather(progress)?;
+        image.make(held).map_err(Error::Container)?;
+        let build_dir = steps.open_build_dir()?;
+        self.pip
+            .write_inputs(&prefix.place, &build_dir, Purpose::InstallBeside)?;
+        if self.pip.no_cache {
+            build_dir.write("no-cache", "")?;
+        }
+        let argv = write_root(steps, &build_dir)?;
+        let container = image.for_pip();
+        let ran = try_pip(&argv, &*container, steps, Some(python), progress)?;
+        let result = match (ran, build_dir.read_text(WHOLE)?) {
+            (Err(refusal), _) => Err(refusal),
+            (Ok(()), Some(reason)) => Err(Refusal::Pip(reason.trim().to_owned())),
+            (Ok(()), None) => {
+                let removed = build_dir.read_text(REMOVED)?.unwrap_or_default();
+                let (root, environment) = (build_dir.dir(NEW)?, prefix.place.mounted_env());
+                let mut parts = Parts {
+                    held,
+                    env_dir,
+                    python,
+                };
+                let taken = parts.take(&root, &environment, &removed)?;
+                taken.map_err(Refusal::Pip)
+            }
+        };
+        if let (Ok(_), Some(report)) = (&result, build_dir.read(REPORT)?) {
+            prefix.place.open_build_dir()?.write(REPORT, report)?;
+        }
+        clear(&build_dir)?;
+        Ok(result)
+    }
+}
+
+/// Makes the directory into which pip installs, and returns the command.
+fn write_root(steps: &Place, build_dir: &Within) -> Result<Vec<std::ffi::OsString>, Error> {
+    build_dir.make_own_dir(NEW)?;
+    // The image is at the mount point, so scratch keeps its own path in the container.
+    let root = steps.build_dir().join(NEW);
+    build_dir.write(ROOT, root.as_os_str().as_encoded_bytes())?;
+    run_sh(steps, build_dir, steps.build_dir())
+}
+
+/// Removes what later steps in the same directory must not find, and archives.
+fn clear(build_dir: &Within) -> Result<(), Error> {
+    for file in [STEP, "surroundings.sh", ROOT, WHOLE, REMOVED, REPORT] {
+        build_dir.remove(file)?;
+    }
+    for dir in [NEW, "tmp", "wheels"] {
+        let path = build_dir.path(dir);
+        match fs_err::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{path::Path, process::Command};
+
+    /// A pip that "resolves" what its arguments say, with the functions that are replaced.
+    const PIP: &str = "
+import logging, os, sys
+from pip._internal.commands import install
+from pip._internal.exceptions import InstallationError
+from pip._internal.operations.prepare import RequirementPreparer
+
+class Requirement:
+    def __init__(self, name):
+        self.name, self.is_wheel, self.should_reinstall = name.strip('!'), '!' not in name, True
+        self.satisfied_by = None
+
+if sys.argv[1] == 'check':
+    print(sorted(path for path in sys.path if path.endswith('site-packages'))[-1])
+    sys.exit(0)
+chosen = [Requirement(name) for name in sys.argv[4:]]
+if not os.environ.get('OLD_RESOLVER'):
+    try:
+        RequirementPreparer().prepare_linked_requirements_more(chosen)
+    except InstallationError as error:
+        logging.getLogger().critical(str(error))
+        sys.exit(1)
+built = install.build([one for one in chosen if not one.is_wheel], verify=True)
+done = install.install_given_reqs(chosen, root=sys.argv[3])
+print(built, [(one.name, one.should_reinstall) for one in done], sys.argv[1:4])
+";
+    const PREPARE: &str = "
+class RequirementPreparer:
+    def prepare_linked_requirements_more(self, requirements):
+        print('downloads')
+";
+    const INSTALL: &str = "
+def build(requirements, verify):
+    return [], list(requirements)
+
+def install_given_reqs(requirements, root):
+    return list(requirements)
+";
+
+    struct Pip(tempfile::TempDir);
+
+    impl Pip {
+        fn new(install: &str) -> Self {
+            let pip = Self(tempfile::tempdir().unwrap());
+            let site = "env/lib/python3.9/site-packages";
+            for (name, text) in [
+                ("build/pip_beside.py", super::super::pip::PIP_BESIDE_PY),
+                ("pips/pip/__init__.py", ""),
+                ("pips/pip/__main__.py", PIP),
+                ("pips/pip/_internal/__init__.py", ""),
+                ("pips/pip/_internal/commands/__init__.py", ""),
+                ("pips/pip/_internal/commands/install.py", install),
+                ("pips/pip/_internal/operations/__init__.py", ""),
+                ("pips/pip/_internal/operations/prepare.py", PREPARE),
+                (
+                    "pips/pip/_internal/exceptions.py",
+                    "class InstallationError(Exception): pass",
+                ),
+                (&format!("{site}/of_pip.py"), ""),
+                (&format!("{site}/__pycache__/of_pip.cpython-39.pyc"), ""),
+                (
+                    &format!("{site}/Of.Pip-1.dist-info/RECORD"),
+                    "of_pip.py,,\n\"a, b\",,\n../../../bin/of-pip,,\n/etc/passwd,,\n",
+                ),
+                (&format!("{site}/of_conda-1.dist-info/RECORD"), ""),
+                (&format!("{site}/old-1-py3.9.egg-info"), ""),
+                (
+                    "env/conda-meta/of-conda-1-0.json",
+                    &format!("{{\"files\": [\"{site}/of_conda-1.dist-info/RECORD\"]}}"),
+                ),
+            ] {
+                let path = pip.0.path().join(name);
+                fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+                fs_err::write(path, text).unwrap();
+            }
+            // pip's root is that of a file system.
+            let new = format!("new{}/{site}", pip.0.path().display());
+            fs_err::create_dir_all(pip.0.path().join(new)).unwrap();
+            pip
+        }
+
+        /// Returns what pip says, why it is refused, and what it would have removed.
+        fn run(&self, arguments: &[&str], is_old: bool) -> [String; 3] {
+            let path = |name: &str| self.0.path().join(name);
+            let site = path("env/lib/python3.9/site-packages");
+            let output = Command::new("/usr/bin/python3")
+                .args(["-S", "-s"])
+                .arg(path("build/pip_beside.py"))
+                .args([path("env"), path("new")])
+                .args(arguments)
+                .current_dir(path("build"))
+                .env("PYTHONDONTWRITEBYTECODE", "1")
+                .env("OLD_RESOLVER", if is_old { "1" } else { "" })
+                .env(
+                    "PYTHONPATH",
+                    std::env::join_paths([site, path("pips")]).unwrap(),
+                )
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success() && output.stderr.is_empty(),
+                "{output:?}"
+            );
+            let take = |name: &str| {
+                let text = fs_err::read_to_string(path("build").join(name));
+                let _ = fs_err::remove_file(path("build").join(name));
+                text.unwrap_or_default().trim().to_owned()
+            };
+            let said = String::from_utf8(output.stdout).unwrap();
+            let said = said.replace(self.0.path().to_str().unwrap(), "DIR");
+            [said.trim().to_owned(), take("whole"), take("removed.txt")]
+        }
+    }
+
+    #[test]
+    #[ignore = "needs: python3"]
+    fn pip_installs_beside_or_says_what_it_needs() {
+        let pip = Pip::new(INSTALL);
+        let root = "['install', '--root', 'DIR/new']";
+        let installed = |names: &str| format!("downloads\n([], []) [{names}] {root}");
+        let said = pip.run(&["install", "new", "new-er"], false);
+        let names = "('new', False), ('new-er', False)";
+        assert_eq!(said, [installed(names), String::new(), String::new()]);
+
+        let [said, whole, removed] = pip.run(&["install", "of-pip", "new"], false);
+        assert_eq!(said, installed("('of-pip', False), ('new', False)"));
+        assert_eq!(whole, "");
+        let site = "lib/python3.9/site-packages";
+        let expected = format!(
+            "bin/of-pip\n{site}/__pycache__/of_pip.cpython-39.pyc\n{site}/a, b\n{site}/of_pip.py"
+        );
+        assert_eq!(removed, expected);
+
+        for (name, reason) in [
+            ("!new", "`new` has to be built"),
+            (
+                "Of_Conda",
+                "pip replaces `of-conda`, which came with a conda package",
+            ),
+            ("old", "`old` has no record of its files"),
+        ] {
+            let wanted = ["install", "of-pip", name];
+            let expected = [String::new(), reason.to_owned(), String::new()];
+            assert_eq!(pip.run(&wanted, false), expected, "before it downloads");
+            let said = pip.run(&wanted, true);
+            assert_eq!(said[0], format!("([], []) [] {root}"));
+            assert_eq!(said[1..], expected[1..], "before it installs");
+        }
+        let [said, ..] = pip.run(&["check"], false);
+        assert_eq!(said, "DIR/newDIR/env/lib/python3.9/site-packages");
+    }
+
+    #[test]
+    #[ignore = "needs: python3"]
+    fn a_pip_without_these_functions_does_nothing() {
+        let pip = Pip::new("def another(requirements): pass\n");
+        let [said, whole, _] = pip.run(&["install", "new"], false);
+        assert_eq!((&*said, &*whole), ("", "its pip is too new to be known"));
+        let dir = pip.0.path().join("build");
+        assert!(!Path::new(&dir).join("removed.txt").exists());
+    }
+}

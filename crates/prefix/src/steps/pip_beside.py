@@ -1,0 +1,167 @@
+"""Runs pip of an environment that cannot be written, and lets it install wheels beside it.
+
+usage: pip_beside.py ENVIRONMENT ROOT ARGUMENT...
+
+The working directory is that of the build steps. `pip install` gets `--root ROOT` and writes
+nothing else. The files, relative to ENVIRONMENT, that it would have removed are added to
+`removed.txt`. If more than wheels is necessary, pip builds and installs nothing, and the reason is
+written to the file `whole`. `pip check` also sees what has been installed below ROOT.
+
+pip has no interface for this, so three of its functions are replaced, which all versions since 22.2
+have. The first of them gets all that pip has chosen. If indices have metadata beside their wheels,
+no wheel has been downloaded by then.
+"""
+
+import csv
+import glob
+import io
+import json
+import logging
+import os
+import re
+import runpy
+import sys
+import sysconfig
+
+environment, root = sys.argv[1:3]
+refused = []
+
+
+def refuse(reason):
+    if refused:
+        return
+    refused.append(reason)
+    with io.open("whole", "w", encoding="utf-8") as file:
+        file.write(reason + "\n")
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def is_below(path):
+    return path.startswith(environment + "/")
+
+
+def installed():
+    """Yields names and metadata directories or files of the distributions in the environment."""
+    for folder in sorted({os.path.realpath(path) for path in sys.path}):
+        if not is_below(folder) or not os.path.isdir(folder):
+            continue
+        for entry in sorted(os.listdir(folder)):
+            stem, ending = os.path.splitext(entry)
+            if ending in (".dist-info", ".egg-info"):
+                yield normal(stem.split("-")[0]), os.path.join(folder, entry)
+
+
+def is_of_conda(metadata):
+    needle = json.dumps(os.path.relpath(metadata, environment))[1:-1].encode()
+    for path in glob.glob(os.path.join(glob.escape(environment), "conda-meta", "*.json")):
+        with open(path, "rb") as file:
+            text = file.read()
+        if any(needle + end in text for end in (b"/", b'"')):
+            return True
+    return False
+
+
+def files_of(name, metadata):
+    """Returns the files that pip removes with a distribution, byte code included."""
+    record = os.path.join(metadata, "RECORD")
+    if is_of_conda(metadata):
+        refuse("pip replaces `%s`, which came with a conda package" % name)
+        return []
+    if not os.path.isfile(record):
+        refuse("`%s` has no record of its files" % name)
+        return []
+    folder = os.path.dirname(metadata)
+    with io.open(record, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    paths = {os.path.normpath(os.path.join(folder, row[0])) for row in rows}
+    for source in [path for path in paths if path.endswith(".py")]:
+        parent, file = os.path.split(source)
+        compiled = os.path.join(glob.escape(os.path.join(parent, "__pycache__", file[:-3])))
+        paths.update(glob.glob(compiled + ".*.pyc"))
+    inside = [os.path.relpath(path, environment) for path in paths if is_below(path)]
+    return [path for path in inside if "\n" not in path]
+
+
+def judge(requirements):
+    """Refuses what is no wheel or has no record. Returns the files that pip would remove."""
+    to_build = [one.name for one in requirements if not one.is_wheel]
+    if to_build:
+        refuse("`%s` has to be built" % to_build[0])
+    names, removed = {normal(one.name) for one in requirements}, set()
+    for name, metadata in installed():
+        if name in names and not refused:
+            removed.update(files_of(name, metadata))
+    return removed
+
+
+def patch(install, preparer, error):
+    prepare = preparer.prepare_linked_requirements_more
+    build, install_given_reqs = install.build, install.install_given_reqs
+
+    def prepare_wheels(self, requirements, *arguments, **options):
+        requirements = list(requirements)
+        judge([one for one in requirements if not one.satisfied_by])
+        if refused:
+            logging.disable(logging.CRITICAL)
+            raise error("refused")
+        return prepare(self, requirements, *arguments, **options)
+
+    def build_nothing(requirements, *arguments, **options):
+        judge(requirements)
+        return build([], *arguments, **options)
+
+    def install_beside(requirements, *arguments, **options):
+        requirements = list(requirements)
+        removed = judge(requirements)
+        if refused:
+            return []
+        for one in requirements:
+            one.should_reinstall = False
+        with open("removed.txt", "ab") as file:
+            file.writelines(os.fsencode(path + "\n") for path in sorted(removed))
+        return install_given_reqs(requirements, *arguments, **options)
+
+    preparer.prepare_linked_requirements_more = prepare_wheels
+    install.build, install.install_given_reqs = build_nothing, install_beside
+
+
+def is_managed_by_others():
+    """Whether pip refuses to change the environment, which `--root` makes it overlook."""
+    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    return is_below(marker) and os.path.exists(marker)
+
+
+def main(arguments):
+    if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+        sys.path.pop(0)
+    if arguments[0] == "check":
+        site_packages = glob.escape(root + environment) + "/lib*/python*/site-packages"
+        sys.path.extend(sorted(glob.glob(site_packages)))
+    import pip
+
+    if arguments[0] == "install":
+        if is_managed_by_others():
+            refuse("others manage what is in the environment")
+        try:
+            from pip._internal.commands import install
+            from pip._internal.exceptions import InstallationError
+            from pip._internal.operations.prepare import RequirementPreparer
+
+            patch(install, RequirementPreparer, InstallationError)
+        except (AttributeError, ImportError):
+            refuse("its pip is too new to be known")
+        arguments[1:1] = ["--root", root]
+    sys.argv[0] = os.path.join(os.path.dirname(pip.__file__), "__main__.py")
+    sys.argv[1:] = arguments
+    try:
+        if not refused:
+            runpy.run_module("pip", run_name="__main__")
+    except SystemExit:
+        if not refused:
+            raise
+
+
+main(sys.argv[3:])
