@@ -10,7 +10,7 @@ use super::{
     BuildSteps,
     batches::{Batch, StandIn, list},
     feed,
-    known::keep,
+    known::{Digests, Telling, keep},
     run_sh,
     runner::HeldImage,
     script::try_script,
@@ -62,10 +62,15 @@ impl BuildSteps {
             write_compile(&build_dir, to_compile)?;
         }
         let argv = run_sh(place, &build_dir, place.build_dir())?;
-        let ran = try_script(&argv, image, place, progress)?;
+        let digests = Digests::default();
+        let telling = Telling {
+            runner: image,
+            digests: &digests,
+        };
+        let ran = try_script(&argv, &telling, place, progress)?;
         progress.end(Phase::Run, started.elapsed());
         if ran.is_ok() && compiles {
-            self.collect_from(env_dir, &build_dir, to_compile)?;
+            self.collect_from(env_dir, &build_dir, to_compile, &digests)?;
         }
         for done in ["compile.list", "activation.sh"] {
             build_dir.remove(done)?;
@@ -95,12 +100,17 @@ impl BuildSteps {
     }
 
     /// Takes the byte code of sources that are held back.
-    pub(super) fn collect(&mut self, env_dir: &Within, to_compile: &[Batch]) -> Result<(), Error> {
+    pub(super) fn collect(
+        &mut self,
+        env_dir: &Within,
+        to_compile: &[Batch],
+        digests: &Digests,
+    ) -> Result<(), Error> {
         if self.held.is_none() || to_compile.is_empty() {
             return Ok(());
         }
         let build_dir = self.prefix.place.open_build_dir()?;
-        self.collect_from(env_dir, &build_dir, to_compile)
+        self.collect_from(env_dir, &build_dir, to_compile, digests)
     }
 
     /// Takes the byte code that the interpreter has written into a directory of build steps, and
@@ -110,6 +120,7 @@ impl BuildSteps {
         env_dir: &Within,
         build_dir: &Within,
         to_compile: &[Batch],
+        digests: &Digests,
     ) -> Result<(), Error> {
         let (Some(held), Some(python)) = (&mut self.held, &self.prefix.python) else {
             return Ok(());
@@ -118,7 +129,7 @@ impl BuildSteps {
         let whole = feed::collect(held, env_dir, build_dir, python, to_compile, &stand_in)?;
         self.code
             .as_ref()
-            .map_or(Ok(()), |code| keep(&**code, &whole))
+            .map_or(Ok(()), |code| keep(&**code, &whole, digests))
     }
 }
 
