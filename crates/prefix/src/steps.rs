@@ -54,6 +54,7 @@ use condense_activation::{Activation, Capture};
 use condense_within::Within;
 use distributions::{Changes, Distributions};
 pub use failure::{PipContext, PipFailure, explain_pip_failure};
+use known::{Digests, Telling};
 pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, Purpose};
 pub(crate) use post_link::{PostLink, post_link_scripts};
@@ -365,18 +366,24 @@ impl BuildSteps {
         }
         progress.begin(Phase::Run, Some(steps));
         let before = StateBefore::read(&self.prefix, &env_dir)?;
+        let digests = Digests::default();
         let (capture, changes, steps) = match runner {
-            Runner::Container(container) | Runner::Held { container, .. } => {
+            Runner::Container(runner)
+            | Runner::Held {
+                container: runner, ..
+            } => {
+                let digests = &digests;
+                let container = Telling { runner, digests };
                 let (capture, changes) =
-                    self.run_in_container(container, &before, capture, progress)?;
+                    self.run_in_container(&container, &before, capture, progress)?;
                 (capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
             }
             Runner::Host(runner) => {
-                let changes = self.run_on_host(runner, &before, &to_compile, progress)?;
+                let changes = self.run_on_host(runner, &before, &to_compile, &digests, progress)?;
                 (None, changes, 0)
             }
         };
-        self.collect(&env_dir, &to_compile)?;
+        self.collect(&env_dir, &to_compile, &digests)?;
         progress.end(Phase::Run, started.elapsed());
         let changes = if has_wheels { wheels.changes } else { changes };
         self.finished(capture, changes, steps, progress)
@@ -499,6 +506,7 @@ impl BuildSteps {
         runner: &dyn StepRunner,
         before: &StateBefore,
         to_compile: &[Batch],
+        digests: &Digests,
         progress: &dyn Progress,
     ) -> Result<Changes, Error> {
         let has_pip = !self.pip.requirements.is_empty();
@@ -511,7 +519,7 @@ impl BuildSteps {
             &self.prefix,
             !to_compile.is_empty(),
             has_pip,
-            self.held.is_some(),
+            self.held.is_some().then_some(digests),
             progress,
         );
         if let Some(start) = &self.start {

@@ -20,6 +20,7 @@ use condense_prefix::{
     Network, NetworkSettings, Phase, Place, Progress, Refusal, Runner, StepRunner, Target, Warning,
     fetch, install_held, solve,
 };
+use sha2::{Digest, Sha256};
 
 type StepError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -58,6 +59,8 @@ struct Interpreter {
     place: Place,
     /// Number of batches that it compiles before it is killed.
     batches: usize,
+    /// Whether an activation script changes what it has written.
+    is_forging: bool,
     /// Sources that were compiled, or did not compile.
     seen: Mutex<Vec<String>>,
 }
@@ -93,7 +96,17 @@ impl StepRunner for Interpreter {
                 break;
             }
             let whole = written + "0 \n";
+            let digest = hex::encode(Sha256::digest(&whole));
+            line(&format!("::condense-code {number} {digest}"));
             fs_err::write(build.join(format!("bytecode/{number}")), whole).unwrap();
+        }
+        line("::condense-step capturing the activation");
+        if self.is_forging {
+            let forged = "0 \n";
+            fs_err::write(build.join("bytecode/0"), forged).unwrap();
+            let digest = hex::encode(Sha256::digest(forged));
+            line("::condense-step compiling Python files");
+            line(&format!("::condense-code 0 {digest}"));
         }
         line("::condense-done");
         Ok(0)
@@ -195,11 +208,11 @@ fn packages(python: Package, text: &str) -> Vec<Package> {
 }
 
 fn build_at(mount_point: &'static str, channel: &[Package], code: &Arc<Kept>) -> Built {
-    build_until(usize::MAX, mount_point, channel, code)
+    build_with((usize::MAX, false), mount_point, channel, code)
 }
 
-fn build_until(
-    batches: usize,
+fn build_with(
+    (batches, is_forging): (usize, bool),
     mount_point: &'static str,
     channel: &[Package],
     code: &Arc<Kept>,
@@ -244,6 +257,7 @@ fn build_until(
     let image = Interpreter {
         place: beside,
         batches,
+        is_forging,
         seen: Mutex::default(),
     };
     let runner = Runner::Held {
@@ -324,8 +338,23 @@ fn a_batch_is_compiled_again_if_its_sources_or_the_interpreter_have_changed() {
 #[test]
 fn batches_that_the_interpreter_has_not_ended_are_not_kept() {
     let (code, channel) = (Arc::default(), packages(python("3.11.2"), "one"));
-    build_until(2, MOUNT_POINT, &channel, &code);
+    build_with((2, false), MOUNT_POINT, &channel, &code);
     assert_eq!(code.0.lock().unwrap().len(), 2);
+    let next = build_at(MOUNT_POINT, &channel, &code);
+    assert!(
+        !next.seen.is_empty() && next.seen.len() < 73,
+        "{:?}",
+        next.seen
+    );
+    next.names_its_sources(72);
+}
+
+/// A package's script can change the environment that it is part of, and no other.
+#[test]
+fn what_an_activation_script_has_changed_is_not_kept() {
+    let (code, channel) = (Arc::default(), packages(python("3.11.2"), "one"));
+    build_with((usize::MAX, true), MOUNT_POINT, &channel, &code);
+    assert_eq!(code.0.lock().unwrap().len(), 3);
     let next = build_at(MOUNT_POINT, &channel, &code);
     assert!(
         !next.seen.is_empty() && next.seen.len() < 73,

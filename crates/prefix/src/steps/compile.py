@@ -8,7 +8,7 @@ have changed since LIST was written and differ from the source of their byte cod
 sources are not in PREFIX: the file `sources` beside LIST has their texts, `sources.index` a line
 `OFFSET LENGTH PATH` for each, and `sources.as` the path that PREFIX has in byte code. The byte code
 of the batch N goes to the file `bytecode/N`, each behind a line `LENGTH PATH`, with a line `0 ` at
-the end. --as PATH is the later path of PREFIX, if PREFIX is elsewhere now. Files that do not
+the end. A line `::condense-code N SHA-256` of the output has its digest. --as PATH is the later path of PREFIX, if PREFIX is elsewhere now. Files that do not
 compile (templates, code for other versions) are skipped, as every installer does. Python before 3.7
 writes the time of the source instead of its hash.
 
@@ -214,7 +214,21 @@ def compile_fed(folder, number, batch, later, place, index):
             del code
         if is_whole:
             compiled.write(b"0 \n")
+    tell_digest(number, written_to)
     return 0
+
+
+def tell_digest(number, written_to):
+    for name in ("_sha2", "_sha256"):
+        try:
+            module = __import__(name)
+        except ImportError:
+            continue
+        with open(written_to, "rb") as file:
+            digest = module.sha256(file.read()).hexdigest()
+        # One write is one line, whatever other processes write.
+        os.write(1, b"::condense-code %d %s\n" % (number, digest.encode()))
+        return
 
 
 def processors():

@@ -10,7 +10,7 @@ use super::{
     BuildSteps,
     batches::{Batch, StandIn, list},
     feed,
-    known::keep,
+    known::{Digests, Telling, keep},
     run_sh,
     runner::{HeldImage, Refusal},
     script::try_script,
@@ -66,13 +66,22 @@ impl BuildSteps {
             write_compile(&build_dir, to_compile)?;
         }
         let argv = run_sh(place, &build_dir, place.build_dir())?;
-        let ran = try_script(&argv, image, place, progress)?;
+        let digests = Digests::default();
+        let telling = Telling {
+            runner: image,
+            digests: &digests,
+        };
+        let ran = try_script(&argv, &telling, place, progress)?;
         progress.end(Phase::Run, started.elapsed());
         if ran.is_ok() && compiles {
-            // pip and activation scripts run code of packages, which could have changed the
-            // interpreter or the byte code of others.
-            let may_be_kept = capture.is_none() && !has_begun;
-            self.collect_from(env_dir, &build_dir, to_compile, may_be_kept)?;
+            // pip has run code of packages, which could have changed the interpreter: what it tells
+            // then is not believed.
+            let told = if has_begun {
+                Digests::default()
+            } else {
+                digests
+            };
+            self.collect_from(env_dir, &build_dir, to_compile, &told)?;
         }
         for done in ["compile.list", "activation.sh"] {
             build_dir.remove(done)?;
@@ -102,31 +111,36 @@ impl BuildSteps {
     }
 
     /// Takes the byte code of sources that are held back.
-    pub(super) fn collect(&mut self, env_dir: &Within, to_compile: &[Batch]) -> Result<(), Error> {
+    pub(super) fn collect(
+        &mut self,
+        env_dir: &Within,
+        to_compile: &[Batch],
+        digests: &Digests,
+    ) -> Result<(), Error> {
         if self.held.is_none() || to_compile.is_empty() {
             return Ok(());
         }
         let build_dir = self.prefix.place.open_build_dir()?;
-        // The steps have run code of packages in the same container.
-        self.collect_from(env_dir, &build_dir, to_compile, false)
+        self.collect_from(env_dir, &build_dir, to_compile, digests)
     }
 
     /// Takes the byte code that the interpreter has written into a directory of build steps. Keeps
-    /// that of whole batches for later builds if it may be kept.
+    /// that of whole batches for later builds if it has the digests that the interpreter has told.
     fn collect_from(
         &mut self,
         env_dir: &Within,
         build_dir: &Within,
         to_compile: &[Batch],
-        may_be_kept: bool,
+        digests: &Digests,
     ) -> Result<(), Error> {
         let (Some(held), Some(python)) = (&mut self.held, &self.prefix.python) else {
             return Ok(());
         };
         let stand_in = StandIn::of(&self.prefix.place.mounted_env(), &self.patched);
         let whole = feed::collect(held, env_dir, build_dir, python, to_compile, &stand_in)?;
-        let code = self.code.as_ref().filter(|_| may_be_kept);
-        code.map_or(Ok(()), |code| keep(&**code, &whole))
+        self.code
+            .as_ref()
+            .map_or(Ok(()), |code| keep(&**code, &whole, digests))
     }
 }
 

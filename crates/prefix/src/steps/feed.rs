@@ -12,7 +12,10 @@ use std::{
 use condense_within::{Access, Within};
 use rustix::fs::FileType;
 
-use super::batches::{Batch, CodeKey, StandIn};
+use super::{
+    batches::{Batch, StandIn},
+    known::Whole,
+};
 use crate::{bytecode, error::Error, held::Held, python::Python};
 
 /// Name of the file with the texts of the sources, in the directory of build steps.
@@ -68,7 +71,7 @@ pub(super) fn remove_sources(build_dir: &Within) -> Result<(), Error> {
 }
 
 /// Takes the byte code that the interpreter has written. Returns that of whole batches with a key,
-/// as it was written.
+/// as it was read.
 ///
 /// # Errors
 /// Returns [`Error::Io`] if a file cannot be read, written or understood.
@@ -79,7 +82,7 @@ pub(super) fn collect(
     python: &Python,
     to_compile: &[Batch],
     stand_in: &StandIn<'_>,
-) -> Result<Vec<(CodeKey, Vec<u8>)>, Error> {
+) -> Result<Vec<Whole>, Error> {
     let mut whole = Vec::new();
     for (number, batch) in to_compile.iter().enumerate() {
         let path = Path::new(BYTECODE).join(number.to_string());
@@ -98,7 +101,9 @@ pub(super) fn collect(
         let is_whole = compiled.is_whole;
         compiled.restore(stand_in, python, held, env_dir)?;
         compiled.insert(held, env_dir)?;
-        whole.extend(batch.key.filter(|_| is_whole).map(|key| (key, bytes)));
+        if let Some(key) = batch.key.filter(|_| is_whole) {
+            whole.push(Whole { number, key, bytes });
+        }
     }
     Ok(whole)
 }
@@ -242,7 +247,7 @@ mod tests {
         }
 
         /// Takes these results of a batch. Returns what is kept.
-        fn collect(&mut self, results: &[u8]) -> Result<Vec<(CodeKey, Vec<u8>)>, String> {
+        fn collect(&mut self, results: &[u8]) -> Result<Vec<Vec<u8>>, String> {
             fs_err::write(self.dir.path().join("build/bytecode/0"), results).unwrap();
             collect(
                 &mut self.held,
@@ -252,6 +257,10 @@ mod tests {
                 &self.batches,
                 &stand_in(&HashSet::new()),
             )
+            .map(|whole| {
+                assert!(whole.iter().all(|one| one.key == [7; 32]));
+                whole.into_iter().map(|one| one.bytes).collect()
+            })
             .map_err(|error| error.to_string())
         }
 
@@ -311,10 +320,7 @@ mod tests {
 
         // A whole batch is kept as it was written, and is the same in a later build.
         let results = [&*results, b"0 \n"].concat();
-        assert_eq!(
-            setting.collect(&results).unwrap(),
-            [([7; 32], results.clone())]
-        );
+        assert_eq!(setting.collect(&results).unwrap(), [&*results]);
         let mut later = Setting::new();
         assert!(later.take(&results));
         assert_eq!(later.env_dir.read_required(DISK).unwrap(), b"one");

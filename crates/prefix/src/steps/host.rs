@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     failure::PipContext,
+    known::{Digests, STEP},
     pip::{PIP_SH, PipStep, Purpose},
     runner::StepRunner,
     script::{PIP_STEP, Script},
@@ -103,13 +104,14 @@ pub(super) fn install_pip(
 }
 
 /// Compiles the listed sources, if there are any, with the prefix's own interpreter, and also those
-/// that pip has installed if `has_pip`. With `is_fed` their texts are in one file. If the interpreter does not
+/// that pip has installed if `has_pip`. If they are `fed`, their texts are in one file, and the
+/// digests of their byte code are told. If the interpreter does not
 /// start on this machine, there is no byte code and the user gets a warning.
 pub(super) fn compile(
     prefix: &Prefix,
     has_sources: bool,
     has_pip: bool,
-    is_fed: bool,
+    fed: Option<&Digests>,
     progress: &dyn Progress,
 ) {
     let Some(python) = &prefix.python else {
@@ -118,7 +120,7 @@ pub(super) fn compile(
     if !has_sources && !has_pip {
         return;
     }
-    progress.detail(Phase::Run, "compiling Python files");
+    progress.detail(Phase::Run, STEP);
     let build_dir = prefix.place.build_dir();
     let result = Command::new(interpreter(&prefix.place, python))
         .args(["-S", "-s"])
@@ -128,7 +130,7 @@ pub(super) fn compile(
         .arg("--as")
         .arg(prefix.place.mounted_env())
         .args(has_pip.then_some("--walk"))
-        .args(is_fed.then_some("--fed"))
+        .args(fed.map(|_| "--fed"))
         // The interpreter comes from a package and does not need the user's variables.
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_plain(name)))
@@ -138,7 +140,15 @@ pub(super) fn compile(
         .stdin(Stdio::null())
         .output();
     match result {
-        Ok(output) if output.status.success() => {}
+        Ok(output) if output.status.success() => {
+            if let Some(digests) = fed {
+                digests.hear(&format!("::condense-step {STEP}"));
+                let said = String::from_utf8_lossy(&output.stdout);
+                for line in said.lines() {
+                    digests.hear(line);
+                }
+            }
+        }
         Ok(output) => progress.warn(Warning::NotCompiled {
             reason: String::from_utf8_lossy(&output.stderr)
                 .lines()

@@ -2,6 +2,9 @@
 //! later ones.
 
 use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    ffi::OsString,
     io::Read,
     num::NonZeroUsize,
     path::PathBuf,
@@ -12,18 +15,21 @@ use std::{
 };
 
 use condense_within::Within;
+use sha2::{Digest, Sha256};
 
 use super::{
     BuildSteps,
     batches::{Batch, CodeKey, StandIn, batches, key},
     feed::{BYTECODE_MAX, Compiled},
-    runner::CompiledCode,
+    runner::{CompiledCode, StepRunner},
 };
 use crate::{error::Error, progress::Progress};
 
 /// Level of the compression of entries: byte code has a third of its size then, at the speed of a
 /// disk.
 const LEVEL: i32 = 1;
+/// Name of the step in which the interpreter compiles.
+pub(super) const STEP: &str = "compiling Python files";
 /// Maximum number of threads.
 const WORKERS_MAX: usize = 8;
 
@@ -81,17 +87,83 @@ impl BuildSteps {
     }
 }
 
-/// Keeps byte code of whole batches for later builds.
-pub(super) fn keep(code: &dyn CompiledCode, whole: &[(CodeKey, Vec<u8>)]) -> Result<(), Error> {
-    let packed = in_parallel(whole, &|(key, bytes)| {
-        let packed = zstd::bulk::compress(bytes, LEVEL);
-        Ok(packed.ok().map(|packed| (*key, packed)))
+/// Keeps byte code of whole batches for later builds, if it is as the interpreter has written it:
+/// activation scripts of packages run in the same container, and must change no other environment.
+pub(super) fn keep(
+    code: &dyn CompiledCode,
+    whole: &[Whole],
+    digests: &Digests,
+) -> Result<(), Error> {
+    let digests = &*digests.told.borrow();
+    let packed = in_parallel(whole, &|one: &Whole| {
+        let told = digests.get(&one.number);
+        let is_own = told.is_some_and(|told| *told == hex::encode(Sha256::digest(&one.bytes)));
+        let packed = is_own.then(|| zstd::bulk::compress(&one.bytes, LEVEL).ok());
+        Ok(packed.flatten().map(|packed| (one.key, packed)))
     })?;
     let entries: Vec<_> = packed.into_iter().flatten().collect();
     if !entries.is_empty() {
         code.keep(&entries);
     }
     Ok(())
+}
+
+/// Byte code of a whole batch.
+pub(super) struct Whole {
+    /// Number of the batch in the run.
+    pub(super) number: usize,
+    pub(super) key: CodeKey,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Digests of byte code, as the interpreter has told them before anything else could run.
+#[derive(Debug, Default)]
+pub(super) struct Digests {
+    /// Digests by the number of the batch.
+    told: RefCell<HashMap<usize, String>>,
+    /// Whether the interpreter has begun, and whether something else runs since.
+    state: Cell<(bool, bool)>,
+}
+
+impl Digests {
+    /// Takes a line of the output of the steps. Returns false if it is none with a digest.
+    pub(super) fn hear(&self, line: &str) -> bool {
+        let (has_begun, is_over) = self.state.get();
+        if let Some(step) = line.strip_prefix("::condense-step ") {
+            self.state
+                .set((has_begun || step == STEP, is_over || has_begun));
+        }
+        let Some(rest) = line.strip_prefix("::condense-code ") else {
+            return false;
+        };
+        if let (true, Some((number, digest))) = (has_begun && !is_over, rest.split_once(' '))
+            && let Ok(number) = number.parse()
+        {
+            let mut told = self.told.borrow_mut();
+            told.entry(number).or_insert_with(|| digest.to_owned());
+        }
+        true
+    }
+}
+
+/// Container whose steps tell the digests of byte code.
+pub(super) struct Telling<'a> {
+    pub(super) runner: &'a dyn StepRunner,
+    pub(super) digests: &'a Digests,
+}
+
+impl StepRunner for Telling<'_> {
+    fn run(
+        &self,
+        argv: &[OsString],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        self.runner.run(argv, &mut |text| {
+            if !self.digests.hear(text) {
+                line(text);
+            }
+        })
+    }
 }
 
 /// Decompresses an entry. Returns `None` if it is not one.
@@ -126,4 +198,33 @@ fn in_parallel<T: Sync, R: Send>(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Activation scripts run behind the interpreter, and can print anything.
+    #[test]
+    fn only_the_interpreter_tells_digests() {
+        let digests = Digests::default();
+        let step = format!("::condense-step {STEP}");
+        for (line, is_one) in [
+            ("::condense-code 0 before", true),
+            (&step, false),
+            ("::condense-code 1 own", true),
+            ("::condense-code 1 second", true),
+            ("::condense-code x", true),
+            ("a line", false),
+            ("::condense-step capturing the activation", false),
+            ("::condense-code 2 forged", true),
+            (&step, false),
+            ("::condense-code 3 forged", true),
+            ("::condense-code 1 forged", true),
+        ] {
+            assert_eq!(digests.hear(line), is_one, "{line}");
+        }
+        let told = digests.told.into_inner();
+        assert_eq!(told, HashMap::from([(1, "own".to_owned())]));
+    }
 }
