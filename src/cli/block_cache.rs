@@ -9,7 +9,8 @@ use condense_env_vars::{self as env_vars, EnvVars};
 
 use super::registries::size;
 
-/// Default size of the user's blocks: those of some 12 environments of 500 MB.
+/// Default size of the user's cache: blocks of some 12 environments of 500 MB in one half, and
+/// unpacked packages of four in the other.
 const SIZE_BYTES: u64 = 4 << 30;
 
 /// Reads the settings of the caches of blocks from environment variables. `cache_dir` is the

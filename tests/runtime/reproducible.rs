@@ -222,6 +222,9 @@ fn cold_warm_and_hot_builds_of_a_lock_are_the_same_bytes() {
             (&cold, "0", "1G", true),
             (&cold, "0,1", "1G", true),
             ("other", "0,1", "0", false),
+            // A second core packs ahead while the start runs, beside the cache.
+            (&*format!("ahead-{}", &codec[..4]), "0,1", "1G", false),
+            (&*format!("ahead-{}", &codec[..4]), "0,1", "1G", true),
         ] {
             let (image, said_hot) = build(cache, processors, blocks);
             let what = format!("{codec} on {processors} with {cache}, {blocks}");

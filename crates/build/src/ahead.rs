@@ -100,3 +100,28 @@ fn file_without_name(dir: &Path) -> std::io::Result<fs_err::File> {
     std::fs::remove_file(&path)?;
     Ok(fs_err::File::from_parts(file, path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_codecs_that_soon_end_pack_ahead() {
+        let is_fast = |compression| {
+            let block_size = BlockSize::default();
+            BlockFormat {
+                compression,
+                block_size,
+            }
+            .is_fast()
+        };
+        assert!(is_fast(Compression::Zstd { level: 3 }) && is_fast(Compression::Gzip { level: 9 }));
+        assert!(
+            !is_fast(Compression::Zstd { level: 19 }) && !is_fast(Compression::Xz { level: 6 })
+        );
+        assert!(
+            !is_fast(Compression::None),
+            "nothing is saved, and all is copied"
+        );
+    }
+}

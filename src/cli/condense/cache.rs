@@ -37,7 +37,7 @@ enum Verb {
     Info(InfoArguments),
     /// Remove files from the cache; files that another process uses stay
     Clean(CleanArguments),
-    /// Decompress all compressed blocks of the caches, and compare them with their digests
+    /// Compare all blocks, unpacked packages and byte code of the caches with their digests
     Verify(InfoArguments),
 }
 
@@ -298,7 +298,9 @@ fn verify(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCo
         ));
     }
     if checked.is_empty() {
-        context.report.info("there are no blocks in the cache");
+        context
+            .report
+            .info("there are neither blocks nor packages in the cache");
     }
     let own_is_bad = |one: &BlocksChecked| one.is_own && !one.faults.is_empty();
     if checked.iter().any(own_is_bad) {

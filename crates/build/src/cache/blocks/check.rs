@@ -33,8 +33,8 @@ pub struct BlocksChecked {
 }
 
 impl BlockCacheSettings {
-    /// Decompresses each block that is there, and compares its digest with its key. Byte code that
-    /// builds have kept is compared with its digest.
+    /// Decompresses each block that is there, and compares its digest with its key. Byte code and
+    /// unpacked packages that builds have kept are compared with their digests.
     pub fn verify(&self) -> Vec<BlocksChecked> {
         let mut caches = vec![&self.dir, &self.own];
         caches.dedup();
