@@ -77,11 +77,13 @@ fn packages_are_unpacked_once_and_images_stay_the_same() {
     assert!(build(&test) == (plain, 0));
 }
 
+/// Change to the file of a package.
+type Damage = fn(&PathBuf);
+
 #[test]
 fn damaged_and_foreign_packages_are_as_if_they_were_not_there() {
     let test = TestEnv::new();
     let (plain, _) = build(&test);
-    type Damage = fn(&PathBuf);
     let damages: [(&str, Damage); 4] = [
         ("flipped", |path| {
             let mut bytes = fs_err::read(path).unwrap();

@@ -65,7 +65,8 @@ impl<'b> HeldImage<'b> {
     }
 
     /// Returns the files of a start if an earlier build of this environment has recorded them.
-    /// `environment` is a digest of the environment, or `None` if nothing tells all of its packages.
+    /// `environment` is a digest of the environment, or `None` if nothing tells all of its
+    /// packages.
     pub(crate) fn known_start(
         &self,
         start: &Start,

@@ -253,8 +253,8 @@ impl Report {
     }
 
     /// Keeps the blocks of the images and the packages that are held for later builds, and reports
-    /// how much of the images earlier builds had compressed. Call it when the result is published: it
-    /// never fails, and a full disk or quota then loses nothing but the cache's part.
+    /// how much of the images earlier builds had compressed. Call it when the result is published:
+    /// it never fails, and a full disk or quota then loses nothing but the cache's part.
     pub fn keep_blocks(&self) {
         let held = std::mem::take(&mut *self.held());
         if let Some(blocks) = self.blocks().filter(|_| !held.is_empty()) {

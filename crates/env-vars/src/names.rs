@@ -48,10 +48,11 @@ pub const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
 /// Maximum size of the cache of images: a number of bytes, or a number with K, M or G; default:
 /// 20G.
 pub const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
-/// Maximum size of the cache of compressed blocks, unpacked packages, byte code and starts, which is
-/// in `blocks` below the cache directory, or in `blocks-UID` if a group can write to it: a number of
-/// bytes, or a number with K, M or G; default: 4G, and at most a tenth of the free space besides
-/// what is there. 0 switches the cache off; `condense cache clean --blocks` removes what is there.
+/// Maximum size of the cache of compressed blocks, unpacked packages, byte code and starts, which
+/// is in `blocks` below the cache directory, or in `blocks-UID` if a group can write to it: a
+/// number of bytes, or a number with K, M or G; default: 4G, and at most a tenth of the free space
+/// besides what is there. 0 switches the cache off; `condense cache clean --blocks` removes what is
+/// there.
 pub const CONDENSE_BLOCK_CACHE_SIZE: &str = "CONDENSE_BLOCK_CACHE_SIZE";
 /// Directories with compressed blocks that are only read, separated by colons: a site's. They are
 /// used if nobody but their owner and root can write into them.

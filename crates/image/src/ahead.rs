@@ -12,9 +12,8 @@ use crate::{Error, PackOptions, Tree};
 /// Packs into an open file as long as there is time: until [`PackOptions::cancel`] is set. Returns
 /// the blocks that were written by then, for packing a tree that has many of the same files.
 ///
-/// # Errors
-/// Returns the errors of [`pack`](crate::pack()), but for [`Error::Cancelled`]. The file stays, with what was
-/// written.
+/// # Errors Returns the errors of [`pack`](crate::pack()), but for [`Error::Cancelled`]. The file
+/// stays, with what was written.
 pub fn pack_ahead(
     tree: &Tree,
     file: fs_err::File,

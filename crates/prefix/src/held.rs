@@ -70,7 +70,7 @@ enum HeldName {
 pub enum HeldContents<'a> {
     /// A file: a part of an open file.
     File {
-        /// The open file.
+        /// Open file with the contents.
         file: &'a Arc<fs_err::File>,
         /// Number of the file. Names of one file (hard links) have the same number.
         number: usize,
@@ -94,7 +94,8 @@ impl Held {
         self.spool.file()
     }
 
-    /// Returns the position behind all contents in the open file of this build. Its first 4096 bytes are unused.
+    /// Returns the position behind all contents in the open file of this build. Its first 4096
+    /// bytes are unused.
     pub fn end_bytes(&self) -> u64 {
         self.spool.end()
     }

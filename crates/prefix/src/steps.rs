@@ -5,6 +5,7 @@
 //! This crate never starts a container itself: the caller does, through [`StepRunner`].
 
 pub(crate) mod batches;
+mod before;
 pub(crate) mod beside;
 mod compile;
 mod diagnosis;
@@ -48,11 +49,12 @@ use crate::{
 };
 use batches::Batch;
 pub use batches::CodeKey;
+use before::{StateBefore, activation_inputs};
 pub(crate) use compile::COMPILE_PY;
 use compile::{OnImage, write_compile};
 use condense_activation::{Activation, Capture};
 use condense_within::Within;
-use distributions::{Changes, Distributions};
+use distributions::Changes;
 pub use failure::{PipContext, PipFailure, explain_pip_failure};
 use known::{Digests, Telling};
 pub use pip::{ASK_SH, pip_to_build};
@@ -120,38 +122,6 @@ pub struct BuildSteps {
     /// Byte code of earlier builds.
     pub(crate) code: Option<Arc<dyn CompiledCode>>,
     pub(crate) start: Option<Start>,
-}
-
-/// State of a prefix before its steps run, for comparison with the state after them.
-struct StateBefore {
-    distributions: Distributions,
-    conda_records: HashSet<PathBuf>,
-    activation_inputs: Vec<(PathBuf, i64)>,
-}
-
-impl StateBefore {
-    fn read(prefix: &Prefix, env_dir: &Within) -> Result<Self, Error> {
-        Ok(Self {
-            distributions: Distributions::read(env_dir, prefix.python.as_ref())?,
-            conda_records: distributions::conda_records(env_dir)?,
-            activation_inputs: activation_inputs(env_dir),
-        })
-    }
-
-    /// Returns the changes that pip has made to the prefix.
-    fn changes_by_pip(&self, prefix: &Prefix, progress: &dyn Progress) -> Result<Changes, Error> {
-        let env_dir = prefix.place.open_env()?;
-        let now = Distributions::read(&env_dir, prefix.python.as_ref())?;
-        let mut changes = now.changes_since(&self.distributions, &env_dir, &|warning| {
-            progress.warn(warning);
-        })?;
-        // A user script may have installed packages with conda.
-        changes.exclude(&distributions::of_new_records(
-            &env_dir,
-            &self.conda_records,
-        )?);
-        Ok(changes)
-    }
 }
 
 impl BuildSteps {
@@ -240,7 +210,8 @@ impl BuildSteps {
         self.pip.uv = Some(uv);
     }
 
-    /// Takes byte code of sources that are held back from earlier builds, and keeps what is compiled.
+    /// Takes byte code of sources that are held back from earlier builds, and keeps what is
+    /// compiled.
     pub fn use_code(&mut self, code: Arc<dyn CompiledCode>) {
         self.code = Some(code);
     }
@@ -572,20 +543,6 @@ fn has_activation_scripts(env_dir: &Within) -> bool {
     activation_inputs(env_dir)
         .iter()
         .any(|(path, _)| path.extension().is_some_and(|extension| extension == "sh"))
-}
-
-/// Lists the files from which the activation is composed, with their lengths, sorted.
-fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
-    let mut found = Vec::new();
-    for dir in ["etc/conda/activate.d", "etc/conda/env_vars.d"] {
-        // A directory that leads out of the environment is refused when it is read.
-        for name in env_dir.names(dir).unwrap_or_default() {
-            let path = Path::new(dir).join(name);
-            let length = env_dir.stat_of_link(&path).map_or(0, |found| found.st_size);
-            found.push((path, length));
-        }
-    }
-    found
 }
 
 /// Writes the script that runs the steps whose files are in the build directory of `place`, and

@@ -4,6 +4,8 @@
 
 #[path = "../../../tests/support/channel.rs"]
 mod channel;
+#[path = "held/kept.rs"]
+mod kept;
 #[path = "held/pip.rs"]
 mod pip;
 #[path = "held/start.rs"]
@@ -21,9 +23,10 @@ use std::{
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
     Architecture, BuildSteps, EnvironmentSpec, Error, Finished, Held, HeldContents, HeldImage,
-    KeptPackages, Network, NetworkSettings, Phase, Place, Progress, Refusal, Runner, StepRunner,
-    Target, Warning, fetch, install, install_held, solve,
+    Network, NetworkSettings, Phase, Place, Progress, Refusal, Runner, StepRunner, Target, Warning,
+    fetch, install, install_held, solve,
 };
+use kept::{Shelf, bytecode};
 
 #[derive(Default)]
 struct Listener(Mutex<Vec<String>>);
@@ -39,45 +42,6 @@ impl Progress for Listener {
     }
     fn warn(&self, warning: Warning) {
         self.0.lock().unwrap().push(warning.to_string());
-    }
-}
-
-/// Unpacked packages that are kept in a directory.
-struct Shelf {
-    dir: tempfile::TempDir,
-    /// Number of packages that were found.
-    found: Mutex<usize>,
-}
-
-impl Shelf {
-    fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            found: Mutex::default(),
-        }
-    }
-
-    fn path(&self, sha256: &[u8; 32]) -> PathBuf {
-        self.dir.path().join(format!("{sha256:02x?}"))
-    }
-
-    fn keep(&self, held: &mut Held) {
-        for package in held.take_new_packages() {
-            let file = fs_err::File::create_new(self.path(package.sha256())).unwrap();
-            package.write(file.file(), &|| false).unwrap();
-        }
-    }
-}
-
-impl KeptPackages for Shelf {
-    fn open(&self, sha256: &[u8; 32]) -> Option<fs_err::File> {
-        let found = fs_err::File::open(self.path(sha256)).ok()?;
-        *self.found.lock().unwrap() += 1;
-        Some(found)
-    }
-
-    fn remove(&self, sha256: &[u8; 32]) {
-        fs_err::remove_file(self.path(sha256)).unwrap();
     }
 }
 
@@ -296,53 +260,6 @@ fn assert_same(one: &Built, other: &Built) {
     assert_eq!(one.contents.len(), other.contents.len());
     assert_eq!(one.warnings, other.warnings);
     assert_eq!(one.landmarks, other.landmarks);
-}
-
-/// Byte code fits a source or not as in the archive: also if an earlier build has kept the package,
-/// and there is another source beside the byte code now.
-#[test]
-fn byte_code_of_kept_packages_is_judged_as_in_the_archive() {
-    let dir = tempfile::tempdir().unwrap();
-    let time = u32::try_from(channel::TIMESTAMP / 1000).unwrap();
-    let site_packages = |path: &str| format!("lib/python3.11/site-packages/{path}");
-    let timed = |name: &str, file: &str| {
-        Package::new(name, "1.0")
-            .depends("python")
-            .file(&site_packages(&format!("{file}.py")), "timed = 1\n")
-            .file(
-                &site_packages(&format!("__pycache__/{file}.cpython-311.pyc")),
-                bytecode(0, [time, 10]),
-            )
-    };
-    let source = |name: &str, file: &str| {
-        let path = site_packages(&format!("{file}.py"));
-        Package::new(name, "1.0")
-            .depends("python")
-            .file(&path, "other = 1\n")
-    };
-    let more = vec![
-        timed("a-timed", "one"),
-        source("z-source", "one"),
-        timed("z-timed", "two"),
-        source("a-source", "two"),
-    ];
-    let url = write_channel(dir.path(), &[packages(), more].concat());
-    let shelf = Shelf::new();
-    build(&url, "python, a-timed, z-timed", Some(&shelf));
-    let all = "python, a-timed, z-source, z-timed, a-source";
-    let kept = build(&url, all, Some(&shelf));
-    assert_eq!(*shelf.found.lock().unwrap(), 3);
-    assert_same(&kept, &build(&url, all, None));
-}
-
-/// Byte code of a Python 3.11 with this text of a source and this time of it.
-fn bytecode(flags: u32, fields: [u32; 2]) -> Vec<u8> {
-    let mut bytes = vec![0xa7, 0x0d, 0x0d, 0x0a];
-    for word in [flags, fields[0], fields[1]] {
-        bytes.extend_from_slice(&word.to_le_bytes());
-    }
-    bytes.extend_from_slice(b"marshalled");
-    bytes
 }
 
 /// A package with a Python's library, and byte code of several kinds.

@@ -78,8 +78,8 @@ pub(super) fn read_head(
     held.contents().read_head(part, buffer).map_err(failed)
 }
 
-/// Gives byte code a header. Returns its part if that is another one: a file that is only read stays
-/// as it is, and the part has the header.
+/// Gives byte code a header. Returns its part if that is another one: a file that is only read
+/// stays as it is, and the part has the header.
 fn write_header(
     spool: &Spool,
     part: Part,

@@ -21,7 +21,7 @@ const LIMIT_PARTS: u64 = 4;
 /// Packages of a solution that earlier builds have unpacked, by their indices.
 pub(crate) struct Kept<'a> {
     packages: Mutex<HashMap<usize, KeptPackage>>,
-    /// Where unpacked packages are kept for later builds, if they are.
+    /// Place in which unpacked packages are kept for later builds. `None` if they are not kept.
     pub(super) place: Option<&'a dyn KeptPackages>,
 }
 

@@ -1,11 +1,12 @@
-//! Responsible for unpacked packages that are kept for later builds: one file for each package, with
-//! the contents of its files one behind the other and the list of them, as the archive has them.
+//! Responsible for unpacked packages that are kept for later builds: one file for each package,
+//! with the contents of its files one behind the other and the list of them, as the archive has
+//! them.
 //!
 //! The name of such a file is the caller's matter; its key is the SHA-256 digest of the archive.
 //! Checksums tell a damaged file from a whole one. Only files that this user has written may be
-//! opened, since nothing compares the contents with the archive again. They are written when code of
-//! packages has run, which might have changed the spool: a digest of everything is computed while
-//! the archive is unpacked, and what has another one is not kept.
+//! opened, since nothing compares the contents with the archive again. They are written when code
+//! of packages has run, which might have changed the spool: a digest of everything is computed
+//! while the archive is unpacked, and what has another one is not kept.
 
 use std::{
     collections::HashSet,
@@ -86,8 +87,8 @@ pub struct NewPackage {
     spool: Arc<Spool>,
     sha256: [u8; 32],
     list: Vec<u8>,
-    /// Parts of the spool with the contents of the files. Those of byte code have its first bytes as
-    /// in the archive, since the build changes them in the spool.
+    /// Parts of the spool with the contents of the files. Those of byte code have its first bytes
+    /// as in the archive, since the build changes them in the spool.
     parts: Vec<Part>,
     /// Digest of the contents in the archive.
     digest: [u8; 32],
@@ -520,8 +521,8 @@ mod tests {
         assert!(new.write(&tempfile::tempfile().unwrap(), &|| true).is_err());
     }
 
-    /// The build changes the first bytes of byte code in the spool, and code of packages might change
-    /// anything.
+    /// The build changes the first bytes of byte code in the spool, and code of packages might
+    /// change anything.
     #[test]
     fn byte_code_is_kept_as_in_the_archive_and_changed_contents_are_not() {
         let dir = tempfile::tempdir().unwrap();

@@ -41,7 +41,7 @@ pub(super) struct InSpool {
     files: Vec<Spooled>,
     names: HashMap<OsString, usize>,
     /// Digest of the contents of all files, one behind the other, if they may be kept.
-    digest: Option<blake3::Hasher>,
+    digest: Option<Box<blake3::Hasher>>,
 }
 
 #[derive(Debug)]
@@ -245,7 +245,7 @@ impl InSpool {
 
     /// Computes a digest of the contents of all files that are stored from now on.
     pub(super) fn with_digest(mut self) -> Self {
-        self.digest = Some(blake3::Hasher::new());
+        self.digest = Some(Box::default());
         self
     }
 

@@ -3,20 +3,26 @@
 
 use std::{
     fs::TryLockError,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     time::SystemTime,
 };
 
 use condense_prefix::{NewPackage, is_whole_package};
 
 use super::{
-    files::{aged, files_with, limit, make_locked, open_trusted, size_of},
+    files::{aged, files_with, limit, make_locked, open_trusted},
     place::Trust,
 };
 
 /// End of the names of unpacked packages, behind the 64 digits of the archive's digest.
 const SUFFIX: &str = ".package";
+/// Maximum number of packages that are written at a time.
+const WORKERS_MAX: usize = 4;
 /// Number of parts of the cache's size, of which unpacked packages take at most one.
 const PARTS: u64 = 2;
 
@@ -62,8 +68,9 @@ pub(super) fn check(path: &Path, trust: &Trust) -> Result<(), String> {
     Err("its checksums are not those of its contents".to_owned())
 }
 
-/// Writes those packages for which there is room: in half of the cache, and in all of it. Those that
-/// were used longest ago go, but for packages that a build has open. Returns the number of bytes.
+/// Writes those packages for which there is room: in half of the cache, and in all of it. Those
+/// that were used longest ago go, but for packages that a build has open. Returns the number of
+/// bytes.
 ///
 /// # Errors
 /// Returns the first error of writing, with what was written.
@@ -74,45 +81,66 @@ pub(super) fn keep(
     cancel: &AtomicBool,
 ) -> (u64, std::io::Result<()>) {
     let half = size_max / PARTS;
-    let (mut kept, mut result) = (0, Ok(()));
     let mut there = aged(list(dir));
     let mut of_packages: u64 = there.iter().map(|file| file.bytes).sum();
-    let mut of_all = size_of(dir);
-    for package in packages.iter().filter(|package| package.bytes() <= half) {
+    let mut chosen = Vec::new();
+    for package in packages {
         let path = path(dir, package.sha256());
-        // Another build has kept it meanwhile. What is not to be trusted is replaced.
-        if open_trusted(&path, &Trust::own()).is_ok() {
+        // Another build has kept it meanwhile. A file that is not to be trusted is replaced.
+        if package.bytes() > half || open_trusted(&path, &Trust::own()).is_ok() {
             continue;
         }
-        let bytes = package.bytes();
-        while of_packages + bytes > half
+        while of_packages + package.bytes() > half
             && let Some(oldest) = there.pop_front()
         {
             if remove_unless_open(&oldest.path) {
                 of_packages -= oldest.bytes;
-                of_all = of_all.saturating_sub(oldest.bytes);
             }
         }
-        if of_packages + bytes > half {
-            continue;
-        }
-        if of_all + bytes > size_max {
-            limit(dir, size_max.saturating_sub(bytes));
-            of_all = size_of(dir);
-        }
-        match write(dir, package, &path, cancel) {
-            Ok(()) => {
-                kept += bytes;
-                of_packages += bytes;
-                of_all += bytes;
-            }
-            Err(error) => result = result.and(Err(error)),
-        }
-        if cancel.load(Ordering::Relaxed) {
-            break;
+        if of_packages + package.bytes() <= half {
+            of_packages += package.bytes();
+            chosen.push((package, path));
         }
     }
-    (kept, result)
+    // No worker begins a large one last.
+    chosen.sort_by_key(|(package, _)| std::cmp::Reverse(package.bytes()));
+    let bytes: u64 = chosen.iter().map(|(package, _)| package.bytes()).sum();
+    limit(dir, size_max.saturating_sub(bytes));
+    write_all(dir, &chosen, cancel)
+}
+
+/// Writes packages, several at a time. Returns the number of bytes.
+///
+/// # Errors
+/// Returns the first error of writing, with what was written.
+fn write_all(
+    dir: &Path,
+    packages: &[(&NewPackage, PathBuf)],
+    cancel: &AtomicBool,
+) -> (u64, std::io::Result<()>) {
+    let (next, kept) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let problem = Mutex::new(Ok(()));
+    let work = || {
+        while let Some((package, path)) = packages.get(next.fetch_add(1, Ordering::Relaxed))
+            && !cancel.load(Ordering::Relaxed)
+        {
+            match write(dir, package, path, cancel) {
+                Ok(()) => {
+                    kept.fetch_add(package.bytes(), Ordering::Relaxed);
+                }
+                Err(error) => {
+                    let mut problem = problem.lock().unwrap_or_else(PoisonError::into_inner);
+                    if problem.is_ok() {
+                        *problem = Err(error);
+                    }
+                }
+            }
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    condense_threads::all(cores.min(WORKERS_MAX), work);
+    let problem = problem.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (kept.into_inner(), problem)
 }
 
 /// Removes a package unless a build has it open. Returns whether it is removed.

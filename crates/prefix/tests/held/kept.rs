@@ -1,0 +1,97 @@
+//! Tests of packages that an earlier build has unpacked and kept.
+
+use std::{path::PathBuf, sync::Mutex};
+
+use condense_prefix::{Held, KeptPackages};
+
+use crate::{
+    assert_same, build,
+    channel::{self, Package},
+    packages, write_channel,
+};
+
+/// Unpacked packages that are kept in a directory.
+pub(crate) struct Shelf {
+    dir: tempfile::TempDir,
+    /// Number of packages that were found.
+    pub(crate) found: Mutex<usize>,
+}
+
+impl Shelf {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            found: Mutex::default(),
+        }
+    }
+
+    fn path(&self, sha256: &[u8; 32]) -> PathBuf {
+        self.dir.path().join(format!("{sha256:02x?}"))
+    }
+
+    pub(crate) fn keep(&self, held: &mut Held) {
+        for package in held.take_new_packages() {
+            let file = fs_err::File::create_new(self.path(package.sha256())).unwrap();
+            package.write(file.file(), &|| false).unwrap();
+        }
+    }
+}
+
+impl KeptPackages for Shelf {
+    fn open(&self, sha256: &[u8; 32]) -> Option<fs_err::File> {
+        let found = fs_err::File::open(self.path(sha256)).ok()?;
+        *self.found.lock().unwrap() += 1;
+        Some(found)
+    }
+
+    fn remove(&self, sha256: &[u8; 32]) {
+        fs_err::remove_file(self.path(sha256)).unwrap();
+    }
+}
+
+/// Byte code fits a source or not as in the archive: also if an earlier build has kept the package,
+/// and there is another source beside the byte code now.
+#[test]
+fn byte_code_of_kept_packages_is_judged_as_in_the_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = u32::try_from(channel::TIMESTAMP / 1000).unwrap();
+    let site_packages = |path: &str| format!("lib/python3.11/site-packages/{path}");
+    let timed = |name: &str, file: &str| {
+        Package::new(name, "1.0")
+            .depends("python")
+            .file(&site_packages(&format!("{file}.py")), "timed = 1\n")
+            .file(
+                &site_packages(&format!("__pycache__/{file}.cpython-311.pyc")),
+                bytecode(0, [time, 10]),
+            )
+    };
+    let source = |name: &str, file: &str| {
+        let path = site_packages(&format!("{file}.py"));
+        Package::new(name, "1.0")
+            .depends("python")
+            .file(&path, "other = 1\n")
+    };
+    let more = vec![
+        timed("a-timed", "one"),
+        source("z-source", "one"),
+        timed("z-timed", "two"),
+        source("a-source", "two"),
+    ];
+    let url = write_channel(dir.path(), &[packages(), more].concat());
+    let shelf = Shelf::new();
+    build(&url, "python, a-timed, z-timed", Some(&shelf));
+    let all = "python, a-timed, z-source, z-timed, a-source";
+    let kept = build(&url, all, Some(&shelf));
+    assert_eq!(*shelf.found.lock().unwrap(), 3);
+    assert_same(&kept, &build(&url, all, None));
+}
+
+/// Byte code of a Python 3.11 with this text of a source and this time of it.
+pub(crate) fn bytecode(flags: u32, fields: [u32; 2]) -> Vec<u8> {
+    let mut bytes = vec![0xa7, 0x0d, 0x0d, 0x0a];
+    for word in [flags, fields[0], fields[1]] {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes.extend_from_slice(b"marshalled");
+    bytes
+}
