@@ -232,8 +232,8 @@ fn cold_warm_and_hot_builds_of_a_lock_are_the_same_bytes() {
 }
 
 /// Program that checks all byte code of its environment: each code object names its source, the
-/// header has the hash of the source, and nothing has the path that the environment had while it was
-/// compiled. It ends with the traceback of an error in a package.
+/// header has the hash of the source, and nothing has the path that the environment had while it
+/// was compiled. It ends with the traceback of an error in a package.
 const CODE: &str = "
 import importlib.util, marshal, os, sys, traceback
 stand_in = b'/1837ca26b1409fb091343d56'

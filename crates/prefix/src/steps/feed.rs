@@ -327,8 +327,8 @@ mod tests {
         assert_eq!(later.held(HELD), expected);
     }
 
-    /// What does not compile has no byte code in a later build either. What is cut off, or belongs
-    /// to other sources, is not taken, not even a part of it.
+    /// Sources that do not compile have no byte code in a later build either. A result that is cut
+    /// off, or belongs to other sources, is not taken, not even a part of it.
     #[test]
     fn only_whole_batches_of_the_same_sources_are_taken() {
         let mut setting = Setting::new();
