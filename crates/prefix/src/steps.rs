@@ -210,8 +210,7 @@ impl BuildSteps {
         self.pip.uv = Some(uv);
     }
 
-    /// Takes byte code of sources that are held back from earlier builds, and keeps what is
-    /// compiled.
+    /// Takes byte code of earlier builds for sources that are held back, and keeps the new one.
     pub fn use_code(&mut self, code: Arc<dyn CompiledCode>) {
         self.code = Some(code);
     }

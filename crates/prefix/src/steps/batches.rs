@@ -31,7 +31,7 @@ pub type CodeKey = [u8; 32];
 pub(crate) struct Batch {
     /// Paths relative to the environment.
     pub(crate) sources: Vec<PathBuf>,
-    /// Digest of everything on which the byte code depends. `None` if it is neither looked up nor kept.
+    /// Digest of what the byte code depends on. `None` if it is neither looked up nor kept.
     pub(crate) key: Option<CodeKey>,
 }
 
