@@ -8,9 +8,10 @@ have changed since LIST was written and differ from the source of their byte cod
 sources are not in PREFIX: the file `sources` beside LIST has their texts, `sources.index` a line
 `OFFSET LENGTH PATH` for each, and `sources.as` the path that PREFIX has in byte code. The byte code
 of the batch N goes to the file `bytecode/N`, each behind a line `LENGTH PATH`, with a line `0 ` at
-the end. A line `::condense-code N SHA-256` of the output has its digest. --as PATH is the later path of PREFIX, if PREFIX is elsewhere now. Files that do not
-compile (templates, code for other versions) are skipped, as every installer does. Python before 3.7
-writes the time of the source instead of its hash.
+the end. A line `::condense-code N SHA-256` of the output has its digest. --as PATH is the later
+path of PREFIX, if PREFIX is elsewhere now. Files that do not compile (templates, code for other
+versions) are skipped, as every installer does. Python before 3.7 writes the time of the source
+instead of its hash.
 
 The bytes depend neither on the number of processors nor on other packages: a batch has sources of
 one package, and each is compiled by a fork of the same parent process, so that no batch depends on
