@@ -303,16 +303,16 @@ impl BuildSteps {
     ) -> Result<Finished, Error> {
         let started = Instant::now();
         let env_dir = self.prefix.place.open_env()?;
-        let mut to_compile = match &self.prefix.python {
+        let to_compile = match &self.prefix.python {
             Some(python) => bytecode::convert(&env_dir, self.held.as_mut(), python, &self.patched)?,
             None => Vec::new(),
         };
         let wheels = self.pip_on_image(runner, &env_dir, progress)?;
-        let (has_wheels, wheels) = (wheels.is_some(), wheels.unwrap_or_default());
-        to_compile.extend(wheels.sources);
-        to_compile.sort_unstable();
-        to_compile.dedup();
-        let to_compile = self.take_known(&env_dir, &to_compile, progress)?;
+        let (has_wheels, mut wheels) = (wheels.is_some(), wheels.unwrap_or_default());
+        // pip's sources are in batches of their own, as where they are found after the others.
+        let listed: HashSet<&PathBuf> = to_compile.iter().collect();
+        wheels.sources.retain(|source| !listed.contains(source));
+        let to_compile = self.take_known(&env_dir, [&to_compile, &wheels.sources], progress)?;
         let on_image = match runner {
             Runner::Held { image, .. } => {
                 self.run_on_image(image, has_wheels, &env_dir, &to_compile, progress)?
@@ -353,10 +353,16 @@ impl BuildSteps {
                 (None, changes, 0)
             }
         };
-        self.collect(&env_dir, &to_compile, &digests)?;
+        // pip has run code of packages, which could have changed the interpreter.
+        let told = if has_wheels {
+            Digests::default()
+        } else {
+            digests
+        };
+        self.collect(&env_dir, &to_compile, &told)?;
         progress.end(Phase::Run, started.elapsed());
         let changes = if has_wheels { wheels.changes } else { changes };
-        self.finished(capture, changes, steps, progress)
+        self.finished(capture, changes, steps + u32::from(has_wheels), progress)
     }
 
     /// Writes the files that run.sh reads, except those that capture the activation. Returns the

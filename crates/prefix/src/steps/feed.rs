@@ -179,6 +179,8 @@ impl Compiled {
                 }
             } else if is_free(env_dir, &path) {
                 env_dir.make_dir(path.parent().unwrap_or(Path::new("")))?;
+                // A copy of older byte code would count as such.
+                held.remove(&path);
                 env_dir.write(path, code)?;
             }
         }

@@ -34,15 +34,15 @@ pub(super) const STEP: &str = "compiling Python files";
 const WORKERS_MAX: usize = 8;
 
 impl BuildSteps {
-    /// Puts the sources into batches, and takes the byte code of those that earlier builds have
-    /// compiled. Returns the batches that are left.
+    /// Puts the sources of packages, and those that pip has added to them, into batches, and takes
+    /// the byte code of those that earlier builds have compiled. Returns the batches that are left.
     pub(super) fn take_known(
         &mut self,
         env_dir: &Within,
-        to_compile: &[PathBuf],
+        to_compile: [&[PathBuf]; 2],
         progress: &dyn Progress,
     ) -> Result<Vec<Batch>, Error> {
-        let mut batches = batches(to_compile);
+        let mut batches = to_compile.map(batches).concat();
         let (Some(code), Some(interpreter), Some(held), Some(python)) = (
             &self.code,
             &self.interpreter_digest,

@@ -91,9 +91,15 @@ def judge(requirements):
     if to_build:
         refuse("`%s` has to be built" % to_build[0])
     names, removed = {normal(one.name) for one in requirements}, set()
+    found = set()
     for name, metadata in installed():
         if name in names and not refused:
+            found.add(name)
             removed.update(files_of(name, metadata))
+    for one in requirements:
+        # pip knows a distribution that its directory does not name.
+        if getattr(one, "should_reinstall", False) and normal(one.name) not in found:
+            refuse("it is not known what `%s` replaces" % one.name)
     return removed
 
 
@@ -139,7 +145,8 @@ def main(arguments):
         sys.path.pop(0)
     if arguments[0] == "check":
         site_packages = glob.escape(root + environment) + "/lib*/python*/site-packages"
-        sys.path.extend(sorted(glob.glob(site_packages)))
+        # pip takes the first of several distributions of a name: the new one.
+        sys.path[:0] = sorted(glob.glob(site_packages))
     import pip
 
     if arguments[0] == "install":

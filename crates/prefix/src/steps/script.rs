@@ -31,7 +31,7 @@ pub(super) const PIP_STEP: &str = "pip install";
 /// Number of output lines of a failed step that its error shows.
 const SHOWN_LINES: usize = 20;
 /// Words of the system for a file that cannot be written in a read-only file system.
-const READ_ONLY: &str = "Read-only file system";
+const READ_ONLY: [&str; 2] = ["Read-only file system", "[Errno 30]"];
 /// Maximum size of the output that is kept for the log of a failed step, in bytes.
 const KEPT_BYTES: usize = 8 << 20;
 
@@ -271,7 +271,7 @@ pub(super) fn try_pip(
         Ok(begun) => begun,
         Err(reason) => return Ok(Err(Refusal::Mount(reason))),
     };
-    let is_read_only = |line: &String| line.contains(READ_ONLY);
+    let is_read_only = |line: &String| READ_ONLY.iter().any(|words| line.contains(words));
     if !script.done && script.output.iter().any(is_read_only) {
         let reason = "it wants to write into the environment".to_owned();
         return Ok(Err(Refusal::Pip(reason)));

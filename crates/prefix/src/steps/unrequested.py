@@ -22,7 +22,8 @@ def normal(name):
 with open(names) as file:
     unrequested = {normal(line.strip()) for line in file if line.strip()}
 pattern = os.path.join("lib*", "python*", "site-packages", "*.dist-info")
-for folder in sorted(glob.glob(os.path.join(environment, pattern))):
+escaped = glob.escape(environment) if hasattr(glob, "escape") else environment
+for folder in sorted(glob.glob(os.path.join(escaped, pattern))):
     name = os.path.basename(folder)[: -len(".dist-info")].rsplit("-", 1)[0]
     mark = os.path.join(folder, "REQUESTED")
     if normal(name) not in unrequested or not os.path.isfile(mark):
