@@ -97,7 +97,9 @@ def linked(root, machine):
     edges = ("--edges", "normal,no-proc-macro", "--target", target)
     tree = cargo("tree", "--package", "condense", *edges, "--prefix", "none", "--format", "{p}")
     names = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
-    metadata = json.loads(cargo("metadata", "--format-version", "1"))
+    # Crates of other platforms need not be on this machine.
+    words = ("metadata", "--format-version", "1", "--filter-platform", target)
+    metadata = json.loads(cargo(*words))
     crates = [
         crate
         for crate in metadata["packages"]
