@@ -126,13 +126,7 @@ impl<'b> HeldImage<'b> {
             return Ok(());
         }
         held.gather(&**self.build.report())?;
-        let (root, environment) = (&self.place.root, &self.place.environment);
-        let tree = held::scan(root, environment, Some(held), self.mtime)?;
-        Ok(condense_image::frame(
-            &tree,
-            held.spool(),
-            held.end_bytes(),
-        )?)
+        condense_prefix::HeldImage::make(self, held).map_err(anyhow::Error::from_boxed)
     }
 
     /// Returns a digest of everything that the files of a start depend on, in hexadecimal, or
