@@ -145,11 +145,11 @@ from pip._internal.operations.prepare import RequirementPreparer
 
 class Requirement:
     def __init__(self, name):
-        self.name, self.is_wheel, self.should_reinstall = name.strip('!'), '!' not in name, True
-        self.satisfied_by = None
+        self.name, self.is_wheel, self.satisfied_by = name.strip('!'), '!' not in name, None
+        self.should_reinstall = not self.name.startswith('new')
 
 if sys.argv[1] == 'check':
-    print(sorted(path for path in sys.path if path.endswith('site-packages'))[-1])
+    print(*[path for path in sys.path if path.endswith('site-packages')])
     sys.exit(0)
 chosen = [Requirement(name) for name in sys.argv[4:]]
 if not os.environ.get('OLD_RESOLVER'):
@@ -276,6 +276,7 @@ def install_given_reqs(requirements, root):
                 "pip replaces `of-conda`, which came with a conda package",
             ),
             ("old", "`old` has no record of its files"),
+            ("unknown", "it is not known what `unknown` replaces"),
         ] {
             let wanted = ["install", "of-pip", name];
             let expected = [String::new(), reason.to_owned(), String::new()];
@@ -285,7 +286,8 @@ def install_given_reqs(requirements, root):
             assert_eq!(said[1..], expected[1..], "before it installs");
         }
         let [said, ..] = pip.run(&["check"], false);
-        assert_eq!(said, "DIR/newDIR/env/lib/python3.9/site-packages");
+        let site = "DIR/env/lib/python3.9/site-packages";
+        assert_eq!(said, format!("DIR/new{site} {site}"), "the new comes first");
     }
 
     #[test]
