@@ -15,7 +15,7 @@ use condense_prefix::CodeKey;
 use sha2::{Digest, Sha256};
 
 use super::{
-    files::{files_with, is_at, make_locked, open_trusted, remove_unused},
+    files::{files_with, is_at, is_key_with, make_locked, open_trusted, remove_unused},
     place::Trust,
 };
 
@@ -35,8 +35,7 @@ const FILES_MAX: usize = 64;
 
 /// Returns whether a name is that of a file of byte code.
 pub(super) fn is_code(name: &str) -> bool {
-    let key = name.strip_suffix(SUFFIX).unwrap_or("");
-    key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+    is_key_with(name, SUFFIX)
 }
 
 /// Lists the files of byte code in a directory.

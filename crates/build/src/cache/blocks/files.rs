@@ -319,6 +319,12 @@ pub(super) fn has_own_name(path: &Path) -> bool {
     path.file_name().is_some_and(is_own)
 }
 
+/// Returns whether a name is the 64 hexadecimal digits of a key, and then this end.
+pub(super) fn is_key_with(name: &str, end: &str) -> bool {
+    let key = name.strip_suffix(end).unwrap_or("");
+    key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Lists the files in a directory whose names are text for which `is_wanted` returns true.
 pub(super) fn files_with(dir: &Path, is_wanted: fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();

@@ -15,7 +15,7 @@ use std::{
 use condense_prefix::{NewPackage, is_whole_package};
 
 use super::{
-    files::{aged, files_with, limit, make_locked, open_trusted},
+    files::{aged, files_with, is_key_with, limit, make_locked, open_trusted},
     place::Trust,
 };
 
@@ -28,8 +28,7 @@ const PARTS: u64 = 2;
 
 /// Returns whether a name is that of an unpacked package.
 pub(super) fn is_package(name: &str) -> bool {
-    let key = name.strip_suffix(SUFFIX).unwrap_or("");
-    key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+    is_key_with(name, SUFFIX)
 }
 
 /// Lists the unpacked packages in a directory.

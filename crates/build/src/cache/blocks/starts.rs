@@ -12,7 +12,7 @@ use condense_prefix::StartFiles;
 use sha2::{Digest, Sha256};
 
 use super::{
-    files::{files_with, make_locked, open_trusted, remove_unused},
+    files::{files_with, is_key_with, make_locked, open_trusted, remove_unused},
     place::Trust,
 };
 
@@ -27,8 +27,7 @@ const STARTS_MAX: usize = 64;
 
 /// Returns whether a name is that of a recorded start.
 pub(super) fn is_start(name: &str) -> bool {
-    let key = name.strip_suffix(SUFFIX).unwrap_or("");
-    key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+    is_key_with(name, SUFFIX)
 }
 
 /// Lists the recorded starts in a directory.
