@@ -103,6 +103,9 @@ impl Scene {
         let mut command = Account::Ordinary.command(program);
         command
             .env("TMPDIR", self.test.scratch())
+            // Processes that share a cache of OCI images read each other's half-written index.
+            .env("APPTAINER_CACHEDIR", self.test.path("cache"))
+            .env("SINGULARITY_CACHEDIR", self.test.path("cache"))
             .current_dir(self.test.dir());
         command
     }
