@@ -197,6 +197,7 @@ fn parse(entry: &[u8], index_at: u64) -> Result<PackedBlock, PackFault> {
         is_stored: packed == 0,
         checksum: u64_at(entry, 48),
         was_known: false,
+        is_verified: false,
     };
     let end = block.position.checked_add(u64::from(packed));
     let is_within = end.is_some_and(|end| end <= index_at);

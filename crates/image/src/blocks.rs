@@ -43,6 +43,10 @@ impl fmt::Debug for BlockKey {
 pub enum KnownBlock {
     /// The compressed bytes, which were appended to the buffer.
     Compressed,
+    /// The compressed bytes, which were appended to the buffer, and which were decompressed and
+    /// compared with the content before. Reading an image back compares them, and does not
+    /// decompress them again.
+    Verified,
     /// The bytes as they are, because compressing makes them no shorter. Nothing was appended.
     Stored,
 }
@@ -73,6 +77,8 @@ pub struct PackedBlock {
     pub checksum: u64,
     /// Whether the block came from [`PackOptions::known`](crate::PackOptions::known).
     pub was_known: bool,
+    /// Whether the bytes in the image are known to give the content: see [`KnownBlock::Verified`].
+    pub is_verified: bool,
 }
 
 /// Function from blocks to keys, for one format.
@@ -141,6 +147,7 @@ pub(crate) struct BlockRecord {
     pub(crate) length: u32,
     pub(crate) checksum: u64,
     pub(crate) was_known: bool,
+    pub(crate) is_verified: bool,
 }
 
 impl BlockRecord {
@@ -154,6 +161,7 @@ impl BlockRecord {
             is_stored: size & STORED != 0,
             checksum: self.checksum,
             was_known: self.was_known,
+            is_verified: self.is_verified,
         }
     }
 }
@@ -192,32 +200,41 @@ impl<'a> BlockMaker<'a> {
         let key = keys.of(block);
         let start = out.len();
         let found = self.known.and_then(|known| find(known, &key, block, out));
-        let size = match found {
-            Some(size) => size,
-            None => self.encoder.append(block, out)?,
+        let (size, is_verified) = match found {
+            Some(found) => found,
+            None => (self.encoder.append(block, out)?, false),
         };
         let record = BlockRecord {
             key,
             length: block.len() as u32,
             checksum: xxh3_64(&out[start..]),
             was_known: found.is_some(),
+            is_verified,
         };
         Ok((size, Some(record)))
     }
 }
 
-/// Looks for a block, and appends it as it is written. Returns its size field in the image.
-fn find(known: &dyn KnownBlocks, key: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<u32> {
+/// Looks for a block, and appends it as it is written. Returns its size field in the image, and
+/// whether its bytes are known to give the content.
+fn find(
+    known: &dyn KnownBlocks,
+    key: &BlockKey,
+    block: &[u8],
+    out: &mut Vec<u8>,
+) -> Option<(u32, bool)> {
     let start = out.len();
     match known.find(key, block, out) {
         // The codec never makes a block that is no shorter.
-        Some(KnownBlock::Compressed) if (1..block.len()).contains(&(out.len() - start)) => {
-            Some((out.len() - start) as u32)
+        Some(found @ (KnownBlock::Compressed | KnownBlock::Verified))
+            if (1..block.len()).contains(&(out.len() - start)) =>
+        {
+            Some(((out.len() - start) as u32, found == KnownBlock::Verified))
         }
         Some(KnownBlock::Stored) => {
             out.truncate(start);
             out.extend_from_slice(block);
-            Some(block.len() as u32 | STORED)
+            Some((block.len() as u32 | STORED, true))
         }
         _ => {
             out.truncate(start);

@@ -15,11 +15,11 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::blocks::{BlockKeys, InOrder, KnownBlocks, PackedBlock};
-use crate::digest::{BlockDigest, ContentFingerprint};
+use crate::digest::BlockDigest;
 use crate::donor_blocks::{PlannedReuse, ReusedBlocks};
 use crate::format::Format;
 use crate::output::{Output, ReservedRange};
-use crate::placement::PackedContents;
+use crate::placement::{Fingerprints, PackedContents, Positions};
 use crate::plan::{HotFiles, Plan};
 use crate::pool::{Buffers, Hash, WorkerContext};
 use crate::sequence::{RunControl, Sequenced, WaitingDonor, sequence};
@@ -189,6 +189,8 @@ pub struct Image {
     pub blocks: Vec<PackedBlock>,
     /// Evidence of each file's content, by entry of the tree, for reading the image back.
     pub(crate) fingerprints: Fingerprints,
+    /// Positions of the contents, if there are blocks that reading back need not decompress.
+    pub(crate) positions: Option<Arc<Positions>>,
     pub(crate) reused: Option<Arc<ReusedBlocks>>,
 }
 
@@ -215,16 +217,6 @@ impl Image {
             at += length as u64;
         }
         Ok(hash.finalize().into())
-    }
-}
-
-/// Evidence of each file's content, by entry of the tree. The debug output shows only the count.
-#[derive(Clone)]
-pub(crate) struct Fingerprints(pub(crate) Vec<ContentFingerprint>);
-
-impl std::fmt::Debug for Fingerprints {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{} fingerprints]", self.0.len())
     }
 }
 
@@ -407,6 +399,8 @@ pub(crate) fn pack_told(
     }
     let size_bytes = output.finish(&superblock)?;
     let count = |count: fn(&ReusedBlocks) -> u64| reused.as_deref().map_or(0, count);
+    let duplicate_files = contents.duplicates;
+    let (fingerprints, blocks, positions) = contents.into_evidence();
     Ok(Image {
         path,
         offset_bytes: 0,
@@ -414,7 +408,7 @@ pub(crate) fn pack_told(
         inodes: plan.inodes,
         summary: tree.summary(),
         bytes_in: plan.bytes,
-        duplicate_files: contents.duplicates,
+        duplicate_files,
         compression: format.compression,
         block_size: format.block_size,
         taken_bytes: count(|reused| reused.bytes),
@@ -422,8 +416,9 @@ pub(crate) fn pack_told(
         hot_zone: (zone.bytes > 0).then_some(zone),
         tables_start,
         block_format,
-        blocks: contents.blocks,
-        fingerprints: Fingerprints(contents.fingerprints),
+        blocks,
+        fingerprints,
+        positions,
         reused,
     })
 }

@@ -1,6 +1,9 @@
 //! Responsible for the positions of file contents in an image, which packing determines and which
 //! the inode table records.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::Tree;
 use crate::blocks::PackedBlock;
 use crate::digest::ContentFingerprint;
@@ -17,6 +20,30 @@ pub(crate) struct Placement {
     pub(crate) fragment: Option<(u32, u32)>,
     /// Number of bytes in blocks of zeros.
     pub(crate) sparse: u64,
+}
+
+/// Evidence of each file's content, by entry of the tree. The debug output shows only the count.
+#[derive(Clone)]
+pub(crate) struct Fingerprints(pub(crate) Vec<ContentFingerprint>);
+
+impl fmt::Debug for Fingerprints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} fingerprints]", self.0.len())
+    }
+}
+
+/// Positions of all contents in a finished image. The debug output shows only the count.
+pub(crate) struct Positions {
+    /// Position of each file's content, indexed by entry.
+    pub(crate) placements: Vec<Placement>,
+    /// Position and size field of each shared block.
+    pub(crate) fragments: Vec<(u64, u32)>,
+}
+
+impl fmt::Debug for Positions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} positions]", self.placements.len())
+    }
 }
 
 /// Positions and fingerprints of all contents.
@@ -44,6 +71,18 @@ impl PackedContents {
             blocks: Vec::new(),
             duplicates: 0,
         }
+    }
+
+    /// Returns what reading the image back needs of the contents.
+    pub(crate) fn into_evidence(self) -> (Fingerprints, Vec<PackedBlock>, Option<Arc<Positions>>) {
+        let has_verified = self.blocks.iter().any(|block| block.is_verified);
+        let positions = has_verified.then(|| {
+            Arc::new(Positions {
+                placements: self.placements,
+                fragments: self.fragments,
+            })
+        });
+        (Fingerprints(self.fingerprints), self.blocks, positions)
     }
 
     /// Returns the positions of a file's blocks and of its shared block, as far as it has them.

@@ -16,8 +16,11 @@ use crate::{
     donor_blocks::{Extent, ReusedBlocks},
     reader::{Node, NodeKind},
     threads,
-    tree::Kind,
+    tree::{EntryId, Kind},
 };
+use known::VerifiedBlocks;
+
+mod known;
 
 /// Number of bytes of blocks compared at a time.
 const COMPARE_BYTES: usize = 1 << 20;
@@ -26,7 +29,9 @@ const FILES_AT_A_TIME: usize = 64;
 
 /// Reads `image` back and compares every name, type, mode, time, link count, extended attribute,
 /// size, target and content with `tree`. For files whose blocks come from a donor, the compressed
-/// blocks are compared with the donor's.
+/// blocks are compared with the donor's. Blocks that were decompressed and compared before
+/// ([`KnownBlock::Verified`](crate::KnownBlock::Verified)) are compared in their compressed form,
+/// and the files that they belong to by the places of their blocks.
 ///
 /// # Errors
 /// Returns [`Error::Mismatch`] with the entry and the difference, [`Error::Corrupt`] for an image
@@ -60,31 +65,35 @@ impl<'i> ReadBack<'i> {
         let image = self.image;
         check_with_backhand(image, &self.file)?;
         let reader = Reader::of_file(self.reopened()?, image.offset_bytes, image.size_bytes)?;
-        let Some(reused) = image.reused.as_deref() else {
-            let files = compare_names(image, &reader, tree)?;
-            return compare_contents(image, &reader, &files, threads);
+        let known = VerifiedBlocks::new(image, self.reopened()?);
+        let reused = match image.reused.as_deref() {
+            Some(reused) => Some(BlockComparer::new(image, self.reopened()?, reused)),
+            None => None,
         };
-        let blocks = BlockComparer::new(image, self.reopened()?, reused);
+        let compare_blocks = || match &reused {
+            Some(reused) => reused.compare().and_then(|()| known.compare()),
+            None => known.compare(),
+        };
+        let stop = || {
+            known.stop();
+            if let Some(reused) = &reused {
+                reused.stop();
+            }
+        };
         let files = std::thread::scope(|scope| {
             // One thread is enough for the names, so the other threads begin with the blocks.
             let others: Vec<_> = (1..threads::count(threads).get())
-                .map_while(|_| condense_threads::scoped(scope, || blocks.compare()).ok())
+                .map_while(|_| condense_threads::scoped(scope, compare_blocks).ok())
                 .collect();
-            let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.stop());
-            let mut compared = files.is_err() || blocks.compare()?;
+            let files = compare_names(image, &reader, tree);
+            let compared = compare_blocks().inspect_err(|_| stop());
+            let files = files.inspect_err(|_| stop())?;
             for other in others {
-                compared &= threads::join(other)?;
+                threads::join(other)?;
             }
-            match files {
-                Ok(_) if !compared => Err(differs(
-                    image,
-                    reused.donor().path(),
-                    "its blocks are not in the image as they are".to_owned(),
-                )),
-                files => files,
-            }
+            compared.map(|()| files)
         })?;
-        compare_contents(image, &reader, &files, threads)
+        compare_contents(image, &reader, (&files, &known), threads)
     }
 
     /// Returns another handle of the open file.
@@ -102,8 +111,12 @@ fn differs(image: &Image, entry: &Path, problem: String) -> Error {
     }
 }
 
-/// File with content, and the evidence of what its content must be.
-type Packed = (PathBuf, Node, ContentFingerprint);
+/// File with content.
+struct Packed {
+    path: PathBuf,
+    id: EntryId,
+    node: Node,
+}
 
 /// Compares everything except contents. Returns the files that have content.
 fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Packed>, Error> {
@@ -150,7 +163,7 @@ fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Pack
         if matches!(entry.kind, Kind::File { size, .. } if size > 0)
             && !std::mem::replace(&mut seen[id.index()], true)
         {
-            files.push((path, node, image.fingerprints.0[id.index()]));
+            files.push(Packed { path, id, node });
         }
     }
     if let Some(extra) = found.next() {
@@ -166,7 +179,7 @@ fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Pack
 fn compare_contents(
     image: &Image,
     reader: &Reader,
-    files: &[Packed],
+    (files, known): (&[Packed], &VerifiedBlocks<'_>),
     threads: Option<NonZeroUsize>,
 ) -> Result<(), Error> {
     let (next, failed, failure) = (
@@ -183,18 +196,11 @@ fn compare_contents(
             else {
                 break;
             };
-            for (path, node, fingerprint) in part {
-                let is_same = match fingerprint {
-                    ContentFingerprint::Digest(digest) => {
-                        content_digest(reader, node).map(|found| found == *digest)
-                    }
-                    ContentFingerprint::Donor(reference) => {
-                        has_donor_blocks(image, reader, node, *reference)
-                    }
-                };
+            for file in part {
+                let is_same = compare_content(image, reader, known, file);
                 let problem = match is_same {
                     Ok(true) => continue,
-                    Ok(false) => differs(image, path, "its content is another".to_owned()),
+                    Ok(false) => differs(image, &file.path, "its content is another".to_owned()),
                     Err(error) => error,
                 };
                 failed.store(true, Ordering::Relaxed);
@@ -213,6 +219,23 @@ fn compare_contents(
     {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+fn compare_content(
+    image: &Image,
+    reader: &Reader,
+    known: &VerifiedBlocks<'_>,
+    file: &Packed,
+) -> Result<bool, Error> {
+    match image.fingerprints.0[file.id.index()] {
+        ContentFingerprint::Digest(_) if known.are_all_of(file.id, &file.node, reader)? => Ok(true),
+        ContentFingerprint::Digest(digest) => {
+            content_digest(reader, &file.node).map(|found| found == digest)
+        }
+        ContentFingerprint::Donor(reference) => {
+            has_donor_blocks(image, reader, &file.node, reference)
+        }
     }
 }
 
@@ -337,9 +360,10 @@ impl<'i> BlockComparer<'i> {
         }
     }
 
-    /// Compares parts until there are none left. Returns false if a part differed.
-    fn compare(&self) -> Result<bool, Error> {
-        let (old, old_offset) = self.reused.donor().window().file();
+    /// Compares parts until there are none left.
+    fn compare(&self) -> Result<(), Error> {
+        let donor = self.reused.donor();
+        let (old, old_offset) = donor.window().file();
         let mut buffers = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
         while let Some(part) = self.parts.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let length = part.length as usize;
@@ -353,10 +377,11 @@ impl<'i> BlockComparer<'i> {
                 .map_err(Error::io("read", &self.image.path))?;
             if one != other {
                 self.stop();
-                return Ok(false);
+                let problem = "its blocks are not in the image as they are".to_owned();
+                return Err(differs(self.image, donor.path(), problem));
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Stops all threads from beginning another part.

@@ -128,7 +128,7 @@ impl KnownBlocks for BlockCache {
         Some(if block.is_stored {
             KnownBlock::Stored
         } else {
-            KnownBlock::Compressed
+            KnownBlock::Verified
         })
     }
 }
@@ -148,7 +148,7 @@ impl BlockCache {
         }
         let start = out.len();
         if pack.pack.read(block, out) && pack.pack.is_content(&out[start..], content) {
-            return Some(KnownBlock::Compressed);
+            return Some(KnownBlock::Verified);
         }
         out.truncate(start);
         if !pack.is_damaged.swap(true, Ordering::Relaxed) {

@@ -2,11 +2,12 @@
 //! known blocks does wrong that it can see is a block that is compressed.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use condense_image::{
-    BlockKey, Image, ImageBlocks, KnownBlock, KnownBlocks, PackOptions, Tree, pack, pack_at,
+    BlockKey, Image, ImageBlocks, KnownBlock, KnownBlocks, PackOptions, Tree, pack, pack_at, verify,
 };
 
 use crate::{Place, options, pack_and_verify, trees};
@@ -227,4 +228,100 @@ fn a_package_more_and_hot_files_change_few_shared_blocks() {
     let hot = pack_and_verify(&all, &place.path("hot"), &hot).unwrap();
     let bytes = compressed_bytes(&hot);
     assert!(bytes < 9 * (32 << 10), "{bytes} for one hot run of files");
+}
+
+/// Source that says of all blocks of an image that they were compared before.
+struct ComparedBefore(ImageBlocks);
+
+impl KnownBlocks for ComparedBefore {
+    fn find(&self, key: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<KnownBlock> {
+        Some(match self.0.find(key, block, out)? {
+            KnownBlock::Stored => KnownBlock::Stored,
+            _ => KnownBlock::Verified,
+        })
+    }
+}
+
+fn knowing_verified(options: PackOptions, image: &Image) -> PackOptions {
+    PackOptions {
+        known: Some(Arc::new(ComparedBefore(ImageBlocks::new(image).unwrap()))),
+        ..options
+    }
+}
+
+/// Packs a tree with holes, large files, shared blocks and duplicates, whose blocks are all known
+/// to be right.
+fn pack_verified(place: &Place, threads: usize) -> (Tree, Image) {
+    let mut tree = trees::random(12, 300, 64 << 10);
+    let mut with_hole = vec![7; 100 << 10];
+    with_hole[8 << 10..64 << 10].fill(0);
+    for name in ["hole", "same-hole"] {
+        tree.add_bytes(name, with_hole.clone(), 0o644).unwrap();
+    }
+    tree.add_bytes("zeros", vec![0; 64 << 10], 0o644).unwrap();
+    let cold = pack(
+        &tree,
+        &place.path("cold"),
+        &recording("zstd", "8K", threads),
+    )
+    .unwrap();
+    let options = knowing_verified(options("zstd", "8K", threads), &cold);
+    let hot = pack(&tree, &place.path("hot"), &options).unwrap();
+    assert_eq!(hot.sha256().unwrap(), cold.sha256().unwrap());
+    assert!(hot.blocks.iter().all(|block| block.is_verified));
+    (tree, hot)
+}
+
+#[test]
+fn blocks_that_were_compared_before_are_compared_in_their_compressed_form() {
+    let place = Place::new();
+    let (tree, image) = pack_verified(&place, 2);
+    for threads in [1, 2, 5] {
+        verify(&image, &tree, NonZeroUsize::new(threads)).unwrap();
+    }
+    let bytes = fs_err::read(&image.path).unwrap();
+    for block in image.blocks.iter().step_by(20) {
+        let mut changed = bytes.clone();
+        changed[(block.position + u64::from(block.packed) - 1) as usize] ^= 1;
+        fs_err::write(&image.path, changed).unwrap();
+        let error = verify(&image, &tree, None).unwrap_err().to_string();
+        let expected = format!("the block at {}", block.position);
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn files_with_the_blocks_of_others_have_another_content() {
+    let place = Place::new();
+    let mut random = trees::Random(13);
+    let contents = [random.bytes(16 << 10), random.bytes(16 << 10)];
+    // Both images have the same blocks at the same places, but for different files.
+    let pack_pair = |names: [&str; 2], known: &Image| {
+        let mut tree = Tree::new();
+        for (name, bytes) in names.into_iter().zip(&contents) {
+            tree.add_bytes(name, bytes.clone(), 0o644).unwrap();
+        }
+        let options = PackOptions {
+            hot: names.map(Into::into).to_vec(),
+            ..knowing_verified(options("zstd", "8K", 1), known)
+        };
+        let out = place.path(&format!("{}-{}", names.concat(), known.blocks.len()));
+        (pack(&tree, &out, &options).unwrap(), tree)
+    };
+    let empty = pack(
+        &Tree::new(),
+        &place.path("empty"),
+        &recording("zstd", "8K", 1),
+    )
+    .unwrap();
+    let (first, _) = pack_pair(["a", "b"], &empty);
+    let (image, tree) = pack_pair(["a", "b"], &first);
+    assert!(image.blocks.iter().all(|block| block.is_verified));
+    verify(&image, &tree, None).unwrap();
+    let (other, _) = pack_pair(["b", "a"], &first);
+    assert_eq!(other.size_bytes, image.size_bytes);
+    assert_eq!(other.blocks, image.blocks);
+    fs_err::rename(&other.path, &image.path).unwrap();
+    let error = verify(&image, &tree, None).unwrap_err().to_string();
+    assert!(error.contains("its content is another"), "{error}");
 }
