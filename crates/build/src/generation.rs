@@ -254,7 +254,7 @@ impl NewGeneration<'_> {
             inputs,
             lock: Some(lock),
             update_state,
-            ..self.receipt(&packed.image)?
+            ..self.receipt(&packed.image)
         };
         Ok(claim.stage(&Assembly {
             image: Some(&packed.image.path),
@@ -321,11 +321,11 @@ impl NewGeneration<'_> {
         }
     }
 
-    fn receipt(&self, image: &Image) -> anyhow::Result<Receipt> {
+    fn receipt(&self, image: &Image) -> Receipt {
         let (made, place) = (self.made, &self.made.place);
         let generation = &self.plan.output.generation;
         let base = &self.build.prepared.base;
-        Ok(Receipt {
+        Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: generation.created(),
             mode: if made.interpreter.is_some() {
@@ -343,7 +343,7 @@ impl NewGeneration<'_> {
                 placement: Placement::default(),
                 os_packages: os_packages::records(&base.os_packages),
             },
-            image: Some(image_record(image)?),
+            image: Some(image_record(image)),
             mount_point: place.mount_point.clone(),
             env_prefix: place.mounted_env(),
             env_name: env_name(place),
@@ -351,7 +351,7 @@ impl NewGeneration<'_> {
             host_view: base.view,
             update_state: UpdateState::default(),
             generation: 0,
-        })
+        }
     }
 }
 
@@ -413,17 +413,15 @@ pub(crate) fn file_record(role: Option<FileRole>, path: &Path, bytes: &[u8]) -> 
     }
 }
 
-/// Returns the record of an image.
-///
-/// # Errors
-/// Returns an error if the image cannot be read.
-pub(crate) fn image_record(image: &Image) -> Result<ImageRecord, condense_image::Error> {
-    Ok(ImageRecord {
+/// Returns the record of an image. Its digest is still empty: it is computed while the generation
+/// is staged and started.
+pub(crate) fn image_record(image: &Image) -> ImageRecord {
+    ImageRecord {
         size_bytes: image.size_bytes,
-        sha256: hex::encode(image.sha256()?),
+        sha256: String::new(),
         compression: image.compression.to_string(),
         entries: u64::from(image.inodes),
-    })
+    }
 }
 
 fn now() -> u64 {

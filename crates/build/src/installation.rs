@@ -332,9 +332,9 @@ impl NewGeneration<'_> {
     }
 }
 
-/// Stages a generation, and returns it with the result of its check. The image is read back from
-/// the beginning on, while it gets its digest, while it goes to the disk, and while `start` runs
-/// one of the staged wrappers, since starting a container is mostly waiting. Blocks of an image
+/// Stages a generation, and returns it with the result of its check. The image is read back and
+/// gets its digest from the beginning on, while it goes to the disk, and while `start` runs one of
+/// the staged wrappers, since starting a container is mostly waiting. Blocks of an image
 /// that was read back without an error are held for [`Report::keep_blocks`].
 ///
 /// # Errors
@@ -349,7 +349,8 @@ pub(crate) fn stage_and_check(
     let image = condense_image::ReadBack::open(&packed.image)?;
     std::thread::scope(|scope| {
         let read_back = condense_threads::scoped(scope, || image.compare(&packed.tree, None))?;
-        let staged = stage()?;
+        let digest = condense_threads::scoped(scope, || image.sha256())?;
+        let mut staged = stage()?;
         let checked = std::thread::scope(|scope| {
             let stored = condense_threads::scoped(scope, || staged.store())?;
             let started = start(&staged);
@@ -363,6 +364,9 @@ pub(crate) fn stage_and_check(
             report.hold_blocks(&image);
             started
         });
+        let digest = digest.join();
+        let digest = digest.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
+        staged.set_image_digest(hex::encode(digest))?;
         Ok((staged, checked))
     })
 }

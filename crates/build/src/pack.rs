@@ -56,7 +56,8 @@ impl Build<'_> {
     ) -> anyhow::Result<Packed> {
         let mtime = self.mtime(&made.solution);
         let held = made.finished.held.as_ref();
-        let mut tree = held::scan(&made.place.root, &made.place.environment, held, mtime)?;
+        let scan = || held::scan(&made.place.root, &made.place.environment, held, mtime);
+        let mut tree = made.tree.clone().map_or_else(scan, Ok)?;
         if made.place.environment.starts_with(OLDER_NAME.1) && tree.entry_at(OLDER_NAME.0).is_none()
         {
             tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;

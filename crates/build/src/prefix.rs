@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::bail;
 use condense_check::MpiUse;
 use condense_diagnostics::UserError;
-use condense_image::ImageBlocks;
+use condense_image::{ImageBlocks, Tree};
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
     BuildSteps, CondaFacts, EnvironmentSpec, Finished, Held, Network, Place, Runner, Solution,
@@ -56,6 +56,8 @@ pub(crate) struct FinishedPrefix {
     pub(crate) hot_files: Option<Vec<String>>,
     /// Blocks of the image that were compressed already.
     pub(crate) packed_ahead: Option<ImageBlocks>,
+    /// Files of the prefix, if nothing has run in it since they were listed.
+    pub(crate) tree: Option<Tree>,
 }
 
 impl FinishedPrefix {
@@ -170,22 +172,24 @@ impl Build<'_> {
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
         let (root, checks) = (&place.root, self.check_context());
-        let mut packed_ahead = None;
+        let (mut packed_ahead, mut unchanged) = (None, None);
         let mpi = if finished.held.is_some() {
             let mtime = self.mtime(&solution);
             let tree = held::scan(root, &place.environment, finished.held.as_ref(), mtime)?;
             let mpi = checks.check_tree(&tree, &place.mount_point, &linked_dirs)?;
+            let mut has_run = false;
             let environment = condense_prefix::finished_digest(spec, &solution, &finished);
             if let (Some(image), Some(start), Some(held)) = (image, &start, &mut finished.held) {
-                let mut files = image.known_start(start, environment);
-                if files.is_none() {
+                finished.start_files = image.known_start(start, environment);
+                if finished.start_files.is_none() {
                     let record = || image.record(start, environment, &tree, held);
                     let (recorded, blocks) = self.pack_ahead(&tree, record);
                     packed_ahead = blocks;
-                    files = Some(recorded?);
+                    finished.start_files = Some(recorded?);
+                    has_run = true;
                 }
-                finished.start_files = files;
             }
+            unchanged = (!has_run).then_some(tree);
             mpi
         } else {
             if let Some(start) = &start {
@@ -205,6 +209,7 @@ impl Build<'_> {
             interpreter,
             hot_files,
             packed_ahead,
+            tree: unchanged,
         })
     }
 

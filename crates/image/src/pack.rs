@@ -206,6 +206,11 @@ impl Image {
     /// Returns [`Error::Io`] if the file cannot be read or has become shorter.
     pub fn sha256(&self) -> Result<[u8; 32], Error> {
         let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        self.sha256_of(&file)
+    }
+
+    /// Returns the digest of the image in its open file.
+    pub(crate) fn sha256_of(&self, file: &File) -> Result<[u8; 32], Error> {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; Self::CHUNK_BYTES as usize];
         let mut at = 0;

@@ -96,6 +96,14 @@ impl<'i> ReadBack<'i> {
         compare_contents(image, &reader, (&files, &known), threads)
     }
 
+    /// Returns the SHA-256 digest of the image, see [`Image::sha256`].
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be read or has become shorter.
+    pub fn sha256(&self) -> Result<[u8; 32], Error> {
+        self.image.sha256_of(self.file.file())
+    }
+
     /// Returns another handle of the open file.
     fn reopened(&self) -> Result<fs_err::File, Error> {
         let file = self.file.try_clone();

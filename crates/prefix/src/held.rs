@@ -194,6 +194,7 @@ impl Held {
             names: BTreeMap::new(),
             copies: HashSet::new(),
         };
+        let mut names = Vec::new();
         for package in linked {
             let mut shared: HashMap<usize, usize> = HashMap::new();
             for HeldEntry { target, kind } in std::mem::take(&mut package.held) {
@@ -218,9 +219,11 @@ impl Held {
                         HeldName::File(file)
                     }
                 };
-                held.names.insert(target, name);
+                names.push((target, name));
             }
         }
+        // A map of a list sorts it once, which is cheaper than thousands of insertions.
+        held.names = names.into_iter().collect();
         held
     }
 

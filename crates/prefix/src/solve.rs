@@ -5,6 +5,7 @@ mod missing;
 use std::{
     collections::HashMap,
     path::Path,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,8 @@ use crate::{
 /// Longest time that the solver may take. No real environment needs longer. Without a limit, an
 /// environment that is too hard to solve would keep a login node busy for hours.
 const SOLVE_LIMIT: Duration = Duration::from_secs(600);
+/// Interval at which a waiting build checks for cancellation.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Solves `spec` for `target`. For an `@EXPLICIT` file, the solution has only the facts that the
 /// file itself states, until [`crate::complete`] adds the rest.
@@ -227,18 +230,17 @@ fn run_solver<'a>(
         ..task
     };
     let solved = tokio::task::block_in_place(|| {
-        let waiting = std::thread::current();
+        let (done, waiting) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             let solving = condense_threads::scoped(scope, || {
-                let solved = resolvo::Solver.solve(task);
-                waiting.unpark();
-                solved
+                // Waiting ends when this is dropped, also by a panic.
+                let _done = done;
+                resolvo::Solver.solve(task)
             })?;
-            while !solving.is_finished() {
+            while waiting.recv_timeout(POLL) == Err(mpsc::RecvTimeoutError::Timeout) {
                 if progress.cancelled() {
                     token.cancel();
                 }
-                std::thread::park_timeout(Duration::from_millis(50));
             }
             Ok::<_, Error>(solving.join())
         })

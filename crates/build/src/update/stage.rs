@@ -58,7 +58,7 @@ impl Update<'_> {
             arguments: self.generation.arguments(),
             inputs,
             lock: Some(file_record(None, Path::new(LOCK), &lock)),
-            image: Some(image_record(&changed.packed.image)?),
+            image: Some(image_record(&changed.packed.image)),
             update_state: self.update_state(changed, &launch),
             base: self.change.base.clone(),
             ..old.clone()

@@ -114,7 +114,7 @@ impl Wrap<'_> {
                 placement: Placement::default(),
                 os_packages: Vec::new(),
             },
-            image: image.map(image_record).transpose()?,
+            image: image.map(image_record),
             mount_point: self.mount_point.clone(),
             env_prefix: self.mount_point.clone(),
             env_name: String::new(),

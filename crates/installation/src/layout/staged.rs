@@ -23,6 +23,9 @@ use crate::wrapper::{Digests, Launch, SHARED_CONTAINER};
 /// Names of condense's own wrappers, which exist beside the wrappers of the environment's programs.
 const OWN_WRAPPERS: [&str; 2] = ["_debug_exec", "_debug_shell"];
 
+/// Name of the file that all wrappers read.
+const COMMON: &str = "common.sh";
+
 /// All parts of one generation.
 #[derive(Debug)]
 pub struct Assembly<'a> {
@@ -43,6 +46,7 @@ pub struct Assembly<'a> {
     /// Further files in `share/`: path below `share/`, and bytes.
     pub share: &'a [(PathBuf, Vec<u8>)],
     /// Receipt of the generation. Staging sets its generation number and the placement of the base.
+    /// The digest of the image may be empty until [`Staged::set_image_digest`].
     pub receipt: &'a Receipt,
 }
 
@@ -93,12 +97,8 @@ impl Claim {
         {
             receipt.base.sha256 = Some(sha256(assembly.base)?);
         }
-        let digests = Digests {
-            image: receipt.image.as_ref().map(|image| image.sha256.as_str()),
-            base: receipt.base.sha256.as_deref(),
-        };
-        let common = assembly.launch.render_common(self.generation, digests)?;
-        write(&dir.join("common.sh"), &common, MODE_PLAIN)?;
+        let common = render_common(assembly.launch, &receipt)?;
+        write(&dir.join(COMMON), &common, MODE_PLAIN)?;
         write_share(&dir, &self.dir, assembly, &receipt)?;
         for alias in &receipt.update_state.file_aliases {
             if alias.file != AliasedFile::Image || assembly.image.is_some() {
@@ -123,9 +123,18 @@ impl Claim {
             claim: self,
             dir,
             receipt,
+            launch: assembly.launch.clone(),
             wrappers: assembly.programs.len(),
         })
     }
+}
+
+fn render_common(launch: &Launch, receipt: &Receipt) -> Result<Vec<u8>> {
+    let digests = Digests {
+        image: receipt.image.as_ref().map(|image| image.sha256.as_str()),
+        base: receipt.base.sha256.as_deref(),
+    };
+    launch.render_common(receipt.generation, digests)
 }
 
 /// A generation that is complete but not visible. Dropping it removes it.
@@ -134,6 +143,7 @@ pub struct Staged {
     claim: Claim,
     dir: PathBuf,
     receipt: Receipt,
+    launch: Launch,
     wrappers: usize,
 }
 
@@ -146,6 +156,21 @@ impl Staged {
     /// Returns the receipt as it was written.
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
+    }
+
+    /// Writes the digest of the image, in hexadecimal, into the files that have it. Computing it
+    /// takes as long as starting a wrapper, which works without it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be written.
+    pub fn set_image_digest(&mut self, sha256: String) -> Result<()> {
+        if let Some(image) = &mut self.receipt.image {
+            image.sha256 = sha256;
+        }
+        let common = render_common(&self.launch, &self.receipt)?;
+        fs_err::write(self.dir.join(COMMON), common).map_err(Error::Io)?;
+        let receipt = self.dir.join("share").join(RECEIPT_NAME);
+        fs_err::write(receipt, self.receipt.render()).map_err(Error::Io)
     }
 
     /// Waits until the whole new generation is on disk. [`Staged::publish`] does the same, but
@@ -165,7 +190,8 @@ impl Staged {
     /// result survives a power failure.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] if another program has put something at the destination meanwhile.
+    /// [`Error::Value`] if the digest of the image is still empty. [`Error::NotEmpty`] if another
+    /// program has put something at the destination meanwhile.
     /// [`Error::Io`] if the file system reports an error. In that case the new generation may be
     /// visible and complete, but it may not have reached the disk.
     pub fn publish(mut self) -> Result<Installation> {
@@ -174,6 +200,13 @@ impl Staged {
             self.claim.root.clone(),
             self.claim.generation,
         );
+        let image = self.receipt.image.as_ref();
+        if let Some(empty) = image.filter(|image| image.sha256.is_empty()) {
+            return Err(Error::Value {
+                value: empty.sha256.clone(),
+                expected: "the digest of the image",
+            });
+        }
         self.store()?;
         if self.claim.is_beside() {
             rename_directory(&root, &dir)?;
