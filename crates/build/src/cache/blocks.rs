@@ -5,10 +5,10 @@
 //! that were merged. A file is complete before it gets its name, and never changes, so processes
 //! need no locks against each other: one that misses a file compresses, nothing more.
 //!
-//! The bytes of a block are compared with a checksum when they are read. They are not decompressed:
-//! a key is a strong digest of the content, only trusted users can have written the file, and each
-//! image is read back before it is published, with the blocks that were found. `condense cache
-//! verify` decompresses and compares each block with its key.
+//! The bytes of a block are compared with a checksum when they are read, and again when the image
+//! is read back. They are not decompressed: a key is a strong digest of the content, only trusted
+//! users can have written the file, and the image that a block comes from was read back before the
+//! block was kept. `condense cache verify` decompresses and compares each block with its key.
 //!
 //! Blocks of a site are decompressed and compared with the content before they are used, since a
 //! fault of the site must not end the builds of its users.
