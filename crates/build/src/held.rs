@@ -1,7 +1,11 @@
 //! Responsible for the tree of an environment in scratch: the files of its prefix, together with
 //! the files of packages that are held back outside of it.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use condense_image::{Entry, FileRange, Kind, Mtime, Source, Tree};
 use condense_prefix::{Held, HeldContents};
@@ -34,9 +38,12 @@ fn add(
     mtime: u32,
 ) -> Result<(), condense_image::Error> {
     let mut first: HashMap<usize, &Path> = HashMap::new();
+    // Few files are in the prefix, and thousands are held back.
+    let in_prefix: HashSet<PathBuf> = tree.walk().map(|(path, _)| path).collect();
+    let environment = environment.strip_prefix("/").unwrap_or(environment);
     for (path, contents) in held.entries() {
         let full = environment.join(path);
-        if tree.entry_at(&full).is_some() {
+        if in_prefix.contains(&full) {
             if !held.has_copy(path) {
                 // The build has written another file at this path.
                 continue;

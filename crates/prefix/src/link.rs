@@ -198,7 +198,7 @@ pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec
         linked.to_keep = ready.to_keep;
     }
     let env = job.place.open_env()?;
-    write_records(&linked, &env)?;
+    write_records(&linked, &env, progress)?;
     let clobbered = unclobber(job, &linked, &driver)?;
     settle_clobbered(clobbered, &linked, job.installed, &env, progress)?;
     Ok(linked)
@@ -451,16 +451,18 @@ fn complete_paths(
     Ok(paths)
 }
 
-fn write_records(linked: &[Linked], env: &Within) -> Result<(), Error> {
-    for linked in linked {
-        let path = record_path(&linked.record);
-        let text = serde_json::to_vec_pretty(&linked.record)
+fn write_records(linked: &[Linked], env: &Within, progress: &dyn Progress) -> Result<(), Error> {
+    let order: Vec<usize> = (0..linked.len()).collect();
+    let write = |index: usize| {
+        let record = &linked[index].record;
+        let path = record_path(record);
+        let text = serde_json::to_vec_pretty(record)
             .map_err(|error| Error::io("write", env.path(&path))(error.into()))?;
         env.write(&path, text)?;
         // The record must be readable by all users, whatever the umask.
-        env.set_mode(&path, 0o644)?;
-    }
-    Ok(())
+        Ok(env.set_mode(&path, 0o644)?)
+    };
+    for_each(&order, progress, &write).map(drop)
 }
 
 fn record_path(record: &PrefixRecord) -> PathBuf {
