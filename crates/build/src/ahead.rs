@@ -11,7 +11,9 @@ use std::{
     },
 };
 
-use condense_image::{BlockSize, Compression, ImageBlocks, PackOptions, Tree};
+use condense_image::{
+    BlockDigests, BlockKeys, BlockSize, Compression, ImageBlocks, PackOptions, Tree,
+};
 
 use crate::build::Build;
 
@@ -75,6 +77,15 @@ impl Build<'_> {
 }
 
 impl BlockFormat {
+    /// Returns the keys of blocks that can be found without their contents: those of blocks whose
+    /// size is that of the digests.
+    pub(crate) fn keys(self) -> Option<BlockKeys> {
+        let has_digests = self.block_size.bytes() as usize == BlockDigests::BLOCK_BYTES
+            && self.compression != Compression::None;
+        let keys = has_digests.then(|| BlockKeys::of_format(self.compression, self.block_size));
+        keys?.ok()
+    }
+
     /// Returns whether a block is compressed soon enough that a worker can be waited for.
     fn is_fast(self) -> bool {
         match self.compression {

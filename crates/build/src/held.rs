@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use condense_image::{Entry, FileRange, Kind, Mtime, Source, Tree};
+use condense_image::{BlockDigests, Entry, FileRange, Kind, Mtime, Source, Tree};
 use condense_prefix::{Held, HeldContents};
 
 use crate::pack::scan_options;
@@ -59,12 +59,15 @@ fn add(
                 head,
                 bytes,
                 is_executable,
+                digests,
             } => {
                 if let Some(known) = first.get(&number) {
                     tree.add_hard_link(full, environment.join(known))?;
                     continue;
                 }
-                let range = FileRange::new(Arc::clone(file), offset).with_head(head);
+                let digests = digests.map(|(all, first)| BlockDigests::new(Arc::clone(all), first));
+                let range = FileRange::new(Arc::clone(file), offset);
+                let range = range.with_head(head).with_digests(digests);
                 let source = Source::Range(range);
                 let entry = Entry {
                     mode: if is_executable { 0o755 } else { 0o644 },

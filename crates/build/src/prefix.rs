@@ -9,8 +9,8 @@ use condense_diagnostics::UserError;
 use condense_image::{ImageBlocks, Tree};
 use condense_installation::InterpreterRecord;
 use condense_prefix::{
-    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Held, Network, Place, Runner, Solution,
-    Start, StartFiles, Target,
+    BuildSteps, CondaFacts, EnvironmentSpec, Finished, Held, KeptPackages, Network, Place, Runner,
+    Solution, Start, StartFiles, Target,
 };
 use indicatif::HumanBytes;
 
@@ -406,6 +406,7 @@ impl Build<'_> {
             let mount_point =
                 mount_point.path(|| condense_prefix::mount_point_suffix(spec, &solution));
             let place = self.place(root, mount_point);
+            let kept = report.kept_packages(self.block_format);
             let steps = match way {
                 Unpacked::AsFiles => {
                     condense_prefix::install(spec, &mut solution, &archives, &place, progress)
@@ -415,7 +416,7 @@ impl Build<'_> {
                     &mut solution,
                     &archives,
                     &place,
-                    report.kept_packages(),
+                    kept.as_ref().map(|kept| kept as &dyn KeptPackages),
                     progress,
                 ),
             }?;

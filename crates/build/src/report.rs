@@ -16,10 +16,11 @@ use std::{
 };
 
 use condense_check::Finding;
-use condense_image::{Compression, Image, KnownBlocks, PackOptions};
+use condense_image::{BlockKeys, Compression, Image, KnownBlocks, PackOptions};
 use condense_prefix::{CodeKey, CompiledCode, KeptPackages, NewPackage, StartFiles, Warning};
 
 use crate::{
+    ahead::BlockFormat,
     cache::{BlockCache, Finished},
     plan::BlockCacheSettings,
 };
@@ -91,15 +92,24 @@ pub struct Report {
     new_packages: Arc<Mutex<Vec<NewPackage>>>,
 }
 
-impl KeptPackages for Report {
+/// Unpacked packages of earlier builds, for an image of one format.
+pub(crate) struct PackagesFor {
+    blocks: Arc<BlockCache>,
+    keys: Option<BlockKeys>,
+}
+
+impl KeptPackages for PackagesFor {
     fn open(&self, sha256: &[u8; 32]) -> Option<fs_err::File> {
-        self.blocks()?.package(sha256)
+        self.blocks.package(sha256)
     }
 
     fn remove(&self, sha256: &[u8; 32]) {
-        if let Some(blocks) = self.blocks() {
-            blocks.remove_package(sha256);
-        }
+        self.blocks.remove_package(sha256);
+    }
+
+    fn knows_blocks(&self, digests: &[u8]) -> bool {
+        let keys = self.keys.as_ref();
+        keys.is_some_and(|keys| self.blocks.knows_all(keys, digests))
     }
 }
 
@@ -213,10 +223,15 @@ impl Report {
         }
     }
 
-    /// Returns the unpacked packages of earlier builds, if packages are kept.
-    pub(crate) fn kept_packages(&self) -> Option<&dyn KeptPackages> {
-        let keeps = self.blocks().is_some_and(|blocks| blocks.keeps_packages());
-        keeps.then_some(self)
+    /// Returns the unpacked packages of earlier builds, if packages are kept. `format` is that of
+    /// the image, if it is known.
+    pub(crate) fn kept_packages(&self, format: Option<BlockFormat>) -> Option<PackagesFor> {
+        let blocks = self.blocks().filter(|blocks| blocks.keeps_packages())?;
+        let keys = format.and_then(|format| format.keys());
+        Some(PackagesFor {
+            blocks: Arc::clone(blocks),
+            keys,
+        })
     }
 
     /// Holds packages that this build has unpacked until [`Self::keep_blocks`].

@@ -2,7 +2,7 @@
 //! is written once, and never changed.
 //!
 //! ```text
-//! magic `condblk1`, codec (2 bytes), 6 zeros, digest of the format (32 bytes)
+//! magic `condblk2`, codec (2 bytes), 6 zeros, digest of the format (32 bytes)
 //! blocks, one behind the other
 //! index: for each block its key (32 bytes), position, packed and full length, checksum
 //! end: number of blocks, XXH3 hash of the index, magic `condend1`, XXH3 hash of head and end
@@ -23,7 +23,7 @@ use crate::blocks::{BlockKey, BlockKeys, PackedBlock};
 use crate::codec::decode::Decoder;
 use crate::{BlockSize, Codec};
 
-const MAGIC: [u8; 8] = *b"condblk1";
+const MAGIC: [u8; 8] = *b"condblk2";
 const END_MAGIC: [u8; 8] = *b"condend1";
 const HEAD_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 56;

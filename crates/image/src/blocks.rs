@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::block_digests::KnownDigest;
 use crate::codec::encode::Encoder;
 use crate::format::{Format, STORED};
-use crate::{Error, Image};
+use crate::{BlockSize, Compression, Error, Image};
 
 /// Number of the rules that decide a block's bytes. It changes whenever a block may come out
 /// different although codec, options and content are the same.
-const RULES: u32 = 1;
+const RULES: u32 = 2;
 /// Versions of the crates with the codecs' libraries, which are a part of the keys.
 const LIBRARIES: [(&str, &str); 4] = [
     ("libdeflate-sys", "1.26.1"),
@@ -58,6 +59,13 @@ pub enum KnownBlock {
 pub trait KnownBlocks: Send + Sync {
     /// Looks for a block with the bytes `block`, and appends its compressed bytes to `out`.
     fn find(&self, key: &BlockKey, block: &[u8], out: &mut Vec<u8>) -> Option<KnownBlock>;
+
+    /// Looks for a block of `length` bytes whose content was not read, and appends its compressed
+    /// bytes to `out`. They must be [`KnownBlock::Verified`]. Returns whether there is one.
+    fn find_unread(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> bool {
+        let _ = (key, length, out);
+        false
+    }
 }
 
 /// Place of a block in an image, and the key that others find it by.
@@ -82,12 +90,20 @@ pub struct PackedBlock {
 }
 
 /// Function from blocks to keys, for one format.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BlockKeys {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockKeys {
     key: [u8; 32],
 }
 
 impl BlockKeys {
+    /// Creates the function for images without a donor.
+    ///
+    /// # Errors
+    /// Returns [`Error::InvalidOption`] or another error if the codec cannot compress.
+    pub fn of_format(compression: Compression, block_size: BlockSize) -> Result<Self, Error> {
+        Self::new(&Format::new(compression, block_size))
+    }
+
     /// Creates the function for a format. The versions of the libraries and the compressed form of
     /// a whole block of text are a part of it, so that another version of a codec's library does
     /// not find the blocks of this one.
@@ -123,7 +139,12 @@ impl BlockKeys {
     }
 
     pub(crate) fn of(&self, block: &[u8]) -> BlockKey {
-        BlockKey(*blake3::keyed_hash(&self.key, block).as_bytes())
+        self.of_digest(blake3::hash(block).as_bytes())
+    }
+
+    /// Returns the key of the block with this BLAKE3 digest.
+    pub fn of_digest(&self, digest: &[u8; 32]) -> BlockKey {
+        BlockKey(*blake3::keyed_hash(&self.key, digest).as_bytes())
     }
 }
 
@@ -212,6 +233,35 @@ impl<'a> BlockMaker<'a> {
             is_verified,
         };
         Ok((size, Some(record)))
+    }
+}
+
+impl BlockMaker<'_> {
+    /// Appends a block of `length` bytes with a known digest in the form in which it is written,
+    /// without its content. Returns nothing if only its content leads to that form.
+    pub(crate) fn append_unread(
+        &mut self,
+        digest: KnownDigest<'_>,
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<(u32, BlockRecord)> {
+        let (keys, known) = (self.keys?, self.known?);
+        let key = keys.of_digest(&digest.strong());
+        let start = out.len();
+        let is_found = known.find_unread(&key, length, out);
+        let packed = out.len() - start;
+        if !is_found || !(1..length).contains(&packed) {
+            out.truncate(start);
+            return None;
+        }
+        let record = BlockRecord {
+            key,
+            length: length as u32,
+            checksum: xxh3_64(&out[start..]),
+            was_known: true,
+            is_verified: true,
+        };
+        Some((packed as u32, record))
     }
 }
 
@@ -309,6 +359,15 @@ impl KnownBlocks for InOrder {
             out.truncate(start);
         }
         found.or_else(|| self.1.find(key, block, out))
+    }
+
+    fn find_unread(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        if self.0.find_unread(key, length, out) {
+            return true;
+        }
+        out.truncate(start);
+        self.1.find_unread(key, length, out)
     }
 }
 

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::Error;
+use crate::block_digests::KnownDigest;
+use crate::digest::BlockDigest;
 use crate::reader::{LastBlock, Layout};
 use crate::source::{DiskFile, FileRange, ImageFile, LastDirectory, Source};
 
@@ -76,6 +78,37 @@ impl<'a> Content<'a> {
                 reader.read_at(layout, &mut last_block.borrow_mut(), buffer, at)?;
                 Ok(buffer)
             }
+        }
+    }
+
+    /// Returns the digest of the block at `at` of a file of `size` bytes, if it is known for blocks
+    /// of `block_bytes`.
+    pub(crate) fn digest(&self, at: u64, block_bytes: usize, size: u64) -> Option<KnownDigest<'_>> {
+        match self {
+            Content::Range(range) if at + block_bytes as u64 <= size => {
+                range.digest(at, block_bytes)
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads a block of a file of `size` bytes like [`Self::read`], and compares it with its digest
+    /// if that is known.
+    pub(crate) fn read_block<'b>(
+        &'b self,
+        buffer: &'b mut [u8],
+        at: u64,
+        size: u64,
+    ) -> Result<&'b [u8], Error> {
+        let known = self.digest(at, buffer.len(), size);
+        let bytes = self.read(buffer, at)?;
+        match (self, known) {
+            (Content::Range(range), Some(known))
+                if known.content() != BlockDigest::compute(bytes) =>
+            {
+                Err(range.damaged())
+            }
+            _ => Ok(bytes),
         }
     }
 

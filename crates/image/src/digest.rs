@@ -42,6 +42,14 @@ impl BlockDigest {
         BlockDigest(xxh3_128(block))
     }
 
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0.to_le_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> BlockDigest {
+        BlockDigest(u128::from_le_bytes(bytes))
+    }
+
     /// Returns whether this content ends a shared block that is at least half full. One content in
     /// eight does: images grow by a thousandth, and after a change almost all shared blocks away
     /// from it are known. Changing this rule changes every image.

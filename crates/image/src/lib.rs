@@ -21,6 +21,7 @@
 
 mod ahead;
 mod around;
+mod block_digests;
 mod block_pack;
 mod blocks;
 mod check;
@@ -56,8 +57,9 @@ mod zone;
 
 pub use ahead::pack_ahead;
 pub use around::frame;
+pub use block_digests::BlockDigests;
 pub use block_pack::{BlockPack, PackFault, PackSource, write_block_pack};
-pub use blocks::{BlockKey, ImageBlocks, KnownBlock, KnownBlocks, PackedBlock};
+pub use blocks::{BlockKey, BlockKeys, ImageBlocks, KnownBlock, KnownBlocks, PackedBlock};
 pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
 pub use diff::{Aspect, Change, DiffOptions, Difference, diff};

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::block_digests::{BlockDigests, KnownDigest};
 use crate::reader::Layout;
 use crate::{Error, Reader};
 
@@ -64,6 +65,7 @@ pub struct FileRange {
     offset: u64,
     /// Bytes at the beginning of the part in place of those in the file.
     head: Option<[u8; FileRange::HEAD_BYTES]>,
+    digests: Option<BlockDigests>,
 }
 
 impl FileRange {
@@ -77,7 +79,30 @@ impl FileRange {
             file,
             offset,
             head: None,
+            digests: None,
         }
+    }
+
+    /// Returns the part with the digests of its blocks. They must not be those of other first
+    /// bytes. Blocks that are read are compared with them.
+    #[must_use]
+    pub fn with_digests(self, digests: Option<BlockDigests>) -> FileRange {
+        FileRange { digests, ..self }
+    }
+
+    /// Returns the digest of the block that begins at `at`, if it is known for blocks of this size.
+    pub(crate) fn digest(&self, at: u64, block_bytes: usize) -> Option<KnownDigest<'_>> {
+        let digests = self.digests.as_ref().filter(|_| self.head.is_none())?;
+        let size = BlockDigests::BLOCK_BYTES as u64;
+        let fits = block_bytes == BlockDigests::BLOCK_BYTES && at.is_multiple_of(size);
+        fits.then(|| digests.get(at / size)).flatten()
+    }
+
+    /// Returns the error for contents that are not those of the digests.
+    pub(crate) fn damaged(&self) -> Error {
+        let why = "its contents have changed (see `condense cache verify`)";
+        let error = io::Error::new(io::ErrorKind::InvalidData, why);
+        Error::io("read", self.file.path())(error)
     }
 
     /// Returns the part with other bytes at its beginning, which has at least as many.

@@ -23,7 +23,7 @@ use crate::{
     link::{HeldEntry, HeldKind, Linked, for_each},
     package::NewPackage,
     progress::Progress,
-    spool::{Member, Part, Spool},
+    spool::{Attached, Member, Part, Spool},
     target::Place,
 };
 
@@ -39,7 +39,7 @@ const PIECE_BYTES: usize = 1 << 20;
 pub struct Held {
     spool: Arc<Spool>,
     /// Attached files of the spool.
-    attached: Vec<Arc<fs_err::File>>,
+    attached: Vec<Attached>,
     /// Files with their contents. A file with several names (hard links) is here once.
     files: Vec<HeldFile>,
     names: BTreeMap<PathBuf, HeldName>,
@@ -82,6 +82,12 @@ pub enum HeldContents<'a> {
         bytes: u64,
         /// Whether anyone may execute the file.
         is_executable: bool,
+        /// Digests of the file's whole blocks of 128 KiB, if they are known: [`block_digest`] of
+        /// each, among those of other files, and the number of the first one. The contents may not
+        /// have been compared with them.
+        ///
+        /// [`block_digest`]: crate::block_digest
+        digests: Option<(&'a Arc<[u8]>, usize)>,
     },
     /// A symbolic link with its target.
     Link(&'a Path),
@@ -113,9 +119,10 @@ impl Held {
         let attached = &self.attached;
         let order: Vec<usize> = (0..attached.len()).collect();
         let places = for_each(&order, progress, &|number| {
-            let file = &attached[number];
+            let Attached { file, .. } = &attached[number];
             let failed = || Error::io("copy", file.path());
             let length = file.metadata().map_err(failed())?.len();
+            attached[number].compare_all().map_err(failed())?;
             let stopped = || progress.cancelled();
             match self.spool.copy_in(file, length, &stopped) {
                 Err(_) if progress.cancelled() => Err(Error::Interrupted),
@@ -164,8 +171,9 @@ impl Held {
                     HeldContents::File {
                         file: match file.part.file {
                             Member::Own => self.spool.file(),
-                            Member::Attached(number) => &self.attached[number],
+                            Member::Attached(number) => &self.attached[number].file,
                         },
+                        digests: self.digests_of(file.part),
                         number: *number,
                         offset: file.part.offset,
                         head: file.part.head,
@@ -176,6 +184,17 @@ impl Held {
             };
             (path.as_path(), contents)
         })
+    }
+
+    /// Returns the digests of a file's whole blocks.
+    fn digests_of(&self, part: Part) -> Option<(&Arc<[u8]>, usize)> {
+        let Member::Attached(number) = part.file else {
+            return None;
+        };
+        let digests = &self.attached[number].digests;
+        let first = digests.first.get(&part.offset);
+        let first = first.filter(|_| part.head.is_none())?;
+        Some((&digests.bytes, first.number))
     }
 
     /// Returns whether the prefix has a copy of this path, which does not count.

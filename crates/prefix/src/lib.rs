@@ -102,6 +102,7 @@ pub use secrets::without_secrets;
 pub use solution::{NamedPackage, Solution};
 pub use solve::solve;
 pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
+pub use spool::block_digest;
 pub use steps::{
     ASK_SH, BuildSteps, CodeKey, CompiledCode, Finished, HeldImage, PipContext, PipFailure,
     Refusal, Runner, Scripts, Start, StartFiles, StepRunner, UserScript, Uv, explain_pip_failure,

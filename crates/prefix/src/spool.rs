@@ -2,14 +2,17 @@
 //! other, and attached files of the same kind, which are only read.
 
 use std::{
+    collections::HashMap,
     io::Read,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::Error;
 
@@ -26,6 +29,11 @@ pub(crate) const HEAD: usize = 16;
 
 /// Number of bytes that are copied at a time.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// Number of bytes of a file that have one digest: the usual size of an image's blocks.
+pub(crate) const BLOCK_BYTES: usize = 128 << 10;
+/// Number of bytes of a digest.
+pub(crate) const DIGEST_BYTES: usize = 48;
 
 /// Part of the spool that holds the contents of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +73,82 @@ pub(crate) struct Spool {
     end: AtomicU64,
     /// Present path of the file.
     path: Mutex<PathBuf>,
-    attached: RwLock<Vec<Arc<fs_err::File>>>,
+    attached: RwLock<Vec<Attached>>,
+}
+
+/// File that is only read.
+#[derive(Debug, Clone)]
+pub(crate) struct Attached {
+    pub(crate) file: Arc<fs_err::File>,
+    pub(crate) digests: Arc<Digests>,
+}
+
+/// Digests of the whole blocks of large files in an attached file.
+#[derive(Debug, Default)]
+pub(crate) struct Digests {
+    /// Digests of [`DIGEST_BYTES`] each.
+    pub(crate) bytes: Arc<[u8]>,
+    /// Number of the first digest of the file at each position.
+    pub(crate) first: HashMap<u64, FirstDigest>,
+    /// Whether the contents are known to have the digests.
+    pub(crate) are_compared: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct FirstDigest {
+    pub(crate) number: usize,
+    /// Number of whole blocks.
+    pub(crate) blocks: usize,
+    is_compared: AtomicBool,
+}
+
+impl FirstDigest {
+    pub(crate) fn new(number: usize, blocks: usize) -> Self {
+        Self {
+            number,
+            blocks,
+            is_compared: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Returns the digest of a whole block: BLAKE3, and XXH3 with 128 bits as a little-endian number.
+pub fn block_digest(block: &[u8]) -> [u8; 48] {
+    let mut digest = [0; DIGEST_BYTES];
+    digest[..32].copy_from_slice(blake3::hash(block).as_bytes());
+    digest[32..].copy_from_slice(&xxh3_128(block).to_le_bytes());
+    digest
+}
+
+impl Attached {
+    /// Compares the whole blocks of the file at a position with their digests, unless that was done.
+    fn compare(&self, offset: u64) -> std::io::Result<()> {
+        let Some(first) = self.digests.first.get(&offset) else {
+            return Ok(());
+        };
+        if self.digests.are_compared || first.is_compared.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut block = vec![0; BLOCK_BYTES];
+        for number in 0..first.blocks {
+            let at = offset + (number * BLOCK_BYTES) as u64;
+            self.file.file().read_exact_at(&mut block, at)?;
+            let digest = (first.number + number) * DIGEST_BYTES;
+            let known = &self.digests.bytes[digest..][..DIGEST_BYTES];
+            if xxh3_128(&block).to_le_bytes() != known[32..] {
+                let why = "its contents have changed (see `condense cache verify`)";
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+            }
+        }
+        first.is_compared.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Compares all whole blocks with their digests.
+    pub(crate) fn compare_all(&self) -> std::io::Result<()> {
+        let mut offsets = self.digests.first.keys();
+        offsets.try_for_each(|offset| self.compare(*offset))
+    }
 }
 
 impl Spool {
@@ -90,12 +173,15 @@ impl Spool {
     }
 
     /// Attaches a file, which is only read.
-    pub(crate) fn attach(&self, file: fs_err::File) -> Member {
+    pub(crate) fn attach(&self, file: fs_err::File, digests: Digests) -> Member {
         let mut attached = self
             .attached
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        attached.push(Arc::new(file));
+        attached.push(Attached {
+            file: Arc::new(file),
+            digests: Arc::new(digests),
+        });
         Member::Attached(attached.len() - 1)
     }
 
@@ -109,19 +195,21 @@ impl Spool {
     }
 
     /// Returns the attached files in the order of their numbers.
-    pub(crate) fn attached(&self) -> Vec<Arc<fs_err::File>> {
+    pub(crate) fn attached(&self) -> Vec<Attached> {
         let attached = self.attached.read();
         attached.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the file with the contents of a part.
+    /// Returns the file with the contents of a part, which are compared with their digests.
     fn file_of(&self, part: Part) -> std::io::Result<Arc<fs_err::File>> {
         let Member::Attached(number) = part.file else {
             return Ok(Arc::clone(&self.file));
         };
         let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
-        let file = attached.get(number).cloned();
-        file.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let attached = attached.get(number).cloned().ok_or_else(missing)?;
+        attached.compare(part.offset)?;
+        Ok(attached.file)
     }
 
     /// Gives the file another path.

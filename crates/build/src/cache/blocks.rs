@@ -36,7 +36,8 @@ use std::{
 };
 
 use condense_image::{
-    BlockKey, BlockPack, Image, KnownBlock, KnownBlocks, PackFault, PackSource, PackedBlock,
+    BlockDigests, BlockKey, BlockKeys, BlockPack, Image, KnownBlock, KnownBlocks, PackFault,
+    PackSource, PackedBlock,
 };
 
 use crate::{plan::BlockCacheSettings, report::Report};
@@ -131,9 +132,44 @@ impl KnownBlocks for BlockCache {
             KnownBlock::Verified
         })
     }
+
+    fn find_unread(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> bool {
+        let Some((pack, block)) = self.unread(key) else {
+            return false;
+        };
+        if block.length as usize != length {
+            return false;
+        }
+        let is_found = pack.pack.read(block, out);
+        let flag = if is_found {
+            &pack.was_used
+        } else {
+            &pack.is_damaged
+        };
+        flag.store(true, Ordering::Relaxed);
+        is_found
+    }
 }
 
 impl BlockCache {
+    /// Returns the place of a block that is found without its content: those of a site and those
+    /// that are stored as they are need it.
+    fn unread(&self, key: &BlockKey) -> Option<(&OpenPack, &PackedBlock)> {
+        let (number, block) = self.places.get(key)?;
+        let pack = &self.packs[*number];
+        (!pack.is_site && !block.is_stored).then_some((pack, block))
+    }
+
+    /// Returns whether all blocks with these digests ([`BlockDigests`]) are found without their
+    /// contents.
+    pub(crate) fn knows_all(&self, keys: &BlockKeys, digests: &[u8]) -> bool {
+        digests.chunks(BlockDigests::DIGEST_BYTES).all(|digest| {
+            let strong = digest.first_chunk::<32>();
+            let is_known = |strong| self.unread(&keys.of_digest(strong)).is_some();
+            BlockDigests::is_of_zeros(digest) || strong.is_some_and(is_known)
+        })
+    }
+
     /// Returns a block of a site if its bytes are those of the content. A block that is said to be
     /// stored is compressed anyway, since nothing else tells whether it can be.
     fn find_of_site(

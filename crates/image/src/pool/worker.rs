@@ -12,6 +12,7 @@ use super::{
     LargeFile, ReadFiles, WorkerContext,
 };
 use crate::Error;
+use crate::block_digests::KnownDigest;
 use crate::blocks::BlockMaker;
 use crate::content::Content;
 use crate::digest::BlockDigest;
@@ -166,7 +167,12 @@ impl<'a> Worker<'a> {
         };
         for at in run.clone().step_by(block.len()) {
             let length = (run.end - at).min(block.len() as u64) as usize;
-            let bytes = content.read(&mut block[..length], at)?;
+            if let Some(digest) = content.digest(at, block.len(), file.size)
+                && self.append_unread(digest, length, &mut blocks)
+            {
+                continue;
+            }
+            let bytes = content.read_block(&mut block[..length], at, file.size)?;
             blocks.hashes.push((self.context.hash)(bytes));
             if at >= file.tail_at {
                 blocks.tail.extend_from_slice(bytes);
@@ -180,6 +186,28 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(blocks)
+    }
+
+    /// Appends a whole block that was not read. Returns false if its content is necessary.
+    fn append_unread(
+        &mut self,
+        digest: KnownDigest<'_>,
+        length: usize,
+        blocks: &mut CompressedBlocks,
+    ) -> bool {
+        if digest.is_of_zeros() {
+            blocks.sizes.push(0);
+            blocks.sparse += length as u64;
+        } else if let Some((size, record)) =
+            self.maker.append_unread(digest, length, &mut blocks.packed)
+        {
+            blocks.sizes.push(size);
+            blocks.records.push(record);
+        } else {
+            return false;
+        }
+        blocks.hashes.push(digest.content());
+        true
     }
 
     fn compress_fragment(&mut self, bytes: Vec<u8>) -> Result<CompressedFragment, Error> {
@@ -263,8 +291,17 @@ impl<'a> Worker<'a> {
         let mut is_equal = true;
         while is_equal && at < size && !self.context.stop.load(Ordering::Relaxed) {
             let length = (size - at).min(COMPARE_BYTES as u64) as usize;
-            is_equal = one.read(&mut one_bytes[..length], at)?
-                == other.read(&mut other_bytes[..length], at)?;
+            let known = |content: &Content<'_>| {
+                let digest = content.digest(at, COMPARE_BYTES, size);
+                digest.map(KnownDigest::strong)
+            };
+            is_equal = match (known(&one), known(other)) {
+                (Some(one), Some(other)) => one == other,
+                _ => {
+                    one.read_block(&mut one_bytes[..length], at, size)?
+                        == other.read_block(&mut other_bytes[..length], at, size)?
+                }
+            };
             at += length as u64;
         }
         self.context.runs.give_back(one_bytes);

@@ -84,8 +84,8 @@ impl<'a> Kept<'a> {
         packages.get(&index).map(KeptPackage::has_post_link)
     }
 
-    /// Takes a package with this digest out of the set, and compares its checksum. A damaged one is
-    /// removed.
+    /// Takes a package with this digest out of the set, and compares its checksum, and those blocks
+    /// that may be read. A damaged one is removed.
     pub(super) fn take(
         &self,
         index: usize,
@@ -93,9 +93,14 @@ impl<'a> Kept<'a> {
         progress: &dyn Progress,
     ) -> Option<KeptPackage> {
         let mut packages = self.packages.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = packages.remove(&index)?;
+        let mut found = packages.remove(&index)?;
         drop(packages);
-        let is_whole = found.is_whole(&|| progress.cancelled());
+        let known = self
+            .place
+            .is_some_and(|place| place.knows_blocks(found.digests()));
+        let stopped = || progress.cancelled();
+        // Blocks that are known are packed by their digests, and nothing reads them.
+        let is_whole = found.is_whole_but_blocks(&stopped) && (known || found.has_blocks(&stopped));
         if !is_whole && !progress.cancelled() {
             self.place?.remove(sha256);
         }

@@ -3,16 +3,18 @@
 //! them.
 //!
 //! The name of such a file is the caller's matter; its key is the SHA-256 digest of the archive.
-//! Checksums tell a damaged file from a whole one. Only files that this user has written may be
+//! Checksums tell a damaged file from a whole one. Each whole block of a file has a digest of its
+//! own, by which an image gets it without reading it; everything else has one checksum. Only files that this user has written may be
 //! opened, since nothing compares the contents with the archive again. They are written when code
 //! of packages has run, which might have changed the spool: a digest of everything is computed
 //! while the archive is unpacked, and what has another one is not kept.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs::File,
     io::Read,
+    ops::Range,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::FileExt,
@@ -24,21 +26,24 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use super::{
     Kind,
     path::judged,
     store::{InSpool, Spooled},
 };
-use crate::spool::{HEAD, Part, Spool};
+use crate::spool::{
+    BLOCK_BYTES, DIGEST_BYTES, Digests, FirstDigest, HEAD, Part, Spool, block_digest,
+};
 
 /// First bytes of a file. The digit changes with the format, and whenever the same archive is
 /// unpacked to something else.
-const MAGIC: [u8; 8] = *b"unpackd1";
-/// Size of the head: the magic number, position and size of the list, the checksums of contents and
-/// list, and the checksum of the head before it.
-const HEAD_BYTES: usize = 48;
+const MAGIC: [u8; 8] = *b"unpackd2";
+/// Size of the head: the magic number, position and size of the digests of blocks with the list
+/// behind them, size of the digests, the checksums of contents and of digests with list, and the
+/// checksum of the head before it.
+const HEAD_BYTES: usize = 56;
 /// Number of bytes that are read and written at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Maximum size of a list in bytes.
@@ -52,6 +57,13 @@ pub trait KeptPackages: Send + Sync {
 
     /// Removes the file of a package, which is damaged.
     fn remove(&self, sha256: &[u8; 32]);
+
+    /// Returns whether an image finds all blocks with these digests ([`crate::block_digest`], one behind
+    /// the other) without their contents.
+    fn knows_blocks(&self, digests: &[u8]) -> bool {
+        let _ = digests;
+        false
+    }
 }
 
 /// List of everything in a package.
@@ -70,6 +82,14 @@ struct ListedFile {
     mode: u32,
     /// Modification time in seconds since 1970.
     modified: u64,
+}
+
+impl ListedFile {
+    /// Returns where the end of the file lies that is no whole block.
+    fn rest(&self) -> Range<u64> {
+        let end = self.offset + self.bytes;
+        end - self.bytes % BLOCK_BYTES as u64..end
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,7 +175,8 @@ impl NewPackage {
     /// Returns the size in bytes of the file that [`Self::write`] writes.
     pub fn bytes(&self) -> u64 {
         let contents: u64 = self.parts.iter().map(|part| part.bytes).sum();
-        HEAD_BYTES as u64 + contents + self.list.len() as u64
+        let blocks: usize = self.parts.iter().map(|part| blocks_of(part.bytes)).sum();
+        HEAD_BYTES as u64 + contents + (blocks * DIGEST_BYTES + self.list.len()) as u64
     }
 
     /// Writes the package into a new, empty file. `stopped` is asked between large pieces.
@@ -170,36 +191,44 @@ impl NewPackage {
             at: HEAD_BYTES as u64,
             checksum: Xxh3::new(),
             digest: blake3::Hasher::new(),
+            blocks: Vec::new(),
         };
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut filled = 0;
+        let mut buffer = Vec::with_capacity(CHUNK_BYTES);
         for part in &self.parts {
-            let mut reader = self.spool.reader(*part);
-            loop {
-                let read = reader.read(&mut buffer[filled..])?;
-                filled += read;
-                if filled == CHUNK_BYTES {
+            let (mut reader, mut rest) = (self.spool.reader(*part), part.bytes);
+            while rest > 0 {
+                // Small files are written together.
+                let length = rest.min(BLOCK_BYTES as u64);
+                let start = buffer.len();
+                (&mut reader).take(length).read_to_end(&mut buffer)?;
+                if (buffer.len() - start) as u64 != length {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                output.note(&buffer[start..]);
+                rest -= length;
+                if buffer.len() > CHUNK_BYTES - BLOCK_BYTES {
                     output.append(&buffer)?;
-                    filled = 0;
+                    buffer.clear();
                     if stopped() {
                         return Err(std::io::ErrorKind::Interrupted.into());
                     }
-                } else if read == 0 {
-                    break;
                 }
             }
         }
-        output.append(&buffer[..filled])?;
+        output.append(&buffer)?;
         if *output.digest.finalize().as_bytes() != self.digest {
             let why = "the unpacked package has changed";
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
         }
-        file.write_all_at(&self.list, output.at)?;
+        let digests_bytes = output.blocks.len() as u64;
+        let list = [output.blocks, self.list.clone()].concat();
+        file.write_all_at(&list, output.at)?;
         let head = Head {
             list_offset: output.at,
-            list_bytes: self.list.len() as u64,
+            list_bytes: list.len() as u64,
+            digests_bytes,
             contents_checksum: output.checksum.digest(),
-            list_checksum: xxh3_64(&self.list),
+            list_checksum: xxh3_64(&list),
         };
         file.write_all_at(&head.to_bytes(), 0)
     }
@@ -209,18 +238,34 @@ impl NewPackage {
 struct Output<'a> {
     file: &'a File,
     at: u64,
+    /// Checksum of everything but whole blocks.
     checksum: Xxh3,
     digest: blake3::Hasher,
+    /// Digests of whole blocks.
+    blocks: Vec<u8>,
 }
 
 impl Output<'_> {
+    /// Adds a whole block or the rest of a file to the digests.
+    fn note(&mut self, bytes: &[u8]) {
+        if bytes.len() == BLOCK_BYTES {
+            self.blocks.extend(block_digest(bytes));
+        } else {
+            self.checksum.update(bytes);
+        }
+    }
+
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.write_all_at(bytes, self.at)?;
-        self.checksum.update(bytes);
         self.digest.update(bytes);
         self.at += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Returns the number of whole blocks of a file.
+fn blocks_of(bytes: u64) -> usize {
+    usize::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(usize::MAX)
 }
 
 fn is_byte_code(extension: &OsStr) -> bool {
@@ -239,6 +284,7 @@ fn head_of(spool: &Spool, part: Part) -> Option<Option<[u8; HEAD]>> {
 struct Head {
     list_offset: u64,
     list_bytes: u64,
+    digests_bytes: u64,
     contents_checksum: u64,
     list_checksum: u64,
 }
@@ -250,6 +296,7 @@ impl Head {
         let words = [
             self.list_offset,
             self.list_bytes,
+            self.digests_bytes,
             self.contents_checksum,
             self.list_checksum,
         ];
@@ -268,12 +315,13 @@ impl Head {
             .chunks_exact(8)
             .map(|word| u64::from_le_bytes(word.try_into().expect("it has 8 bytes")))
             .collect();
-        let is_whole = words[5] == xxh3_64(&bytes[..HEAD_BYTES - 8]) && bytes[..8] == MAGIC;
+        let is_whole = words[6] == xxh3_64(&bytes[..HEAD_BYTES - 8]) && bytes[..8] == MAGIC;
         is_whole.then_some(Self {
             list_offset: words[1],
             list_bytes: words[2],
-            contents_checksum: words[3],
-            list_checksum: words[4],
+            digests_bytes: words[3],
+            contents_checksum: words[4],
+            list_checksum: words[5],
         })
     }
 }
@@ -281,7 +329,9 @@ impl Head {
 /// Returns whether a file holds the whole unpacked package whose archive has this SHA-256 digest:
 /// whether its checksums are right.
 pub fn is_whole_package(file: fs_err::File, sha256: &[u8]) -> bool {
-    KeptPackage::read(file, sha256).is_some_and(|package| package.is_whole(&|| false))
+    let stopped = || false;
+    KeptPackage::read(file, sha256)
+        .is_some_and(|mut it| it.is_whole_but_blocks(&stopped) && it.has_blocks(&stopped))
 }
 
 /// A package that an earlier build has unpacked.
@@ -289,6 +339,10 @@ pub(crate) struct KeptPackage {
     file: fs_err::File,
     head: Head,
     list: List,
+    /// Digests of the whole blocks, in the order of the files.
+    digests: Vec<u8>,
+    /// Whether the blocks were compared with their digests.
+    are_compared: bool,
 }
 
 impl KeptPackage {
@@ -298,6 +352,7 @@ impl KeptPackage {
         let head = Head::read(file.file())?;
         let end = head.list_offset.checked_add(head.list_bytes)?;
         if head.list_bytes > LIST_MAX
+            || head.digests_bytes > head.list_bytes
             || head.list_offset < HEAD_BYTES as u64
             || file.metadata().ok()?.len() != end
         {
@@ -310,25 +365,61 @@ impl KeptPackage {
         if xxh3_64(&list) != head.list_checksum {
             return None;
         }
-        let list = rmp_serde::from_slice(&list).ok()?;
-        let found = Self { file, head, list };
+        let (digests, list) = list.split_at(usize::try_from(head.digests_bytes).ok()?);
+        let found = Self {
+            list: rmp_serde::from_slice(list).ok()?,
+            digests: digests.to_vec(),
+            file,
+            head,
+            are_compared: false,
+        };
         (found.list.archive == sha256 && found.is_valid()).then_some(found)
     }
 
-    /// Compares the checksum of the contents. `stopped` is asked between large pieces.
-    pub(crate) fn is_whole(&self, stopped: &dyn Fn() -> bool) -> bool {
-        let (mut hash, mut at) = (Xxh3::new(), HEAD_BYTES as u64);
+    /// Returns the digests of all whole blocks, one behind the other.
+    pub(crate) fn digests(&self) -> &[u8] {
+        &self.digests
+    }
+
+    /// Compares the checksum of the contents but for whole blocks. `stopped` is asked between large
+    /// pieces.
+    pub(crate) fn is_whole_but_blocks(&self, stopped: &dyn Fn() -> bool) -> bool {
+        let mut hash = Xxh3::new();
         let mut buffer = vec![0; CHUNK_BYTES];
-        while at < self.head.list_offset && !stopped() {
-            let length = (self.head.list_offset - at).min(CHUNK_BYTES as u64);
-            let piece = &mut buffer[..usize::try_from(length).unwrap_or(CHUNK_BYTES)];
-            if self.file.file().read_exact_at(piece, at).is_err() {
+        let mut pieces = self.list.files.iter().map(ListedFile::rest).peekable();
+        while let Some(mut piece) = pieces.next() {
+            // Small files lie one behind the other.
+            while let Some(next) = pieces.next_if(|next| {
+                next.start == piece.end && next.end - piece.start <= CHUNK_BYTES as u64
+            }) {
+                piece.end = next.end;
+            }
+            let length = usize::try_from(piece.end - piece.start).unwrap_or(usize::MAX);
+            let Some(bytes) = buffer.get_mut(..length) else {
+                return false;
+            };
+            let read = self.file.file().read_exact_at(bytes, piece.start);
+            if stopped() || read.is_err() {
                 return false;
             }
-            hash.update(piece);
-            at += length;
+            hash.update(bytes);
         }
         hash.digest() == self.head.contents_checksum
+    }
+
+    /// Compares the whole blocks with their digests. `stopped` is asked between blocks.
+    pub(crate) fn has_blocks(&mut self, stopped: &dyn Fn() -> bool) -> bool {
+        let mut block = vec![0; BLOCK_BYTES];
+        let files = self.list.files.iter();
+        let blocks = files.flat_map(|file| {
+            (0..blocks_of(file.bytes)).map(|number| file.offset + (number * BLOCK_BYTES) as u64)
+        });
+        let mut both = blocks.zip(self.digests.chunks(DIGEST_BYTES));
+        self.are_compared = both.all(|(at, digest)| {
+            let read = self.file.file().read_exact_at(&mut block, at);
+            read.is_ok() && !stopped() && xxh3_128(&block).to_le_bytes() == digest[32..]
+        });
+        self.are_compared
     }
 
     /// Returns whether the list is one that an archive may have: each path is inside of the package
@@ -344,7 +435,9 @@ impl KeptPackage {
             _ => None,
         });
         let directories: HashSet<&Path> = directories.collect();
+        let blocks = self.list.files.iter().map(|file| blocks_of(file.bytes));
         self.list.files.iter().all(fits)
+            && self.digests.len() == blocks.sum::<usize>() * DIGEST_BYTES
             && entries.iter().all(|(path, kind)| {
                 let is_known = match kind {
                     ListedKind::File(number) => *number < self.list.files.len(),
@@ -369,7 +462,20 @@ impl KeptPackage {
 
     /// Attaches the file to a spool, and returns what the package has.
     pub(super) fn attach(self, spool: &Arc<Spool>) -> (InSpool, Vec<(OsString, Kind)>) {
-        let member = spool.attach(self.file);
+        let (mut first, mut number) = (HashMap::new(), 0);
+        for file in &self.list.files {
+            let blocks = blocks_of(file.bytes);
+            if blocks > 0 {
+                first.insert(file.offset, FirstDigest::new(number, blocks));
+            }
+            number += blocks;
+        }
+        let digests = Digests {
+            bytes: self.digests.into(),
+            first,
+            are_compared: self.are_compared,
+        };
+        let member = spool.attach(self.file, digests);
         let files = self.list.files.iter().map(|file| Spooled {
             part: Part {
                 file: member,
