@@ -44,6 +44,15 @@ impl TestEnv {
         Self::with(&all)
     }
 
+    /// Makes an environment whose channel also has `large-text`: 600 KB that can be compressed.
+    pub fn with_large_text() -> Self {
+        let lines = (0..).flat_map(|line: u32| format!("{line}\n").into_bytes());
+        let text: Vec<u8> = lines.take(600_000).collect();
+        let mut all = packages();
+        all.push(Package::new("large-text", "1.0").file("share/text", text));
+        Self::with(&all)
+    }
+
     pub fn with(packages: &[Package]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("condense-cli-")

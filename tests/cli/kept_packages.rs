@@ -179,3 +179,39 @@ fn packages_take_at_most_half_of_the_cache() {
         assert!(kept(&test).len() >= 2, "smaller ones are kept");
     }
 }
+
+/// Blocks that are in the cache are not read from a package, and a damaged block that has to be
+/// read has the archive unpacked again.
+#[test]
+fn damage_in_a_known_block_reaches_no_image() {
+    let test = TestEnv::with_large_text();
+    let file = test.environment("tool, large-text");
+    let build = |compression: &str, size: &str| {
+        let mut new = test.new_command(&["--no-warm", "--verbose", "--compression", compression]);
+        new.arg(&file).env("CONDENSE_BLOCK_CACHE_SIZE", size);
+        let said = new.run().succeeded();
+        let image = fs_err::read(test.installation().join("img.sqfs")).unwrap();
+        fs_err::remove_dir_all(test.installation()).unwrap();
+        let said = said.stdout + &said.stderr;
+        (image, said.contains("3 of 3 packages were unpacked"))
+    };
+    let plain = ["zstd:3", "gzip:6"].map(|compression| build(compression, "0").0);
+    assert!(build("zstd:3", "1G") == (plain[0].clone(), false));
+    let large = |path: &&PathBuf| path.metadata().unwrap().len() > 500_000;
+    let packages = kept(&test);
+    let package = packages.iter().find(large).unwrap();
+    let mut bytes = fs_err::read(package).unwrap();
+    bytes[300_000] ^= 1;
+    fs_err::write(package, &bytes).unwrap();
+    assert!(build("zstd:3", "1G") == (plain[0].clone(), true));
+    assert!(
+        fs_err::read(package).unwrap() == bytes,
+        "nobody has read it"
+    );
+    assert!(build("gzip:6", "1G") == (plain[1].clone(), false));
+    assert!(
+        build("gzip:6", "1G") == (plain[1].clone(), true),
+        "it is whole again"
+    );
+    test.condense(&["cache", "verify"]).run().succeeded();
+}

@@ -107,9 +107,9 @@ impl KeptPackages for PackagesFor {
         self.blocks.remove_package(sha256);
     }
 
-    fn knows_blocks(&self, digests: &[u8]) -> bool {
+    fn knows_block(&self, digest: &[u8]) -> bool {
         let keys = self.keys.as_ref();
-        keys.is_some_and(|keys| self.blocks.knows_all(keys, digests))
+        keys.is_some_and(|keys| self.blocks.knows_unread(keys, digest))
     }
 }
 

@@ -160,14 +160,11 @@ impl BlockCache {
         (!pack.is_site && !block.is_stored).then_some((pack, block))
     }
 
-    /// Returns whether all blocks with these digests ([`BlockDigests`]) are found without their
-    /// contents.
-    pub(crate) fn knows_all(&self, keys: &BlockKeys, digests: &[u8]) -> bool {
-        digests.chunks(BlockDigests::DIGEST_BYTES).all(|digest| {
-            let strong = digest.first_chunk::<32>();
-            let is_known = |strong| self.unread(&keys.of_digest(strong)).is_some();
-            BlockDigests::is_of_zeros(digest) || strong.is_some_and(is_known)
-        })
+    /// Returns whether the block with a digest ([`BlockDigests`]) is found without its content.
+    pub(crate) fn knows_unread(&self, keys: &BlockKeys, digest: &[u8]) -> bool {
+        let strong = digest.first_chunk::<32>();
+        let is_known = |strong| self.unread(&keys.of_digest(strong)).is_some();
+        BlockDigests::is_of_zeros(digest) || strong.is_some_and(is_known)
     }
 
     /// Returns a block of a site if its bytes are those of the content. A block that is said to be

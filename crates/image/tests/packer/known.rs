@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use condense_image::{
-    BlockKey, Image, ImageBlocks, KnownBlock, KnownBlocks, PackOptions, Tree, pack, pack_at, verify,
+    BlockDigests, BlockKey, Entry, FileRange, Image, ImageBlocks, Kind, KnownBlock, KnownBlocks,
+    PackOptions, Source, Tree, pack, pack_at, verify,
 };
 
 use crate::{Place, options, pack_and_verify, trees};
@@ -240,6 +241,12 @@ impl KnownBlocks for ComparedBefore {
             _ => KnownBlock::Verified,
         })
     }
+
+    fn find_unread(&self, key: &BlockKey, length: usize, out: &mut Vec<u8>) -> bool {
+        // Blocks that are stored as they are need their content.
+        let found = self.0.find(key, &vec![0; length], out);
+        found == Some(KnownBlock::Compressed)
+    }
 }
 
 fn knowing_verified(options: PackOptions, image: &Image) -> PackOptions {
@@ -324,4 +331,111 @@ fn files_with_the_blocks_of_others_have_another_content() {
     fs_err::rename(&other.path, &image.path).unwrap();
     let error = verify(&image, &tree, None).unwrap_err().to_string();
     assert!(error.contains("its content is another"), "{error}");
+}
+
+/// Adds a file of these bytes to a tree. Its source has `stored` in their place.
+fn add_with_digests(tree: &mut Tree, path: &str, bytes: &[u8], stored: &[u8]) {
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, stored).unwrap();
+    let blocks = bytes.chunks_exact(BlockDigests::BLOCK_BYTES);
+    let digests: Vec<u8> = blocks.flat_map(BlockDigests::compute).collect();
+    let file = Arc::new(fs_err::File::from_parts(file, "stored"));
+    let range = FileRange::new(file, 0).with_digests(Some(BlockDigests::new(digests.into(), 0)));
+    let entry = Entry {
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        links: 1,
+        kind: Kind::File {
+            size: bytes.len() as u64,
+            source: Source::Range(range),
+        },
+    };
+    tree.add_entry(path, entry).unwrap();
+}
+
+/// Returns contents of several blocks: text, with a block of zeros, and with a short end.
+fn contents_of_blocks() -> Vec<Vec<u8>> {
+    let block = BlockDigests::BLOCK_BYTES;
+    let text = |seed: usize, length: usize| {
+        let lines = (0..).map(|line: usize| format!("{}\n", line * (seed + 7)));
+        let mut text = lines.take(length / 4).collect::<String>().into_bytes();
+        text.truncate(length);
+        text
+    };
+    let mut with_zeros = text(3, 3 * block);
+    with_zeros[block..2 * block].fill(0);
+    vec![
+        text(1, 2 * block),
+        text(2, 2 * block + 5000),
+        with_zeros,
+        text(4, block + block * 3 / 4),
+        text(1, 2 * block),
+        text(5, 2 * block),
+    ]
+}
+
+#[test]
+fn blocks_with_known_digests_are_packed_without_being_read() {
+    let place = Place::new();
+    let contents = contents_of_blocks();
+    let tree_of = |stored: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let mut tree = Tree::new();
+        for (number, bytes) in contents.iter().enumerate() {
+            add_with_digests(&mut tree, &number.to_string(), bytes, &stored(bytes));
+        }
+        tree
+    };
+    // Whole blocks are others on disk, but for the first bytes, by which files of one size are
+    // told apart.
+    let without_blocks = |bytes: &[u8]| {
+        let mut stored = bytes.to_vec();
+        for block in stored.chunks_exact_mut(BlockDigests::BLOCK_BYTES) {
+            block[5000..].fill(7);
+        }
+        stored
+    };
+    let whole = tree_of(&|bytes| bytes.to_vec());
+    let cold = pack_and_verify(&whole, &place.path("cold"), &recording("zstd", "128K", 2)).unwrap();
+    assert_eq!(cold.duplicate_files, 1);
+    let tree = tree_of(&without_blocks);
+    for threads in [1, 2] {
+        let out = place.path(&format!("hot-{threads}"));
+        let options = knowing_verified(options("zstd", "128K", threads), &cold);
+        let hot = pack_and_verify(&tree, &out, &options).unwrap();
+        assert_eq!(hot.sha256().unwrap(), cold.sha256().unwrap());
+    }
+    // What is not known is read, and is not what it was.
+    for options in [
+        options("zstd", "128K", 2),
+        knowing_verified(options("zstd:4", "128K", 2), &cold),
+    ] {
+        let error = pack(&tree, &place.path("changed"), &options).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            source.contains("its contents have changed"),
+            "{error} {source}"
+        );
+    }
+    // Digests are of blocks of one size only.
+    let small = pack_and_verify(&whole, &place.path("small"), &options("zstd", "64K", 2)).unwrap();
+    assert_eq!(small.duplicate_files, 1);
+}
+
+#[test]
+fn changed_blocks_are_noticed_where_files_of_one_size_are_compared() {
+    let place = Place::new();
+    let contents = contents_of_blocks();
+    let mut tree = Tree::new();
+    let mut changed = contents[0].clone();
+    changed[70_000] ^= 1;
+    add_with_digests(&mut tree, "a", &contents[0], &changed);
+    tree.add_bytes("b", contents[0].clone(), 0o644).unwrap();
+    let error = pack(&tree, &place.path("out"), &options("zstd", "128K", 1)).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        source.contains("its contents have changed"),
+        "{error} {source}"
+    );
 }

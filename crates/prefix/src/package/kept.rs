@@ -58,10 +58,10 @@ pub trait KeptPackages: Send + Sync {
     /// Removes the file of a package, which is damaged.
     fn remove(&self, sha256: &[u8; 32]);
 
-    /// Returns whether an image finds all blocks with these digests ([`crate::block_digest`], one behind
-    /// the other) without their contents.
-    fn knows_blocks(&self, digests: &[u8]) -> bool {
-        let _ = digests;
+    /// Returns whether an image finds the block with this digest ([`crate::block_digest`]) without
+    /// its content.
+    fn knows_block(&self, digest: &[u8]) -> bool {
+        let _ = digest;
         false
     }
 }
@@ -330,8 +330,9 @@ impl Head {
 /// whether its checksums are right.
 pub fn is_whole_package(file: fs_err::File, sha256: &[u8]) -> bool {
     let stopped = || false;
-    KeptPackage::read(file, sha256)
-        .is_some_and(|mut it| it.is_whole_but_blocks(&stopped) && it.has_blocks(&stopped))
+    KeptPackage::read(file, sha256).is_some_and(|mut it| {
+        it.is_whole_but_blocks(&stopped) && it.has_blocks(&|_| false, &stopped)
+    })
 }
 
 /// A package that an earlier build has unpacked.
@@ -376,11 +377,6 @@ impl KeptPackage {
         (found.list.archive == sha256 && found.is_valid()).then_some(found)
     }
 
-    /// Returns the digests of all whole blocks, one behind the other.
-    pub(crate) fn digests(&self) -> &[u8] {
-        &self.digests
-    }
-
     /// Compares the checksum of the contents but for whole blocks. `stopped` is asked between large
     /// pieces.
     pub(crate) fn is_whole_but_blocks(&self, stopped: &dyn Fn() -> bool) -> bool {
@@ -407,19 +403,30 @@ impl KeptPackage {
         hash.digest() == self.head.contents_checksum
     }
 
-    /// Compares the whole blocks with their digests. `stopped` is asked between blocks.
-    pub(crate) fn has_blocks(&mut self, stopped: &dyn Fn() -> bool) -> bool {
+    /// Compares the whole blocks with their digests, but for those that `is_known` says nobody has
+    /// to read. `stopped` is asked between blocks.
+    pub(crate) fn has_blocks(
+        &mut self,
+        is_known: &dyn Fn(&[u8]) -> bool,
+        stopped: &dyn Fn() -> bool,
+    ) -> bool {
         let mut block = vec![0; BLOCK_BYTES];
         let files = self.list.files.iter();
         let blocks = files.flat_map(|file| {
             (0..blocks_of(file.bytes)).map(|number| file.offset + (number * BLOCK_BYTES) as u64)
         });
         let mut both = blocks.zip(self.digests.chunks(DIGEST_BYTES));
-        self.are_compared = both.all(|(at, digest)| {
+        let mut are_all_compared = true;
+        let are_right = both.all(|(at, digest)| {
+            if is_known(digest) {
+                are_all_compared = false;
+                return !stopped();
+            }
             let read = self.file.file().read_exact_at(&mut block, at);
             read.is_ok() && !stopped() && xxh3_128(&block).to_le_bytes() == digest[32..]
         });
-        self.are_compared
+        self.are_compared = are_right && are_all_compared;
+        are_right
     }
 
     /// Returns whether the list is one that an archive may have: each path is inside of the package
@@ -560,8 +567,12 @@ mod tests {
         let new = package(dir.path());
         let file = written(&new);
         assert_eq!(file.metadata().unwrap().len(), new.bytes());
-        let kept = KeptPackage::read(file, &[1; 32]).unwrap();
-        assert!(kept.is_whole(&|| false) && !kept.is_whole(&|| true));
+        let mut kept = KeptPackage::read(file, &[1; 32]).unwrap();
+        assert!(kept.is_whole_but_blocks(&|| false) && !kept.is_whole_but_blocks(&|| true));
+        assert_eq!(kept.digests.len(), 12 * DIGEST_BYTES);
+        assert!(!kept.has_blocks(&|_| false, &|| true));
+        assert!(kept.has_blocks(&|_| true, &|| false) && !kept.are_compared);
+        assert!(kept.has_blocks(&|_| false, &|| false) && kept.are_compared);
         assert!(!kept.has_post_link());
         let other = tempfile::tempdir().unwrap();
         let spool = Arc::new(Spool::create(other.path()).unwrap());
@@ -585,6 +596,33 @@ mod tests {
         );
     }
 
+    /// Blocks that an image finds by their digests are not compared until something reads them.
+    #[test]
+    fn blocks_are_compared_when_they_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = written(&package(dir.path()));
+        let large = (HEAD_BYTES + b"program".len()) as u64;
+        file.file()
+            .write_all_at(b"changed", large + 200_000)
+            .unwrap();
+        let mut kept = KeptPackage::read(file, &[1; 32]).unwrap();
+        assert!(kept.is_whole_but_blocks(&|| false));
+        let changed = kept.digests[DIGEST_BYTES..2 * DIGEST_BYTES].to_vec();
+        assert!(!kept.has_blocks(&|digest| digest != changed, &|| false));
+        assert!(kept.has_blocks(&|digest| digest == changed, &|| false));
+        let other = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::create(other.path()).unwrap());
+        let (store, _) = kept.attach(&spool);
+        let part = |path: &str| store.get(Path::new(path)).unwrap().1.part;
+        let read = spool.read(part("lib/c"));
+        assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::InvalidData);
+        let head = spool.read_head(part("lib/c"), &mut [0; 16]);
+        assert_eq!(head.unwrap_err().kind(), std::io::ErrorKind::InvalidData);
+        assert_eq!(spool.read(part("bin/a")).unwrap(), b"program");
+        let attached = &spool.attached()[0];
+        assert!(attached.compare_all().is_err());
+    }
+
     #[test]
     fn a_package_of_another_archive_is_none() {
         let dir = tempfile::tempdir().unwrap();
@@ -605,9 +643,10 @@ mod tests {
             24,
             32,
             40,
-            47,
             48,
-            60,
+            55,
+            56,
+            62,
             length / 2,
             length - list,
             length - 1,
@@ -619,7 +658,7 @@ mod tests {
             file.file().write_all_at(&[byte[0] ^ 1], at).unwrap();
             assert!(!is_whole(file), "{at}");
         }
-        for cut in [0, 1, 47, 48, length / 2, length - 1, length + 1] {
+        for cut in [0, 1, 55, 56, length / 2, length - 1, length + 1] {
             let file = written(&new);
             file.file().set_len(cut).unwrap();
             assert!(!is_whole(file), "{cut}");
@@ -684,7 +723,7 @@ mod tests {
             list.entries.push(bad);
             assert!(!read(list));
         }
-        for (offset, bytes) in [(0, 1), (48, u64::MAX), (u64::MAX, 1), (48, 1 << 40)] {
+        for (offset, bytes) in [(0, 1), (56, u64::MAX), (u64::MAX, 1), (56, 1 << 40)] {
             let mut list = list();
             list.files[0].offset = offset;
             list.files[0].bytes = bytes;
