@@ -35,6 +35,7 @@ use contents::Contents;
 pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
 pub use preview::preview_sif;
+use write::read_back;
 pub(crate) use write::{add_image, added_bytes};
 
 /// Option that replaces an image.
@@ -86,7 +87,15 @@ pub fn build_sif(
     let staged = staging.path().join(file.file_name().unwrap_or_default());
     let packed = contents.write(&staged, &mut beginning)?;
     report.begin(Phase::Publish, None);
-    build.start_sif(&staged, installed.as_ref())?;
+    std::thread::scope(|scope| {
+        // Starting a container is mostly waiting.
+        let tree = &beginning.tree;
+        let checked = condense_threads::scoped(scope, || read_back(&packed, tree, report))?;
+        let started = build.start_sif(&staged, installed.as_ref());
+        let checked = checked.join();
+        checked.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
+        started
+    })?;
     build.refuse_interrupted()?;
     publish(staging, &staged, file, plan.output.existing)?;
     report.end(Phase::Publish);

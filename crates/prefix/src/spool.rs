@@ -121,7 +121,8 @@ pub fn block_digest(block: &[u8]) -> [u8; 48] {
 }
 
 impl Attached {
-    /// Compares the whole blocks of the file at a position with their digests, unless that was done.
+    /// Compares the whole blocks of the file at a position with their digests, unless that was
+    /// done.
     fn compare(&self, offset: u64) -> std::io::Result<()> {
         let Some(first) = self.digests.first.get(&offset) else {
             return Ok(());

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage, BaseKind};
 use condense_image::{
-    Donor, Existing, Kind, Modes, Reader, ScanOptions, Sif, Tree,
+    BlockSize, Donor, Existing, Kind, Modes, Reader, ScanOptions, Sif, Tree,
     sif::{DataKind, FileSystem, PartitionRole},
 };
 use condense_installation::BaseFiles;
@@ -14,8 +14,10 @@ use condense_oci::Reference;
 use condense_prefix::without_secrets;
 
 use crate::{
+    ahead::BlockFormat,
     open_base::OpenBase,
     plan::{Layout, SifPlan},
+    pull::Pull,
     report::Report,
 };
 use condense_diagnostics::UserError;
@@ -132,6 +134,21 @@ pub(crate) fn whole_tree(
         BaseBlocks::Directory => (tree, None),
         BaseBlocks::Reused(donor) | BaseBlocks::BelowOverlay(donor) => (tree, Some(donor)),
     })
+}
+
+/// Returns the format of blocks that are added to a base.
+pub(super) fn block_format(base: &BaseImage) -> BlockFormat {
+    let donor = (base.kind() != BaseKind::Directory).then(|| Donor::open(base.path()).ok());
+    match donor.flatten() {
+        Some(donor) => BlockFormat {
+            compression: donor.compression(),
+            block_size: donor.block_size(),
+        },
+        None => BlockFormat {
+            compression: Pull::COMPRESSION,
+            block_size: BlockSize::default(),
+        },
+    }
 }
 
 /// Reads all names of the base, with its overlay merged.

@@ -4,10 +4,11 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context;
-use condense_image::{Existing, Tree};
+use condense_image::{Existing, KnownBlocks, Tree};
 use condense_installation::{ContainerFiles, ContainerSite};
 use condense_jobs::RUN_SCRIPTS_DIR;
 use condense_prefix::{ImageKind, Recipe};
@@ -132,6 +133,11 @@ impl<'a> Contents<'a> {
             .flat_map(|installed| &installed.hot_files);
         let environment = self.plan.output.mount_point.join(&self.plan.input.env_path);
         files.flatten().map(|file| environment.join(file)).collect()
+    }
+
+    /// Returns blocks of the environment that are compressed already.
+    pub(super) fn packed_ahead(&self) -> Option<Arc<dyn KnownBlocks>> {
+        self.installed?.packed_ahead.clone()
     }
 
     /// Puts everything into the tree of the base.

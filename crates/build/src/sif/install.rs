@@ -4,8 +4,10 @@
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use condense_image::{ImageBlocks, KnownBlocks};
 use condense_installation::{ContainerEnvironment, EnvironmentKind, FileRole, Runtime};
 use condense_prefix::{
     CondaSettings, EnvironmentSpec, Held, ImageKind, LockContents, PipPackage, Recipe, Solution,
@@ -44,6 +46,8 @@ pub(super) struct Installed {
     pub(super) lock: Option<LockFacts>,
     /// Files that come first in the image, relative to the environment. `None` if nobody knows.
     pub(super) hot_files: Option<Vec<String>>,
+    /// Blocks that were compressed while the start ran.
+    pub(super) packed_ahead: Option<Arc<dyn KnownBlocks>>,
     /// Files that record how the image was made, each with its path in the image.
     pub(super) kept: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -224,7 +228,7 @@ impl<'a> Opened<'a> {
             },
             has_wrappers: false,
             locked_hot_files: None,
-            block_format: None,
+            block_format: Some(super::base::block_format(&self.base.image)),
             source_date_epoch: output.source_date_epoch,
             prepared: Prepared {
                 session: self.session,
@@ -299,6 +303,7 @@ impl Build<'_> {
             },
             newest: made.solution.newest_timestamp(),
             hot_files: made.hot_files,
+            packed_ahead: made.packed_ahead.map(ImageBlocks::shared),
             kept,
             held: made.finished.held,
             root: made.place.root,
@@ -327,6 +332,7 @@ impl Build<'_> {
             environment: made.environment,
             newest: None,
             hot_files: None,
+            packed_ahead: None,
             lock: None,
             kept,
         })

@@ -9,7 +9,7 @@ use condense_image::{
     sif::{DataKind, DeleteOptions, FileSystem, NewObject, PartitionRole, SifWriter},
 };
 
-use super::{base::METADATA, contents::Contents, write::add_image};
+use super::{base::METADATA, contents::Contents, write::pack_image};
 use crate::{pack::observed, report::Phase};
 use condense_diagnostics::UserError;
 
@@ -101,11 +101,12 @@ impl Contents<'_> {
             compression: donor.compression(),
             block_size: donor.block_size(),
             hot: self.hot_paths(),
+            known: self.packed_ahead(),
             ..PackOptions::default()
         };
         let partition = NewObject::partition(FileSystem::SquashFs, PartitionRole::Overlay, arch)
             .in_group(group);
-        add_image(writer, &partition, tree, &observed(options, report), report)
+        pack_image(writer, &partition, tree, &observed(options, report), report)
     }
 }
 

@@ -21,10 +21,10 @@ use crate::{
 };
 
 impl Contents<'_> {
-    /// Writes the SIF and reads it back.
+    /// Writes the SIF, which is not read back yet.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be written or is damaged.
+    /// Returns an error if the file cannot be written.
     pub(super) fn write(&self, path: &Path, beginning: &mut Beginning) -> anyhow::Result<Image> {
         let Beginning { tree, blocks, .. } = beginning;
         match blocks {
@@ -50,6 +50,7 @@ impl Contents<'_> {
         };
         let options = PackOptions {
             hot: self.hot_paths(),
+            known: self.packed_ahead(),
             ..options
         };
         let mut writer = SifWriter::create(
@@ -69,16 +70,41 @@ impl Contents<'_> {
         )?;
         let partition =
             NewObject::partition(FileSystem::SquashFs, PartitionRole::PrimarySystem, arch);
-        add_image(writer, &partition, tree, &observed(options, report), report)
+        pack_image(writer, &partition, tree, &observed(options, report), report)
     }
 }
 
-/// Packs `tree` as the last object of a SIF, and reads it back. Its blocks are held for
-/// [`Report::keep_blocks`].
+/// Packs `tree` as the last object of a SIF, and reads it back.
 ///
 /// # Errors
 /// Returns an error if the file cannot be written or is damaged.
 pub(crate) fn add_image(
+    writer: SifWriter,
+    partition: &NewObject,
+    tree: &Tree,
+    options: &PackOptions,
+    report: &Report,
+) -> anyhow::Result<Image> {
+    let image = pack_image(writer, partition, tree, options, report)?;
+    read_back(&image, tree, report)?;
+    Ok(image)
+}
+
+/// Reads an image in a SIF back. Its blocks are held for [`Report::keep_blocks`].
+///
+/// # Errors
+/// Returns an error if the file is damaged.
+pub(super) fn read_back(image: &Image, tree: &Tree, report: &Report) -> anyhow::Result<()> {
+    verify(image, tree, None)?;
+    report.hold_blocks(image);
+    Ok(())
+}
+
+/// Packs `tree` as the last object of a SIF.
+///
+/// # Errors
+/// Returns an error if the file cannot be written.
+pub(super) fn pack_image(
     mut writer: SifWriter,
     partition: &NewObject,
     tree: &Tree,
@@ -89,8 +115,6 @@ pub(crate) fn add_image(
     writer.add_with(partition, |room| {
         let image = pack_at(tree, room.path, room.offset, options)?;
         report.end(Phase::Pack);
-        verify(&image, tree, None)?;
-        report.hold_blocks(&image);
         let size = image.size_bytes;
         packed = Some(image);
         Ok(size)

@@ -4,10 +4,11 @@
 //!
 //! The name of such a file is the caller's matter; its key is the SHA-256 digest of the archive.
 //! Checksums tell a damaged file from a whole one. Each whole block of a file has a digest of its
-//! own, by which an image gets it without reading it; everything else has one checksum. Only files that this user has written may be
-//! opened, since nothing compares the contents with the archive again. They are written when code
-//! of packages has run, which might have changed the spool: a digest of everything is computed
-//! while the archive is unpacked, and what has another one is not kept.
+//! own, by which an image gets it without reading it; everything else has one checksum. Only files
+//! that this user has written may be opened, since nothing compares the contents with the archive
+//! again. They are written when code of packages has run, which might have changed the spool: a
+//! digest of everything is computed while the archive is unpacked, and what has another one is not
+//! kept.
 
 use std::{
     collections::{HashMap, HashSet},
