@@ -87,15 +87,8 @@ pub fn build_sif(
     let staged = staging.path().join(file.file_name().unwrap_or_default());
     let packed = contents.write(&staged, &mut beginning)?;
     report.begin(Phase::Publish, None);
-    std::thread::scope(|scope| {
-        // Starting a container is mostly waiting.
-        let tree = &beginning.tree;
-        let checked = condense_threads::scoped(scope, || read_back(&packed, tree, report))?;
-        let started = build.start_sif(&staged, installed.as_ref());
-        let checked = checked.join();
-        checked.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
-        started
-    })?;
+    let start = || build.start_sif(&staged, installed.as_ref());
+    read_back(&packed, &beginning.tree, report, start)?;
     build.refuse_interrupted()?;
     publish(staging, &staged, file, plan.output.existing)?;
     report.end(Phase::Publish);

@@ -86,21 +86,38 @@ pub(crate) fn add_image(
     report: &Report,
 ) -> anyhow::Result<Image> {
     let image = pack_image(writer, partition, tree, options, report)?;
-    read_back(&image, tree, report)?;
+    read_back(&image, tree, report, || Ok(()))?;
     Ok(image)
 }
 
-/// Reads an image in a SIF back. Its blocks are held for [`Report::keep_blocks`].
+/// Reads an image in a SIF back, while its file goes to the disk and while `start` starts it, since
+/// starting a container is mostly waiting. Its blocks are held for [`Report::keep_blocks`].
 ///
 /// # Errors
-/// Returns an error if the file is damaged.
-pub(super) fn read_back(image: &Image, tree: &Tree, report: &Report) -> anyhow::Result<()> {
-    verify(image, tree, None)?;
-    report.hold_blocks(image);
-    Ok(())
+/// Returns an error if the file cannot be stored or is damaged, or the error of `start`.
+pub(super) fn read_back(
+    image: &Image,
+    tree: &Tree,
+    report: &Report,
+    start: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    std::thread::scope(|scope| {
+        let compared = condense_threads::scoped(scope, || verify(image, tree, None))?;
+        let stored = condense_threads::scoped(scope, || {
+            let file = fs_err::File::open(&image.path)?;
+            file.sync_all()
+        })?;
+        let started = start();
+        let compared = compared.join();
+        compared.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
+        let stored = stored.join();
+        stored.map_err(|_| anyhow::anyhow!("failed to store the image"))??;
+        report.hold_blocks(image);
+        started
+    })
 }
 
-/// Packs `tree` as the last object of a SIF.
+/// Packs `tree` as the last object of a SIF, whose file may not be on disk yet.
 ///
 /// # Errors
 /// Returns an error if the file cannot be written.
@@ -119,8 +136,9 @@ pub(super) fn pack_image(
         packed = Some(image);
         Ok(size)
     })?;
-    writer.finish()?;
-    Ok(packed.expect("the writer has asked for it"))
+    let mut image = packed.expect("the writer has asked for it");
+    writer.finish_unsynced()?.path().clone_into(&mut image.path);
+    Ok(image)
 }
 
 /// Returns the number of bytes that are read and compressed: all but those of the base image.

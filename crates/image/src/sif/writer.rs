@@ -272,7 +272,20 @@ impl SifWriter {
     /// Returns [`Error::Io`]. A new file does not exist then. An existing file is unchanged, with
     /// one exception: if only wiping deleted objects or cutting the file failed, the other changes
     /// are already in the file.
-    pub fn finish(mut self) -> Result<Sif, Error> {
+    pub fn finish(self) -> Result<Sif, Error> {
+        self.finish_synced(true)
+    }
+
+    /// Does the work of [`Self::finish`], but a new file may not be on disk yet. The caller syncs it
+    /// before it counts as written.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::finish`].
+    pub fn finish_unsynced(self) -> Result<Sif, Error> {
+        self.finish_synced(false)
+    }
+
+    fn finish_synced(mut self, is_synced: bool) -> Result<Sif, Error> {
         self.table.header.modified = self.time;
         let end = self.table.end();
         if self.compact {
@@ -290,7 +303,9 @@ impl SifWriter {
                 write_table(&file, &self.table).map_err(failed())?;
                 finish_deletions(&mut file, &self.wiped, self.compact.then_some(end))
                     .map_err(failed())?;
-                file.sync_all().map_err(failed())?;
+                if is_synced {
+                    file.sync_all().map_err(failed())?;
+                }
                 staging.publish(&temporary, &path, Existing::Refuse)?;
                 Sif::open(path)
             }
