@@ -20,7 +20,7 @@ use crate::{
     report::Report,
 };
 pub use blocks::BlocksChecked;
-pub(crate) use blocks::{BlockCache, Finished};
+pub(crate) use blocks::{BlockCache, FileState, Finished};
 pub use clean::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 use condense_diagnostics::UserError;
 

@@ -228,7 +228,7 @@ impl<'a> Builder<'a> {
         // A manifest's digest names an image of a registry as well.
         let unnamed = source.base.as_ref();
         let unnamed = unnamed.filter(|base| is_last && base.manifest_digest.is_none());
-        let digest = unnamed.map(OpenBase::start_digest).transpose()?;
+        let digest = unnamed.map(|base| base.start_digest(report)).transpose()?;
         if is_last && let Some(base) = &source.base {
             check_space(&plan.output, size(base.path()))?;
         }

@@ -52,7 +52,7 @@ pub fn build(
         &plan.input.settings,
         generation.source_date_epoch,
     )?;
-    let digest = base.start_digest()?;
+    let digest = base.start_digest(session.report)?;
     let target = find_target(&base, &plan.input.settings.overrides, report)?;
     let (environment, inputs, venv) = requested.resolve(target, report)?;
     if let Some(venv) = &venv {

@@ -14,11 +14,13 @@ use condense_installation::{BaseMode, Bind, HostView};
 use condense_prefix::{Interpreter, Venv};
 
 use crate::{
+    cache::FileState,
     check::CheckContext,
     definition::is_definition,
     os_packages::{Installed, NewBase},
     plan::{BaseChoice, BaseFile, RunSettings},
     pull::{self, Located, Pull},
+    report::Report,
     scratch::Scratch,
     session::Session,
 };
@@ -226,10 +228,10 @@ impl OpenBase {
     ///
     /// # Errors
     /// Returns an error if no thread can be started.
-    pub(crate) fn start_digest(&self) -> anyhow::Result<PendingDigest> {
-        let image = Arc::clone(&self.image);
+    pub(crate) fn start_digest(&self, report: &Report) -> anyhow::Result<PendingDigest> {
+        let (image, report) = (Arc::clone(&self.image), report.clone());
         Ok(PendingDigest(condense_threads::spawn(move || {
-            image.digest()
+            digest_of(&image, &report)
         })?))
     }
 
@@ -340,6 +342,22 @@ pub(crate) fn view_of(choice: &BaseChoice) -> HostView {
         BaseChoice::Named(_) => HostView::Base,
         BaseChoice::Site(_) => HostView::Host,
     }
+}
+
+/// Returns the digest of a base, which is read unless it is as it was when its digest was kept.
+fn digest_of(image: &BaseImage, report: &Report) -> Result<Option<String>, condense_base::Error> {
+    let state = || FileState::of(image.path(), &image.path().metadata().ok()?);
+    let before = state();
+    if let Some(known) = before.as_ref().and_then(|state| report.known_base(state)) {
+        return Ok(Some(known));
+    }
+    let digest = image.digest()?;
+    if let (Some(digest), Some(state)) =
+        (&digest, state().filter(|now| before.as_ref() == Some(now)))
+    {
+        report.keep_base(&state, digest);
+    }
+    Ok(digest)
 }
 
 /// Digest of a base that is read in the background.

@@ -21,7 +21,7 @@ use condense_prefix::{CodeKey, CompiledCode, KeptPackages, NewPackage, StartFile
 
 use crate::{
     ahead::BlockFormat,
-    cache::{BlockCache, Finished},
+    cache::{BlockCache, FileState, Finished},
     plan::BlockCacheSettings,
 };
 pub use phase::Phase;
@@ -253,6 +253,19 @@ impl Report {
     pub(crate) fn keep_start(&self, key: &str, files: &StartFiles) {
         if let Some(blocks) = self.blocks() {
             blocks.keep_start(key, files);
+        }
+    }
+
+    /// Returns the SHA-256 digest of a base image whose file has this state, if an earlier build has
+    /// kept it.
+    pub(crate) fn known_base(&self, state: &FileState) -> Option<String> {
+        self.blocks()?.known_base(state)
+    }
+
+    /// Keeps the digest of a base image for later builds.
+    pub(crate) fn keep_base(&self, state: &FileState, digest: &str) {
+        if let Some(blocks) = self.blocks() {
+            blocks.keep_base(state, digest);
         }
     }
 

@@ -62,7 +62,7 @@ pub fn build_sif(
         Some(built) => OpenBase::open_located(session, built.located(), &plan.base)?,
         None => OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?,
     };
-    let digest = found.start_digest()?;
+    let digest = found.start_digest(report)?;
     let packages = &plan.input.settings;
     let epoch = plan.output.source_date_epoch;
     let base = found.with_os_packages(session, &plan.input.extra.os_packages, packages, epoch)?;

@@ -67,7 +67,7 @@ pub fn wrap(
     let (claim, mount_point) = claim_new(&plan.output, session)?;
     let epoch = plan.output.generation.source_date_epoch;
     let base = OpenBase::open(session, &plan.base, epoch)?;
-    let digest = base.start_digest()?;
+    let digest = base.start_digest(report)?;
     let wrap = Wrap {
         prepared: Prepared::open(session, base, &[])?,
         plan,

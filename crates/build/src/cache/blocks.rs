@@ -13,8 +13,10 @@
 //! Blocks of a site are decompressed and compared with the content before they are used, since a
 //! fault of the site must not end the builds of its users.
 //!
-//! Beside the blocks are recorded starts and unpacked packages, each a file of its own.
+//! Beside the blocks are recorded starts, digests of base images and unpacked packages, each a file
+//! of its own.
 
+mod bases;
 mod check;
 mod code;
 mod files;
@@ -41,6 +43,7 @@ use condense_image::{
 };
 
 use crate::{plan::BlockCacheSettings, report::Report};
+pub(crate) use bases::FileState;
 pub use check::BlocksChecked;
 use code::Codes;
 use condense_prefix::{CodeKey, NewPackage, StartFiles};
@@ -297,6 +300,22 @@ impl BlockCache {
             && let Err(error) = starts::write(own, key, files)
         {
             let text = format!("the recorded start is not kept: {error}");
+            self.report.debug(text);
+        }
+    }
+
+    /// Returns the SHA-256 digest of a base image, if it was kept while the file had this state.
+    pub(crate) fn known_base(&self, state: &FileState) -> Option<String> {
+        bases::read(self.own.as_ref().ok()?, state)
+    }
+
+    /// Keeps the digest of a base image for later builds. A failure is only a detail: the next build
+    /// reads the base again.
+    pub(crate) fn keep_base(&self, state: &FileState, digest: &str) {
+        if let Ok(own) = &self.own
+            && let Err(error) = bases::write(own, state, digest)
+        {
+            let text = format!("the digest of the base is not kept: {error}");
             self.report.debug(text);
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use condense_image::{BlockPack, Codec, PackFault, PackSource, PackedBlock, write_block_pack};
 use rustix::fs::OFlags;
 
-use super::{OpenPack, code, packages, place::Trust, starts};
+use super::{OpenPack, bases, code, packages, place::Trust, starts};
 use crate::cache::OTHERS;
 
 /// End of the names of files of blocks.
@@ -223,6 +223,7 @@ pub(super) fn limit(dir: &Path, size_max: u64) {
     let all = [
         list(dir),
         starts::list(dir),
+        bases::list(dir),
         code::list(dir),
         packages::list(dir),
     ]
@@ -298,7 +299,13 @@ pub(in crate::cache) fn is_own(name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    if starts::is_start(name) || code::is_code(name) || packages::is_package(name) {
+    let is_other = [
+        starts::is_start,
+        bases::is_base,
+        code::is_code,
+        packages::is_package,
+    ];
+    if is_other.iter().any(|is_it| is_it(name)) {
         return true;
     }
     let Some(name) = name.strip_suffix(SUFFIX) else {

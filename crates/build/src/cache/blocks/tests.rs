@@ -8,6 +8,7 @@ use condense_image::{PackOptions, Tree, pack, verify, write_block_pack};
 
 use super::{files::FILES_BEFORE_MERGE, files::list, *};
 
+mod bases;
 mod code_of_builds;
 mod places;
 mod starts;
