@@ -227,7 +227,7 @@ impl Report {
     /// the image, if it is known.
     pub(crate) fn kept_packages(&self, format: Option<BlockFormat>) -> Option<PackagesFor> {
         let blocks = self.blocks().filter(|blocks| blocks.keeps_packages())?;
-        let keys = format.and_then(|format| format.keys());
+        let keys = format.and_then(BlockFormat::keys);
         Some(PackagesFor {
             blocks: Arc::clone(blocks),
             keys,

@@ -167,7 +167,7 @@ impl Wrap<'_> {
             programs: &contents.programs,
             landmarks: &self.landmarks(&contents.programs)?,
             share: &[],
-            receipt: &self.receipt(image, contents.base_digest.clone())?,
+            receipt: &self.receipt(image, contents.base_digest.clone()),
         })?)
     }
 

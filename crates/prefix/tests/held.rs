@@ -183,11 +183,21 @@ fn build(channel: &str, packages: &str, shelf: Option<&Shelf>) -> Built {
                 head,
                 bytes,
                 is_executable,
+                digests,
             } => {
                 let mut read = vec![0; usize::try_from(bytes).unwrap()];
                 file.file().read_exact_at(&mut read, offset).unwrap();
                 if let Some(head) = head {
                     read[..head.len()].copy_from_slice(&head);
+                }
+                if let Some((all, first)) = digests {
+                    for (number, block) in read.chunks_exact(128 << 10).enumerate() {
+                        let digest = condense_prefix::block_digest(block);
+                        assert_eq!(
+                            all[(first + number) * digest.len()..][..digest.len()],
+                            digest
+                        );
+                    }
                 }
                 What::File {
                     bytes: read,

@@ -87,17 +87,10 @@ impl Wrap<'_> {
     }
 
     /// Returns the receipt.
-    ///
-    /// # Errors
-    /// Returns an error if the image cannot be read.
-    pub(super) fn receipt(
-        &self,
-        image: Option<&Image>,
-        base_digest: Option<String>,
-    ) -> Result<Receipt, condense_image::Error> {
+    pub(super) fn receipt(&self, image: Option<&Image>, base_digest: Option<String>) -> Receipt {
         let base = &self.prepared.base;
         let generation = &self.plan.output.generation;
-        Ok(Receipt {
+        Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: generation.created(),
             mode: match self.plan.input.what {
@@ -125,6 +118,6 @@ impl Wrap<'_> {
                 ..UpdateState::default()
             },
             generation: 0,
-        })
+        }
     }
 }
