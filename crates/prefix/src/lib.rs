@@ -105,7 +105,7 @@ pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
     ASK_SH, BuildSteps, CodeKey, CompiledCode, Finished, HeldImage, PipContext, PipFailure,
     Refusal, Runner, Scripts, Start, StartFiles, StepRunner, UserScript, Uv, explain_pip_failure,
-    pip_packages, pip_to_build,
+    pip_links, pip_packages, pip_to_build,
 };
 pub use suffix::{environment_digest, finished_digest, mount_point_suffix};
 pub use target::{Architecture, BUILD_DIR, Place, Target};

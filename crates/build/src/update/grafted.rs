@@ -16,7 +16,10 @@ use condense_prefix::{
     Solution,
 };
 
-use super::change::{Changed, Update};
+use super::{
+    change::{Changed, Update},
+    linked::RECORD_BYTES_MAX,
+};
 use crate::{
     container::Mounted,
     pack::{Packed, add_list_packages, pack_tree, scan_options},
@@ -234,6 +237,11 @@ impl Update<'_> {
         let mut shown = vec![build.scratch().to_owned()];
         shown.extend(change.facts.requirements.local_paths().iter().cloned());
         shown.extend(build.interpreter_tree());
+        let activation = Place {
+            root: build.scratch().join("activation"),
+            ..place.clone()
+        };
+        unpack_activation(&Reader::open_raw(change.before.image_path())?, &activation)?;
         let old_image = Mounted::Image(change.before.image_path());
         let container = build
             .container_with(old_image, place, shown)
@@ -242,6 +250,7 @@ impl Update<'_> {
         let options = GraftOptions {
             place,
             host_root,
+            activation: &activation,
             requirements: &change.facts.requirements,
             is_venv: build.venv.is_some(),
             without_cache: build.inputs.without_cache(),
@@ -249,6 +258,31 @@ impl Update<'_> {
         let grafted = condense_prefix::graft(&options, &container, progress)?;
         Ok(Some(grafted))
     }
+}
+
+/// Unpacks the files that activate an environment: packages are built in it, as everywhere.
+fn unpack_activation(old: &Reader, place: &Place) -> anyhow::Result<()> {
+    fs_err::create_dir_all(place.scratch_env())?;
+    let env = place.open_env()?;
+    let unpack = |path: &Path| -> anyhow::Result<()> {
+        let node = old.resolve(place.environment.join(path))?;
+        let Some(node) = node.filter(|node| node.is_file()) else {
+            return Ok(());
+        };
+        env.make_dir(path.parent().unwrap_or(Path::new("")))?;
+        Ok(env.write(path, old.read(&node, RECORD_BYTES_MAX)?)?)
+    };
+    unpack(Path::new("conda-meta/state"))?;
+    for dir in ["etc/conda/activate.d", "etc/conda/env_vars.d"].map(Path::new) {
+        let node = old.resolve(place.environment.join(dir))?;
+        let Some(node) = node.filter(|node| node.is_directory()) else {
+            continue;
+        };
+        for entry in old.list(&node)? {
+            unpack(&dir.join(&entry.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether the image has a whole conda beside the environment, as Tykky's images do. It

@@ -260,7 +260,7 @@ pub(super) fn try_script(
 
 /// Runs a script like [`run_script`] in a container that may not be able to run, and in which the
 /// environment cannot be written. Returns the reason if the script needs another container.
-pub(super) fn try_pip(
+pub(crate) fn try_pip(
     argv: &[OsString],
     container: &dyn StepRunner,
     place: &Place,

@@ -243,7 +243,7 @@ fn wheels_become_files_of_the_environment() {
 
 fn needs_more(build: &Path) -> &'static [&'static str] {
     write(build, &[("share/partial", "")]);
-    fs_err::write(build.join("whole"), "`edge-wheel` has to be built\n").unwrap();
+    fs_err::write(build.join("whole"), "`edge-wheel` stays a link\n").unwrap();
     &[INSTALLS, "::condense-done"]
 }
 
@@ -279,7 +279,7 @@ fn cannot_run(_: &Path) -> &'static [&'static str] {
 #[test]
 fn everything_becomes_files_if_pip_needs_them() {
     let cases: [(StandIn, &str); 7] = [
-        (needs_more, "pip needs files: `edge-wheel` has to be built"),
+        (needs_more, "pip needs files: `edge-wheel` stays a link"),
         (writes_in_vain, "wants to write into the environment"),
         (brings_activation, "a wheel brings activation scripts"),
         (writes_behind_a_link, "what is at `share/dangling`"),
@@ -323,19 +323,19 @@ fn a_failure_of_pip_is_told() {
     assert!(run.events[1].is_empty());
 }
 
-/// Lines that are known to be no wheels never meet an image, and nor do old versions of pip.
+/// Lines with which pip replaces conda packages never meet an image, and nor do old versions of pip.
 #[test]
 fn lines_that_pip_cannot_install_beside_get_files_at_once() {
     for (line, pip, holds) in [
         ("rich >=1", "22.2", true),
         ("rich >=1", "22.1.9", false),
         ("x @ https://h/x-1-py3-none-any.whl", "26.3", true),
-        ("x @ https://h/x.tar.gz", "26.3", false),
-        ("git+https://host/x", "26.3", false),
-        ("-e ./here", "26.3", false),
-        ("./here", "26.3", false),
+        ("x @ https://h/x.tar.gz", "26.3", true),
+        ("git+https://host/x", "26.3", true),
+        ("-e ./here", "26.3", true),
+        ("./here", "26.3", true),
+        ("--no-binary :all:", "26.3", true),
         // What is plain before pip has looked at any index.
-        ("--no-binary :all:", "26.3", false),
         ("Tool [x] == 2.0; python_version > '3'", "26.3", true),
         ("tool==2.0", "26.3", false),
         ("tool==1.0.0", "26.3", true),
