@@ -164,7 +164,7 @@ pub fn graft(
     let ran = steps::try_pip(&argv, container, place, None, progress)?;
     progress.end(Phase::Run, started.elapsed());
     let refused = match ran {
-        Ok(()) => build_dir.read_text(beside::WHOLE)?,
+        Ok(()) => None,
         Err(Refusal::Pip(reason)) => Some(reason),
         Err(Refusal::Mount(reason)) => {
             Some(format!("the runtime cannot mount its image: {reason}"))

@@ -82,10 +82,9 @@ impl BuildSteps {
         let argv = write_root(steps, &build_dir)?;
         let container = image.for_pip();
         let ran = try_pip(&argv, &*container, steps, Some(python), progress)?;
-        let result = match (ran, build_dir.read_text(WHOLE)?) {
-            (Err(refusal), _) => Err(refusal),
-            (Ok(()), Some(reason)) => Err(Refusal::Pip(reason.trim().to_owned())),
-            (Ok(()), None) => {
+        let result = match ran {
+            Err(refusal) => Err(refusal),
+            Ok(()) => {
                 let removed = build_dir.read_text(REMOVED)?.unwrap_or_default();
                 let (root, environment) = (build_dir.dir(NEW)?, prefix.place.mounted_env());
                 let mut parts = Parts {
