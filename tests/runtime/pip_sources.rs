@@ -242,12 +242,40 @@ fn a_build_that_fails_is_told_as_where_everything_is_a_file() {
         assert_eq!(said, !kept, "{output:?}");
         let words = ["`edge-fails` cannot be built", "edge-fails has no turbine"];
         let output = output.failed_on_either_stream(1, &words);
-        let told = output.stdout.matches("has no turbine").count();
-        let error = output.stderr;
-        (told, error)
+        let at = output.stdout.find("[ ERROR ]").unwrap();
+        let error = output.stdout[at..].lines();
+        // Only what is kept is told behind the error.
+        let error = error.take_while(|line| !line.starts_with("[ INFO ]"));
+        let error = error.map(str::to_owned).collect::<Vec<_>>();
+        assert!(!output.stdout[..at].contains("no turbine"), "{output:?}");
+        (error, output.stderr)
     };
     let held = fail(false);
     assert!(!test.installation().dir.exists());
     test.left_nothing();
     assert_eq!(held, fail(true));
+}
+
+/// Images of `cotainr build` are built in the same way.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_sif_has_sources_that_were_built_beside_its_packages() {
+    let test = TestDir::new(Account::Ordinary, "pip-sif");
+    write_sources(&test);
+    environment(&test, "edge-source");
+    let mut command = test.command(parts().path("programs/condense"));
+    command
+        .args(["cotainr", "build", "--conda-env", "env.yml", "--base-image"])
+        .arg(parts().base())
+        .args(["-vv", "out.sif"])
+        .env("TMPDIR", test.scratch())
+        .env("CONDENSE_CACHE_DIR", test.path("cache"));
+    let said = offline(&mut command).run().succeeded();
+    let says = |words: &str| said.stdout.contains(words) || said.stderr.contains(words);
+    assert!(says("Successfully built edge-source"), "{said:?}");
+    assert!(!says(UNPACKED), "{said:?}");
+    let text = "import edge_source, os; print(edge_source.version, os.path.exists(edge_source.__cached__))";
+    let mut command = test.command("apptainer");
+    command.args(["exec", "out.sif", "python3", "-c", text]);
+    command.run().says("1.0 True");
 }
