@@ -91,6 +91,8 @@ struct Run {
     refused: Option<String>,
     /// Sources that are compiled on the image.
     listed: Vec<String>,
+    /// Lines and warnings that the user gets.
+    said: Vec<String>,
     /// Commands of the container with the image and of the one with the prefix.
     events: [Vec<String>; 2],
 }
@@ -129,6 +131,7 @@ fn run(pip: StandIn) -> Run {
     let listed = listed.lines().filter_map(|line| line.splitn(3, ' ').nth(2));
     Run {
         listed: listed.map(str::to_owned).collect(),
+        said: listener.0.into_inner().unwrap(),
         dir,
         place,
         finished,
@@ -244,7 +247,12 @@ fn wheels_become_files_of_the_environment() {
 fn needs_more(build: &Path) -> &'static [&'static str] {
     write(build, &[("share/partial", "")]);
     fs_err::write(build.join("whole"), "`edge-wheel` stays a link\n").unwrap();
-    &[INSTALLS, "::condense-done"]
+    &[
+        INSTALLS,
+        "  Building wheel for edge-wheel: started",
+        "  ERROR: Failed building wheel",
+        "::condense-failed 1",
+    ]
 }
 
 fn writes_in_vain(_: &Path) -> &'static [&'static str] {
@@ -292,6 +300,7 @@ fn everything_becomes_files_if_pip_needs_them() {
         let refused = run.refused.unwrap();
         assert!(refused.contains(reason), "{refused}");
         assert!(run.finished.unwrap().held.is_none(), "{reason}");
+        assert!(!run.said.iter().any(|line| line.contains("ERROR")));
         let [image, container] = run.events;
         assert_eq!(image, ["image"], "{reason}");
         assert_eq!(container.len(), 1, "{reason}: {container:?}");
