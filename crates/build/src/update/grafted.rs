@@ -265,21 +265,22 @@ fn unpack_activation(old: &Reader, place: &Place) -> anyhow::Result<()> {
     fs_err::create_dir_all(place.scratch_env())?;
     let env = place.open_env()?;
     let unpack = |path: &Path| -> anyhow::Result<()> {
-        let node = old.resolve(place.environment.join(path))?;
-        let Some(node) = node.filter(|node| node.is_file()) else {
-            return Ok(());
-        };
-        env.make_dir(path.parent().unwrap_or(Path::new("")))?;
-        Ok(env.write(path, old.read(&node, RECORD_BYTES_MAX)?)?)
+        if let Some(node) = old.resolve(place.environment.join(path))?
+            && node.is_file()
+        {
+            env.make_dir(path.parent().unwrap_or(Path::new("")))?;
+            env.write(path, old.read(&node, RECORD_BYTES_MAX)?)?;
+        }
+        Ok(())
     };
     unpack(Path::new("conda-meta/state"))?;
     for dir in ["etc/conda/activate.d", "etc/conda/env_vars.d"].map(Path::new) {
-        let node = old.resolve(place.environment.join(dir))?;
-        let Some(node) = node.filter(|node| node.is_directory()) else {
-            continue;
-        };
-        for entry in old.list(&node)? {
-            unpack(&dir.join(&entry.name))?;
+        if let Some(node) = old.resolve(place.environment.join(dir))?
+            && node.is_directory()
+        {
+            for entry in old.list(&node)? {
+                unpack(&dir.join(&entry.name))?;
+            }
         }
     }
     Ok(())

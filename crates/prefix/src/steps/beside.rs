@@ -1,5 +1,6 @@
 //! Responsible for pip in an environment whose packages are held back: their image is mounted and
-//! cannot be written, so pip installs wheels into an empty directory beside it.
+//! cannot be written, so pip installs wheels, also those that it builds, into an empty directory
+//! beside it.
 
 use std::time::Instant;
 
@@ -82,19 +83,18 @@ impl BuildSteps {
         let argv = write_root(steps, &build_dir)?;
         let container = image.for_pip();
         let ran = try_pip(&argv, &*container, steps, Some(python), progress)?;
-        let result = match ran {
-            Err(refusal) => Err(refusal),
-            Ok(()) => {
-                let removed = build_dir.read_text(REMOVED)?.unwrap_or_default();
-                let (root, environment) = (build_dir.dir(NEW)?, prefix.place.mounted_env());
-                let mut parts = Parts {
-                    held,
-                    env_dir,
-                    python,
-                };
-                let taken = parts.take(&root, &environment, &removed)?;
-                taken.map_err(Refusal::Pip)
-            }
+        let result = if let Err(refusal) = ran {
+            Err(refusal)
+        } else {
+            let removed = build_dir.read_text(REMOVED)?.unwrap_or_default();
+            let (root, environment) = (build_dir.dir(NEW)?, prefix.place.mounted_env());
+            let mut parts = Parts {
+                held,
+                env_dir,
+                python,
+            };
+            let taken = parts.take(&root, &environment, &removed)?;
+            taken.map_err(Refusal::Pip)
         };
         if let (Ok(_), Some(report)) = (&result, build_dir.read(REPORT)?) {
             prefix.place.open_build_dir()?.write(REPORT, report)?;
