@@ -192,8 +192,8 @@ impl PipRequirements {
         }
     }
 
-    /// Returns whether it is plain that pip replaces a conda package: only pip knows what it chooses
-    /// for most lines.
+    /// Returns whether it is plain that pip replaces a conda package: only pip knows what it
+    /// chooses for most lines.
     fn replaces_conda(&self, solution: &Solution) -> bool {
         let records = solution.records.iter().map(|record| &record.package_record);
         let of_conda: HashMap<String, &Version> = records

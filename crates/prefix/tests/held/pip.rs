@@ -332,7 +332,8 @@ fn a_failure_of_pip_is_told() {
     assert!(run.events[1].is_empty());
 }
 
-/// Lines with which pip replaces conda packages never meet an image, and nor do old versions of pip.
+/// Lines with which pip replaces conda packages never meet an image, and nor do old versions of
+/// pip.
 #[test]
 fn lines_that_pip_cannot_install_beside_get_files_at_once() {
     for (line, pip, holds) in [
