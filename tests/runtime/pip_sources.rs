@@ -16,7 +16,7 @@ use crate::{
 
 /// Program that writes source packages: one of Python, one in C with a module of what its build
 /// sees, one that writes into the environment, and one that fails when its wheel is built.
-const SOURCES: &str = r##"
+const SOURCES: &str = r#"
 import io, sys, tarfile
 
 def write(name, version, setup, files={}):
@@ -49,7 +49,7 @@ PyMODINIT_FUNC PyInit_edge_c(void) { return PyModule_Create(&module); }
 write("edge_writes", "1.0", "open(sys.prefix + '/written', 'a').close()\n" + setup("edge_writes"))
 write("edge_fails", "1.0", "if 'bdist_wheel' in sys.argv: sys.exit('edge-fails has no turbine')\n"
     + setup("edge_fails"))
-"##;
+"#;
 
 /// Backend of a project, in the project. It needs a package of the index, and writes its version
 /// and that of the interpreter into the wheel.
