@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Program that writes source packages: one of Python, one in C with a module of what its build
-/// sees, one that writes into the environment, and one that fails when its wheel is built.
+/// sees, one with the places that it sees, one that writes into the environment, and one that fails
+/// when its wheel is built.
 const SOURCES: &str = r#"
 import io, sys, tarfile
 
@@ -46,6 +47,10 @@ static PyMethodDef methods[] = {{"zlib", zlib, METH_NOARGS, ""}, {0}};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "edge_c", "", -1, methods};
 PyMODINIT_FUNC PyInit_edge_c(void) { return PyModule_Create(&module); }
 '''})
+write("edge_places", "1.0", '''
+with open('edge_places.py', 'w') as module:
+    module.write('places = %r' % [os.getcwd(), os.environ['TMPDIR'], os.path.expanduser('~')])
+''' + setup("edge_places"))
 write("edge_writes", "1.0", "open(sys.prefix + '/written', 'a').close()\n" + setup("edge_writes"))
 write("edge_fails", "1.0", "if 'bdist_wheel' in sys.argv: sys.exit('edge-fails has no turbine')\n"
     + setup("edge_fails"))
@@ -259,13 +264,13 @@ fn a_build_that_fails_is_told_as_where_everything_is_a_file() {
     assert_eq!(held, fail(true));
 }
 
-/// Images of `cotainr build` are built in the same way.
+/// Images of `cotainr build` are built in the same way, and nothing in them names scratch.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_sif_has_sources_that_were_built_beside_its_packages() {
     let test = TestDir::new(Account::Ordinary, "pip-sif");
     write_sources(&test);
-    environment(&test, "edge-source");
+    environment(&test, "edge-source, edge-places");
     let mut command = test.command(parts().path("programs/condense"));
     command
         .args(["cotainr", "build", "--conda-env", "env.yml", "--base-image"])
@@ -275,10 +280,19 @@ fn a_sif_has_sources_that_were_built_beside_its_packages() {
         .env("CONDENSE_CACHE_DIR", test.path("cache"));
     let said = offline(&mut command).run().succeeded();
     let says = |words: &str| said.stdout.contains(words) || said.stderr.contains(words);
-    assert!(says("Successfully built edge-source"), "{said:?}");
+    assert!(
+        says("Successfully built edge-source edge-places"),
+        "{said:?}"
+    );
     assert!(!says(UNPACKED), "{said:?}");
-    let text = "import edge_source, os; print(edge_source.version, os.path.exists(edge_source.__cached__))";
+    let text = "import edge_source, edge_places, os; \
+                print(edge_source.version, os.path.exists(edge_source.__cached__)); \
+                print(*[place.rsplit('/edge_places-1.0')[0] for place in edge_places.places])";
     let mut command = test.command("apptainer");
     command.args(["exec", "out.sif", "python3", "-c", text]);
-    command.run().says("1.0 True");
+    let said = command.run().succeeded().text();
+    let (first, places) = said.split_once('\n').unwrap();
+    assert_eq!(first, "1.0 True");
+    let is_told = |place: &str| !place.starts_with("/.condense-build/");
+    assert!(!places.split(' ').any(is_told), "{places}");
 }

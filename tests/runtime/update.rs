@@ -370,7 +370,8 @@ fn sources_are_built_against_the_old_image() {
         assert!(!said.contains("ERROR"), "{said}");
         said
     };
-    let value = "open('edge_mine.py', 'w').write('VALUE = %r' % os.environ['EDGE_VALUE'])";
+    let value = "seen = os.environ['EDGE_VALUE'], os.environ['TMPDIR']\n\
+                 open('edge_mine.py', 'w').write('VALUE = %r' % ' '.join(seen))";
     let said = update("edge-mine", value);
     assert!(!said.contains(WHOLE), "{said}");
     let writes = "open('edge_writes.py', 'w'); open(sys.prefix + '/written', 'a').close()";
@@ -387,7 +388,7 @@ fn sources_are_built_against_the_old_image() {
     installation
         .python(Account::Root, text)
         .run()
-        .says("set by edge-activate True True");
+        .says("set by edge-activate /.condense-build/tmp True True");
 }
 
 /// Statements 10, 13 and 16 of the list of Tykky's tests, for an update: a failed or killed update

@@ -20,7 +20,7 @@ use crate::{
     solution::Solution,
     spec::EnvironmentSpec,
     steps::{self, BuildSteps, PipStep, Purpose, Refusal, StepRunner, beside},
-    target::{Place, Target},
+    target::{BUILD_DIR_BESIDE, Place, Target},
 };
 
 pub use linked::{byte_code_of_interpreter, compile_beside};
@@ -114,7 +114,8 @@ pub struct GraftOptions<'a> {
 }
 
 /// Installs packages beside an environment whose image is mounted in `container` at its mount
-/// point. The new files are written below `place.root`, with the paths that they will have below
+/// point. The container shows the directory of build steps at [`crate::BUILD_DIR_BESIDE`], and
+/// `host_root` at its own path. The new files are written below `place.root`, with the paths that they will have below
 /// the mount point; nothing else is written there.
 ///
 /// # Errors
@@ -159,8 +160,7 @@ pub fn graft(
         build_dir.write("no-cache", "")?;
     }
     progress.begin(Phase::Run, Some(2));
-    // The image is at the mount point, so scratch keeps its own path in the container.
-    let argv = steps::run_sh(place, &build_dir, place.build_dir())?;
+    let argv = steps::run_sh(place, &build_dir, PathBuf::from(BUILD_DIR_BESIDE))?;
     let ran = steps::try_pip(&argv, container, place, None, progress)?;
     progress.end(Phase::Run, started.elapsed());
     let refused = match ran {

@@ -21,7 +21,6 @@ use super::{
     linked::RECORD_BYTES_MAX,
 };
 use crate::{
-    container::Mounted,
     pack::{Packed, add_list_packages, pack_tree, scan_options},
     report::Report,
     space,
@@ -242,9 +241,8 @@ impl Update<'_> {
             ..place.clone()
         };
         unpack_activation(&Reader::open_raw(change.before.image_path())?, &activation)?;
-        let old_image = Mounted::Image(change.before.image_path());
         let container = build
-            .container_with(old_image, place, shown)
+            .container_beside(change.before.image_path(), place, shown)
             .context("there is a runtime")?;
         let progress: &Report = build.report();
         let options = GraftOptions {

@@ -2,7 +2,7 @@
 //! cannot be written, so pip installs wheels, also those that it builds, into an empty directory
 //! beside it.
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use condense_within::Within;
 
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::Error,
     progress::{Phase, Progress},
-    target::Place,
+    target::{BUILD_DIR_BESIDE, Place},
 };
 
 /// Name of the directory in that of the build steps into which pip installs.
@@ -107,10 +107,9 @@ impl BuildSteps {
 /// Makes the directory into which pip installs, and returns the command.
 fn write_root(steps: &Place, build_dir: &Within) -> Result<Vec<std::ffi::OsString>, Error> {
     build_dir.make_own_dir(NEW)?;
-    // The image is at the mount point, so scratch keeps its own path in the container.
-    let root = steps.build_dir().join(NEW);
-    build_dir.write(ROOT, root.as_os_str().as_encoded_bytes())?;
-    run_sh(steps, build_dir, steps.build_dir())
+    let inside = PathBuf::from(BUILD_DIR_BESIDE);
+    build_dir.write(ROOT, inside.join(NEW).as_os_str().as_encoded_bytes())?;
+    run_sh(steps, build_dir, inside)
 }
 
 /// Removes what later steps in the same directory must not find, and archives.
