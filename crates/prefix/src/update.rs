@@ -115,8 +115,8 @@ pub struct GraftOptions<'a> {
 
 /// Installs packages beside an environment whose image is mounted in `container` at its mount
 /// point. The container shows the directory of build steps at [`crate::BUILD_DIR_BESIDE`], and
-/// `host_root` at its own path. The new files are written below `place.root`, with the paths that they will have below
-/// the mount point; nothing else is written there.
+/// `host_root` at its own path. The new files are written below `place.root`, with the paths that
+/// they will have below the mount point; nothing else is written there.
 ///
 /// # Errors
 /// Returns [`Error::Step`] with the output of pip if it fails, [`Error::Container`] if the
