@@ -36,6 +36,7 @@ mod pip;
 mod pip_containerize;
 mod pip_held;
 mod pip_preflight;
+mod pip_sources;
 mod private;
 mod pythons;
 mod recipes;

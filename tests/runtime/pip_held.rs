@@ -1,5 +1,5 @@
 //! Tests of new environments in which pip installs wheels beside conda packages that are held back:
-//! the image is that of a build in which every package is unpacked.
+//! the image is that of a build in which every package is unpacked. Sources have their own tests.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// Program that writes wheels: one with files of every kind, of which one replaces a conda
-/// package's, and one of a package that conda has too. It also writes a source package.
+/// package's, and one of a package that conda has too.
 const WHEELS: &str = r##"
-import io, random, sys, tarfile, zipfile
+import random, sys, zipfile
 
 def write(name, version, files, entry=""):
     stem = "%s-%s" % (name, version)
@@ -47,14 +47,6 @@ write("edge_beside", "1.0", {
     data + "data/share/edge-beside/a name é": "text\n",
 }, "[console_scripts]\nedge-beside = edge_beside:main\n")
 write("rich", "99.0", {"rich/__init__.py": "new = 1\n"})
-with tarfile.open(sys.argv[1] + "/edge_source-1.0.tar.gz", "w:gz") as source:
-    for name, text in {
-        "setup.py": b"from setuptools import setup\nsetup(name='edge-source', version='1.0', py_modules=['edge_source'])\n",
-        "edge_source.py": b"source = 1\n",
-    }.items():
-        entry = tarfile.TarInfo("edge_source-1.0/" + name)
-        entry.size = len(text)
-        source.addfile(entry, io.BytesIO(text))
 "##;
 
 fn write_wheels(test: &TestDir) -> PathBuf {
@@ -68,13 +60,12 @@ fn run(command: &mut Command) -> CommandOutput {
     command
         .env("PIP_NO_INDEX", "1")
         .env("PIP_FIND_LINKS", parts().wheels())
-        .env("PIP_NO_BUILD_ISOLATION", "0")
         .run()
         .succeeded()
 }
 
 /// Returns everything of an installation that another way of building must not change.
-fn results(dir: &Path) -> [String; 3] {
+pub(crate) fn results(dir: &Path) -> [String; 3] {
     let text = |name: &str| fs_err::read_to_string(dir.join(name)).unwrap();
     let launch = text("common.sh").replace(dir.to_str().unwrap(), "DIR");
     // One of the builds has a runtime that takes notes.
@@ -88,7 +79,7 @@ fn results(dir: &Path) -> [String; 3] {
 }
 
 #[track_caller]
-fn assert_same_results(one: &Path, other: &Path) {
+pub(crate) fn assert_same_results(one: &Path, other: &Path) {
     for (one, other) in results(one).iter().zip(results(other)) {
         let lines = one.lines().zip(other.lines());
         let differ = lines.into_iter().find(|(one, other)| one != other);
@@ -97,14 +88,14 @@ fn assert_same_results(one: &Path, other: &Path) {
     }
 }
 
-fn same_image(one: &Path, other: &Path) -> bool {
+pub(crate) fn same_image(one: &Path, other: &Path) -> bool {
     let read = |dir: &Path| fs_err::read(dir.join("img.sqfs")).unwrap();
     read(one) == read(other)
 }
 
 /// Variable that keeps scratch, for which every package is unpacked.
-const KEPT: &str = "CW_DEBUG_KEEP_FILES";
-const UNPACKED: &str = "packages are unpacked, since";
+pub(crate) const KEPT: &str = "CW_DEBUG_KEEP_FILES";
+pub(crate) const UNPACKED: &str = "packages are unpacked, since";
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
@@ -191,37 +182,22 @@ fn wheels_come_beside_packages_that_are_held_back() {
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn what_is_replaced_or_built_needs_files() {
+fn what_is_replaced_needs_files() {
     let test = TestDir::new(Account::Ordinary, "pip-held-not");
     let wheels = write_wheels(&test);
-    let lines = format!("'--find-links {}'", wheels.display());
-    for (name, line, reason) in [
-        (
-            "replaced",
-            "'rich >15'",
-            "pip replaces `rich`, which came with a conda package",
-        ),
-        (
-            "built",
-            "edge-source, edge-pip-app",
-            "`edge-source` has to be built",
-        ),
-    ] {
-        let packages =
-            format!("python=3.11, pip, setuptools, wheel, rich, {{pip: [{lines}, {line}]}}");
-        let environment = test.environment(&packages);
-        let (held, files) = (test.path(name), test.path(format!("{name}-files")));
-        let mut command = test.new_command(&held, &environment);
-        let said = run(command.arg("--verbose")).text();
-        let words = format!("{UNPACKED} pip needs files: {reason}");
-        assert_eq!(said.matches(&words).count(), 1, "{said}");
-        assert!(!said.contains("ERROR"), "{said}");
-        let is_told = said.contains("pip has replaced `rich` 15.0.0");
-        assert_eq!(is_told, name == "replaced", "{said}");
-        test.left_nothing();
-        run(test.new_command(&files, &environment).env(KEPT, "1"));
-        test.empty_scratch();
-        assert!(same_image(&held, &files), "{name}: the images differ");
-        assert_same_results(&held, &files);
-    }
+    let lines = format!("'--find-links {}', 'rich >15'", wheels.display());
+    let environment = test.environment(&format!("python=3.11, pip, rich, {{pip: [{lines}]}}"));
+    let (held, files) = (test.path("held"), test.path("files"));
+    let mut command = test.new_command(&held, &environment);
+    let said = run(command.arg("--verbose")).text();
+    let reason = "pip replaces `rich`, which came with a conda package";
+    let words = format!("{UNPACKED} pip needs files: {reason}");
+    assert_eq!(said.matches(&words).count(), 1, "{said}");
+    assert!(!said.contains("ERROR"), "{said}");
+    assert!(said.contains("pip has replaced `rich` 15.0.0"), "{said}");
+    test.left_nothing();
+    run(test.new_command(&files, &environment).env(KEPT, "1"));
+    test.empty_scratch();
+    assert!(same_image(&held, &files), "the images differ");
+    assert_same_results(&held, &files);
 }

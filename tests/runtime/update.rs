@@ -341,36 +341,54 @@ fn a_package_of_conda_takes_the_place_of_pip_s() {
     test.left_nothing();
 }
 
-/// Checks updates that need the unpacked environment: one line says so, and the update succeeds.
+/// Sources are built against the old image, with the variables of its activation. A build that
+/// wants to write into the environment unpacks it first: one line says so.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn what_is_no_plain_wheel_unpacks_first() {
-    let test = TestDir::new(Account::Ordinary, "update-whole");
-    let installation = test.build("python=3.11, pip, setuptools, wheel, click");
-    let project = test.make_dir("edge-mine");
-    test.write(
-        "edge-mine/setup.py",
-        "from setuptools import setup\nsetup(name='edge-mine', version='1.0', py_modules=['edge_mine'])\n",
-    );
-    test.write("edge-mine/edge_mine.py", "ANSWER = 42\n");
-    test.write(
-        "req.txt",
-        &format!("edge-mine @ file://{}\n", project.display()),
-    );
-    let said = update_command(&test, &["-r", "req.txt"])
-        .env("PIP_NO_BUILD_ISOLATION", "0")
-        .run()
-        .succeeded()
-        .text();
+fn sources_are_built_against_the_old_image() {
+    let test = TestDir::new(Account::Ordinary, "update-sources");
+    let installation = test.build("python=3.11, pip, setuptools, wheel, click, edge-activate");
+    let update = |name: &str, line: &str| {
+        let project = test.make_dir(name);
+        let module = name.replace('-', "_");
+        test.write(
+            &format!("{name}/setup.py"),
+            &format!(
+                "import os, sys\nfrom setuptools import setup\n{line}\nsetup(name='{name}', version='1.0', py_modules=['{module}'])\n"
+            ),
+        );
+        test.write(
+            "req.txt",
+            &format!("{name} @ file://{}\n", project.display()),
+        );
+        let said = update_command(&test, &["-r", "req.txt"])
+            .env("PIP_NO_BUILD_ISOLATION", "0")
+            .run()
+            .succeeded()
+            .text();
+        test.left_nothing();
+        assert!(!said.contains("ERROR"), "{said}");
+        said
+    };
+    let value = "seen = os.environ['EDGE_VALUE'], os.environ['TMPDIR']\n\
+                 open('edge_mine.py', 'w').write('VALUE = %r' % ' '.join(seen))";
+    let said = update("edge-mine", value);
+    assert!(!said.contains(WHOLE), "{said}");
+    let writes = "open('edge_writes.py', 'w'); open(sys.prefix + '/written', 'a').close()";
+    let said = update("edge-writes", writes);
+    let reason = "building `edge-writes` fails where the environment cannot be written";
+    assert!(said.contains(&format!("{WHOLE}{reason}")), "{said}");
+    let lock = share(&installation, "condense.lock");
     assert!(
-        said.contains(WHOLE) && said.contains("has to be built"),
-        "{said}"
+        lock.contains("edge-mine") && lock.contains("edge-writes"),
+        "{lock}"
     );
+    let text = "import edge_mine, edge_writes, os, sys; print(edge_mine.VALUE, \
+                os.path.exists(edge_mine.__cached__), os.path.exists(sys.prefix + '/written'))";
     installation
-        .python(Account::Root, "import edge_mine; print(edge_mine.ANSWER)")
+        .python(Account::Root, text)
         .run()
-        .says("42");
-    test.left_nothing();
+        .says("set by edge-activate /.condense-build/tmp True True");
 }
 
 /// Statements 10, 13 and 16 of the list of Tykky's tests, for an update: a failed or killed update

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use condense_prefix::{CondaSettings, NetworkSettings, Place, Solution, Venv};
+use condense_prefix::{BUILD_DIR_BESIDE, CondaSettings, NetworkSettings, Place, Solution, Venv};
 
 use crate::{
     ahead::BlockFormat,
@@ -114,6 +114,21 @@ impl<'a> Build<'a> {
         Some(Container {
             shown,
             checks: Some(&self.settings().checks),
+            ..container
+        })
+    }
+
+    /// Returns the container of a pip that cannot write below the mount point, at which the image
+    /// is.
+    pub(crate) fn container_beside<'b>(
+        &'b self,
+        image: &'b Path,
+        place: &'b Place,
+        shown: Vec<PathBuf>,
+    ) -> Option<Container<'b>> {
+        let container = self.container_with(Mounted::Image(image), place, shown)?;
+        Some(Container {
+            steps_at: Some(Path::new(BUILD_DIR_BESIDE)),
             ..container
         })
     }

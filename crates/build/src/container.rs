@@ -28,6 +28,8 @@ pub(super) struct Container<'a> {
     pub(super) mount_point: &'a Path,
     /// Directory of the steps' inputs and results on this machine.
     pub(super) build_dir: PathBuf,
+    /// Path of this directory in the container, if it is shown apart from the mount point.
+    pub(super) steps_at: Option<&'a Path>,
     /// The user's variables and files that the steps see.
     pub(super) build_env: &'a BuildEnv,
     /// Files and directories of the user that the steps must see.
@@ -64,6 +66,9 @@ impl Container<'_> {
         };
         let named: Vec<Bind> = named.binds.into_iter().filter(is_new).collect();
         binds.extend(named);
+        if let Some(steps_at) = self.steps_at {
+            binds.push(Bind::path(&self.build_dir, steps_at)?);
+        }
         binds.push(match self.mounted {
             Mounted::Directory(root) => Bind::path(root, self.mount_point)?,
             Mounted::ReadOnlyDirectory(root) => Bind::path(root, self.mount_point)?.read_only(),
@@ -181,9 +186,15 @@ impl StepRunner for Container<'_> {
         }
         pip_preflight::enable(&mut command, self.checks);
         let mut listener = PipMonitor::new(self.checks, &self.build_dir, self.report);
-        let on_host = |path: &Path| match (self.mounted, path.strip_prefix(self.mount_point)) {
-            (Mounted::Directory(root), Ok(below)) => root.join(below),
-            _ => path.to_owned(),
+        let on_host = |path: &Path| {
+            let of_steps = self.steps_at.map(|steps_at| path.strip_prefix(steps_at));
+            match (self.mounted, path.strip_prefix(self.mount_point)) {
+                (Mounted::Directory(root), Ok(below)) => root.join(below),
+                _ => match of_steps {
+                    Some(Ok(below)) => self.build_dir.join(below),
+                    _ => path.to_owned(),
+                },
+            }
         };
         run_streaming(command, SignalScope::Process, self.report, &mut |text| {
             if !listener.on_line(text, &on_host)? {

@@ -200,10 +200,8 @@ struct PipContainer<'a>(&'a HeldImage<'a>);
 impl StepRunner for PipContainer<'_> {
     fn run(&self, argv: &[OsString], line: &mut dyn FnMut(&str)) -> Result<i32, StepError> {
         let (build, image, place) = (self.0.build, self.0.path(), &self.0.beside);
-        let mut shown = self.0.shown_to_pip.clone();
-        shown.push(place.build_dir());
-        shown.extend(build.shown_to_steps());
-        let container = build.container_with(Mounted::Image(&image), place, shown);
+        let shown = [self.0.shown_to_pip.clone(), build.shown_to_steps()].concat();
+        let container = build.container_beside(&image, place, shown);
         let container = container.ok_or("there is no container runtime")?;
         container.run(argv, line)
     }

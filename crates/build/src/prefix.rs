@@ -85,12 +85,14 @@ impl Build<'_> {
             self.install_venv(venv, environment, mount_point)?
         } else {
             // pip and a start that shows which files come first import packages. Without a runtime,
-            // which mounts an image of them, they need them as files. uv writes into the
-            // environment. Whoever keeps scratch wants to look at the files.
-            let imports = self.known_hot_files().is_none() || environment.has_pip();
+            // which mounts an image of them, they need them as files. uv, and pip for a link to a
+            // directory, write into the environment. Whoever keeps scratch wants to look at the
+            // files.
+            let has_pip = environment.has_pip();
+            let imports = self.known_hot_files().is_none() || has_pip;
             let needs_files = self.inputs.has_scripts()
                 || imports && self.prepared.runtime.is_none()
-                || self.inputs.uv().is_some() && environment.has_pip()
+                || has_pip && (self.inputs.uv().is_some() || self.inputs.keeps_editable())
                 || self.settings().keep_scratch;
             let way = if needs_files {
                 Unpacked::AsFiles

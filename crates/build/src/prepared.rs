@@ -71,6 +71,7 @@ impl<'a> Prepared<'a> {
             mounted,
             mount_point,
             build_dir,
+            steps_at: None,
             build_env: &self.session.settings.build_env,
             checks: None,
             report: self.session.report,

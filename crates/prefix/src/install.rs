@@ -51,8 +51,9 @@ pub fn install(
 /// [`crate::Finished`].
 ///
 /// Everything becomes a file, as with [`install`], if the environment has post-link scripts, or
-/// lines for pip that are no wheels. The caller adds no scripts to the steps. If there are lines
-/// for pip, it has a container that can mount an image, and uv does not install them.
+/// if pip replaces conda packages. The caller adds no scripts to the steps. If there are lines for
+/// pip, it has a container that can mount an image, uv does not install them, and none of them
+/// stays a link.
 ///
 /// # Errors
 /// Returns the errors of [`install`].

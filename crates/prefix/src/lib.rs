@@ -106,10 +106,10 @@ pub use spool::block_digest;
 pub use steps::{
     ASK_SH, BuildSteps, CodeKey, CompiledCode, Finished, HeldImage, PipContext, PipFailure,
     Refusal, Runner, Scripts, Start, StartFiles, StepRunner, UserScript, Uv, explain_pip_failure,
-    pip_packages, pip_to_build,
+    pip_links, pip_packages, pip_to_build,
 };
 pub use suffix::{environment_digest, finished_digest, mount_point_suffix};
-pub use target::{Architecture, BUILD_DIR, Place, Target};
+pub use target::{Architecture, BUILD_DIR, BUILD_DIR_BESIDE, Place, Target};
 pub use update::{
     Graft, GraftOptions, Grafted, byte_code_of_interpreter, compile_beside, graft, has_own_conda,
 };

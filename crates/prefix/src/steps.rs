@@ -57,12 +57,12 @@ use condense_within::Within;
 use distributions::Changes;
 pub use failure::{PipContext, PipFailure, explain_pip_failure};
 use known::{Digests, Telling};
-pub use pip::{ASK_SH, pip_to_build};
+pub use pip::{ASK_SH, pip_links, pip_to_build};
 pub(crate) use pip::{PipStep, Purpose};
 pub(crate) use post_link::{PostLink, post_link_scripts};
 pub use runner::{CompiledCode, HeldImage, Refusal, Runner, StepRunner};
 use script::RUN_SH;
-pub(crate) use script::run_script;
+pub(crate) use script::{run_script, try_pip};
 pub use start::{Start, StartFiles};
 pub(crate) use surroundings::write_surroundings;
 pub use user::{Scripts, UserScript};
@@ -112,7 +112,7 @@ pub struct BuildSteps {
     pub(crate) pip: PipStep,
     pub(crate) scripts: Scripts,
     /// Files of packages that are not in the prefix. Then nothing runs but byte-compiling, the
-    /// capture of the activation, and pip for wheels.
+    /// capture of the activation, and pip, which installs wheels beside them.
     pub(crate) held: Option<Held>,
     /// Paths of the files that the interpreter needs to compile sources.
     pub(crate) interpreter: HashSet<PathBuf>,

@@ -233,3 +233,7 @@ impl Place {
 /// Name of the directory of build steps below the image's root. Code that scans the root must leave
 /// this directory out.
 pub const BUILD_DIR: &str = ".condense-build";
+
+/// Path of the directory of build steps in the container of a pip that cannot write below the mount
+/// point. What pip builds may name it, so it says nothing of this machine.
+pub const BUILD_DIR_BESIDE: &str = "/.condense-build";

@@ -19,18 +19,18 @@ use crate::{
     secrets::without_secrets,
     solution::Solution,
     spec::EnvironmentSpec,
-    steps::{self, BuildSteps, PipStep, Purpose, StepRunner, beside},
-    target::{Place, Target},
+    steps::{self, BuildSteps, PipStep, Purpose, Refusal, StepRunner, beside},
+    target::{BUILD_DIR_BESIDE, Place, Target},
 };
 
 pub use linked::{byte_code_of_interpreter, compile_beside};
 
-/// Result of installing wheels beside an environment.
+/// Result of pip's installation beside an environment.
 #[derive(Debug)]
 pub enum Graft {
     /// The new files are in scratch.
     Installed(Grafted),
-    /// The wheels cannot be installed beside the environment. The environment must be unpacked.
+    /// pip cannot install beside the environment. The environment must be unpacked.
     NeedsUnpack {
         /// Reason why the environment must be unpacked, in words for the user.
         reason: String,
@@ -96,13 +96,15 @@ impl BuildSteps {
     }
 }
 
-/// Wheels to install beside an environment.
+/// Packages to install beside an environment.
 #[derive(Debug, Clone, Copy)]
 pub struct GraftOptions<'a> {
     /// Paths of the environment and of the new files, which are written below `place.root`.
     pub place: &'a Place,
     /// Directory in which `place.root` has the path of the mount point.
     pub host_root: &'a Path,
+    /// Place with the files that activate the environment, and with nothing else of it.
+    pub activation: &'a Place,
     /// Packages that pip installs.
     pub requirements: &'a EnvironmentSpec,
     /// Whether the environment is a virtual environment.
@@ -111,9 +113,10 @@ pub struct GraftOptions<'a> {
     pub without_cache: bool,
 }
 
-/// Installs wheels beside an environment whose image is mounted in `container` at its mount point.
-/// The new files are written below `place.root`, with the paths that they will have below the mount
-/// point; nothing else is written there.
+/// Installs packages beside an environment whose image is mounted in `container` at its mount
+/// point. The container shows the directory of build steps at [`crate::BUILD_DIR_BESIDE`], and
+/// `host_root` at its own path. The new files are written below `place.root`, with the paths that
+/// they will have below the mount point; nothing else is written there.
 ///
 /// # Errors
 /// Returns [`Error::Step`] with the output of pip if it fails, [`Error::Container`] if the
@@ -129,13 +132,18 @@ pub fn graft(
     let GraftOptions {
         place,
         host_root,
+        activation,
         requirements,
         is_venv,
         without_cache,
     } = *options;
     let started = std::time::Instant::now();
     let build_dir = place.open_build_dir()?;
-    PipStep::new(requirements, None).write_inputs(place, &build_dir, Purpose::InstallBeside)?;
+    PipStep::new(requirements, None).write_inputs(
+        activation,
+        &build_dir,
+        Purpose::InstallBeside,
+    )?;
     let new = place.scratch_env();
     for (name, text) in [
         ("compile.py", steps::COMPILE_PY.as_bytes()),
@@ -152,11 +160,16 @@ pub fn graft(
         build_dir.write("no-cache", "")?;
     }
     progress.begin(Phase::Run, Some(2));
-    // The image is at the mount point, so scratch keeps its own path in the container.
-    let argv = steps::run_sh(place, &build_dir, place.build_dir())?;
-    steps::run_script(&argv, container, place, None, progress)?;
+    let argv = steps::run_sh(place, &build_dir, PathBuf::from(BUILD_DIR_BESIDE))?;
+    let ran = steps::try_pip(&argv, container, place, None, progress)?;
     progress.end(Phase::Run, started.elapsed());
-    let refused = build_dir.read_text(beside::WHOLE)?;
+    let refused = match ran {
+        Ok(()) => None,
+        Err(Refusal::Pip(reason)) => Some(reason),
+        Err(Refusal::Mount(reason)) => {
+            Some(format!("the runtime cannot mount its image: {reason}"))
+        }
+    };
     let has_scripts = place.open_env()?.is_dir("etc/conda");
     let unfit = has_scripts.then(|| "a wheel brings activation scripts".to_owned());
     if let Some(reason) = refused.or(unfit) {

@@ -35,7 +35,9 @@ impl Progress for Listener {
     fn begin(&self, _: Phase, _: Option<u64>) {}
     fn advance(&self, _: Phase, _: u64) {}
     fn detail(&self, _: Phase, _: &str) {}
-    fn output(&self, _: &str) {}
+    fn output(&self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
     fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         false

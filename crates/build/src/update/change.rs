@@ -291,8 +291,9 @@ impl Update<'_> {
         if build.inputs.uv().is_some() {
             return Some("uv installs into it".to_owned());
         }
-        if let Some(line) = condense_prefix::pip_to_build(requirements, None).first() {
-            return Some(format!("`{line}` has to be built"));
+        let links = condense_prefix::pip_links(requirements, None);
+        if let (Some(dir), true) = (links.first(), build.inputs.keeps_editable()) {
+            return Some(format!("it gets a link to `{}`", dir.display()));
         }
         if build.prepared.runtime.is_none() {
             return Some("there is no runtime that would mount it".to_owned());

@@ -16,9 +16,11 @@ use condense_prefix::{
     Solution,
 };
 
-use super::change::{Changed, Update};
+use super::{
+    change::{Changed, Update},
+    linked::RECORD_BYTES_MAX,
+};
 use crate::{
-    container::Mounted,
     pack::{Packed, add_list_packages, pack_tree, scan_options},
     report::Report,
     space,
@@ -234,14 +236,19 @@ impl Update<'_> {
         let mut shown = vec![build.scratch().to_owned()];
         shown.extend(change.facts.requirements.local_paths().iter().cloned());
         shown.extend(build.interpreter_tree());
-        let old_image = Mounted::Image(change.before.image_path());
+        let activation = Place {
+            root: build.scratch().join("activation"),
+            ..place.clone()
+        };
+        unpack_activation(&Reader::open_raw(change.before.image_path())?, &activation)?;
         let container = build
-            .container_with(old_image, place, shown)
+            .container_beside(change.before.image_path(), place, shown)
             .context("there is a runtime")?;
         let progress: &Report = build.report();
         let options = GraftOptions {
             place,
             host_root,
+            activation: &activation,
             requirements: &change.facts.requirements,
             is_venv: build.venv.is_some(),
             without_cache: build.inputs.without_cache(),
@@ -249,6 +256,32 @@ impl Update<'_> {
         let grafted = condense_prefix::graft(&options, &container, progress)?;
         Ok(Some(grafted))
     }
+}
+
+/// Unpacks the files that activate an environment: packages are built in it, as everywhere.
+fn unpack_activation(old: &Reader, place: &Place) -> anyhow::Result<()> {
+    fs_err::create_dir_all(place.scratch_env())?;
+    let env = place.open_env()?;
+    let unpack = |path: &Path| -> anyhow::Result<()> {
+        if let Some(node) = old.resolve(place.environment.join(path))?
+            && node.is_file()
+        {
+            env.make_dir(path.parent().unwrap_or(Path::new("")))?;
+            env.write(path, old.read(&node, RECORD_BYTES_MAX)?)?;
+        }
+        Ok(())
+    };
+    unpack(Path::new("conda-meta/state"))?;
+    for dir in ["etc/conda/activate.d", "etc/conda/env_vars.d"].map(Path::new) {
+        if let Some(node) = old.resolve(place.environment.join(dir))?
+            && node.is_directory()
+        {
+            for entry in old.list(&node)? {
+                unpack(&dir.join(&entry.name))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether the image has a whole conda beside the environment, as Tykky's images do. It

@@ -28,8 +28,8 @@ const ACTIVATION: [&str; 3] = [
     "etc/conda/deactivate.d",
     "etc/conda/env_vars.d",
 ];
-/// Maximum size of a record in bytes.
-const RECORD_BYTES_MAX: u64 = 1 << 28;
+/// Maximum size in bytes of a record, or a file of the activation.
+pub(super) const RECORD_BYTES_MAX: u64 = 1 << 28;
 
 /// Result of an attempt to change packages beside the old image.
 pub(super) enum Attempt {

@@ -1,7 +1,8 @@
 //! Responsible for pip in an environment whose packages are held back: their image is mounted and
-//! cannot be written, so pip installs wheels into an empty directory beside it.
+//! cannot be written, so pip installs wheels, also those that it builds, into an empty directory
+//! beside it.
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use condense_within::Within;
 
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     error::Error,
     progress::{Phase, Progress},
-    target::Place,
+    target::{BUILD_DIR_BESIDE, Place},
 };
 
 /// Name of the directory in that of the build steps into which pip installs.
@@ -82,20 +83,18 @@ impl BuildSteps {
         let argv = write_root(steps, &build_dir)?;
         let container = image.for_pip();
         let ran = try_pip(&argv, &*container, steps, Some(python), progress)?;
-        let result = match (ran, build_dir.read_text(WHOLE)?) {
-            (Err(refusal), _) => Err(refusal),
-            (Ok(()), Some(reason)) => Err(Refusal::Pip(reason.trim().to_owned())),
-            (Ok(()), None) => {
-                let removed = build_dir.read_text(REMOVED)?.unwrap_or_default();
-                let (root, environment) = (build_dir.dir(NEW)?, prefix.place.mounted_env());
-                let mut parts = Parts {
-                    held,
-                    env_dir,
-                    python,
-                };
-                let taken = parts.take(&root, &environment, &removed)?;
-                taken.map_err(Refusal::Pip)
-            }
+        let result = if let Err(refusal) = ran {
+            Err(refusal)
+        } else {
+            let removed = build_dir.read_text(REMOVED)?.unwrap_or_default();
+            let (root, environment) = (build_dir.dir(NEW)?, prefix.place.mounted_env());
+            let mut parts = Parts {
+                held,
+                env_dir,
+                python,
+            };
+            let taken = parts.take(&root, &environment, &removed)?;
+            taken.map_err(Refusal::Pip)
         };
         if let (Ok(_), Some(report)) = (&result, build_dir.read(REPORT)?) {
             prefix.place.open_build_dir()?.write(REPORT, report)?;
@@ -108,10 +107,9 @@ impl BuildSteps {
 /// Makes the directory into which pip installs, and returns the command.
 fn write_root(steps: &Place, build_dir: &Within) -> Result<Vec<std::ffi::OsString>, Error> {
     build_dir.make_own_dir(NEW)?;
-    // The image is at the mount point, so scratch keeps its own path in the container.
-    let root = steps.build_dir().join(NEW);
-    build_dir.write(ROOT, root.as_os_str().as_encoded_bytes())?;
-    run_sh(steps, build_dir, steps.build_dir())
+    let inside = PathBuf::from(BUILD_DIR_BESIDE);
+    build_dir.write(ROOT, inside.join(NEW).as_os_str().as_encoded_bytes())?;
+    run_sh(steps, build_dir, inside)
 }
 
 /// Removes what later steps in the same directory must not find, and archives.
@@ -136,29 +134,40 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::{path::Path, process::Command};
 
-    /// A pip that "resolves" what its arguments say, with the functions that are replaced.
+    /// A pip that "resolves" what its arguments say, with the functions that are replaced. `!` is
+    /// before the names of sources, and `@` before those that are editable.
     const PIP: &str = "
 import logging, os, sys
 from pip._internal.commands import install
+from pip._internal.distributions.sdist import SourceDistribution
 from pip._internal.exceptions import InstallationError
 from pip._internal.operations.prepare import RequirementPreparer
 
 class Requirement:
-    def __init__(self, name):
-        self.name, self.is_wheel, self.satisfied_by = name.strip('!'), '!' not in name, None
-        self.should_reinstall = not self.name.startswith('new')
+    link = None
+
+    def __init__(self, word):
+        self.name, self.is_wheel, self.satisfied_by = word.strip('!@'), word[0] not in '!@', None
+        self.should_reinstall, self.editable = not self.name.startswith('new'), word[0] == '@'
 
 if sys.argv[1] == 'check':
     print(*[path for path in sys.path if path.endswith('site-packages')])
     sys.exit(0)
-chosen = [Requirement(name) for name in sys.argv[4:]]
-if not os.environ.get('OLD_RESOLVER'):
-    try:
+words = sys.argv[2:] if sys.argv[1] == 'wheel' else sys.argv[4:]
+chosen = [Requirement(word) for word in words]
+try:
+    for one in chosen:
+        if not one.is_wheel:
+            SourceDistribution(one).prepare_distribution_metadata('installer')
+    if not os.environ.get('OLD_RESOLVER'):
         RequirementPreparer().prepare_linked_requirements_more(chosen)
-    except InstallationError as error:
-        logging.getLogger().critical(str(error))
-        sys.exit(1)
-built = install.build([one for one in chosen if not one.is_wheel], verify=True)
+    built = install.build([one for one in chosen if not one.is_wheel], verify=True)
+except InstallationError as error:
+    logging.getLogger().critical(str(error))
+    sys.exit(1)
+if sys.argv[1] == 'wheel':
+    print(built)
+    sys.exit(0)
 done = install.install_given_reqs(chosen, root=sys.argv[3])
 print(built, [(one.name, one.should_reinstall) for one in done], sys.argv[1:4])
 ";
@@ -167,9 +176,33 @@ class RequirementPreparer:
     def prepare_linked_requirements_more(self, requirements):
         print('downloads')
 ";
+    const SDIST: &str = "
+from types import SimpleNamespace
+from pip._internal.operations.prepare import RequirementPreparer
+
+class SourceDistribution:
+    def __init__(self, req):
+        self.req = req
+
+    def prepare_distribution_metadata(self, installer):
+        if self.req.name == 'new-needy':
+            needed = SimpleNamespace(name='of-conda', satisfied_by=None, should_reinstall=True)
+            RequirementPreparer().prepare_linked_requirements_more([needed])
+        if self.req.name == 'new-broken':
+            raise OSError('its setup.py fails')
+";
+    const BUILDER: &str = "
+def _build_one(requirement, verify):
+    if requirement.name == 'new-raises':
+        raise ValueError('pip fails')
+    requirement.is_wheel = requirement.name != 'new-legacy'
+    return None if requirement.name == 'new-fails' else 'the wheel'
+";
     const INSTALL: &str = "
+from pip._internal import wheel_builder
+
 def build(requirements, verify):
-    return [], list(requirements)
+    return [(one.name, wheel_builder._build_one(one, verify)) for one in requirements], []
 
 def install_given_reqs(requirements, root):
     return list(requirements)
@@ -188,6 +221,9 @@ def install_given_reqs(requirements, root):
                 ("pips/pip/_internal/__init__.py", ""),
                 ("pips/pip/_internal/commands/__init__.py", ""),
                 ("pips/pip/_internal/commands/install.py", install),
+                ("pips/pip/_internal/distributions/__init__.py", ""),
+                ("pips/pip/_internal/distributions/sdist.py", SDIST),
+                ("pips/pip/_internal/wheel_builder.py", BUILDER),
                 ("pips/pip/_internal/operations/__init__.py", ""),
                 ("pips/pip/_internal/operations/prepare.py", PREPARE),
                 (
@@ -270,7 +306,7 @@ def install_given_reqs(requirements, root):
         assert_eq!(removed, expected);
 
         for (name, reason) in [
-            ("!new", "`new` has to be built"),
+            ("!old", "`old` has no record of its files"),
             (
                 "Of_Conda",
                 "pip replaces `of-conda`, which came with a conda package",
@@ -288,6 +324,54 @@ def install_given_reqs(requirements, root):
         let [said, ..] = pip.run(&["check"], false);
         let site = "DIR/env/lib/python3.9/site-packages";
         assert_eq!(said, format!("DIR/new{site} {site}"), "the new comes first");
+    }
+
+    #[test]
+    #[ignore = "needs: python3"]
+    fn what_is_built_comes_beside_unless_its_build_fails() {
+        let pip = Pip::new(INSTALL);
+        let root = "['install', '--root', 'DIR/new']";
+        let built = "([('new', 'the wheel')], [])";
+        let done = "[('new', False), ('new-er', False)]";
+        let said = pip.run(&["install", "!new", "new-er"], false);
+        let expected = format!("downloads\n{built} {done} {root}");
+        assert_eq!(said, [expected, String::new(), String::new()]);
+        // What a build needs gets a directory of its own, whatever conda has.
+        let [said, whole, _] = pip.run(&["install", "!new-needy"], false);
+        assert!(
+            said.starts_with("downloads\ndownloads\n([('new-needy',"),
+            "{said}"
+        );
+        assert_eq!(whole, "");
+        let said = pip.run(&["wheel", "!new"], false);
+        let expected = format!("downloads\n{built}");
+        assert_eq!(said, [expected, String::new(), String::new()]);
+
+        let fails =
+            |name: &str| format!("building `{name}` fails where the environment cannot be written");
+        for (command, name, reason) in [
+            ("install", "!new-broken", fails("new-broken")),
+            ("install", "!new-fails", fails("new-fails")),
+            ("install", "!new-raises", fails("new-raises")),
+            ("wheel", "!new-broken", fails("new-broken")),
+            ("wheel", "!new-fails", fails("new-fails")),
+            (
+                "install",
+                "!new-legacy",
+                "`new-legacy` is not installed from a wheel".to_owned(),
+            ),
+            (
+                "install",
+                "@new",
+                "`new` stays a link to its directory".to_owned(),
+            ),
+        ] {
+            for is_old in [false, true] {
+                let [said, whole, removed] = pip.run(&[command, name, "new-er"], is_old);
+                assert_eq!((whole, &*removed), (reason.clone(), ""), "{said}");
+                assert!(!said.contains("new-er"), "{said}");
+            }
+        }
     }
 
     #[test]

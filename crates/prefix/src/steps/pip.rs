@@ -87,7 +87,8 @@ pub(crate) enum Purpose {
     Install,
     /// Installs without a container, so that the environment's own activation cannot run.
     InstallHere,
-    /// Installs wheels below another directory, since the environment cannot be written.
+    /// Installs wheels, also those that it builds, below another directory, since the environment
+    /// cannot be written.
     InstallBeside,
     Resolve,
     /// Removes packages, and does nothing else.
@@ -191,9 +192,9 @@ impl PipRequirements {
         }
     }
 
-    /// Returns whether it is plain that pip replaces a conda package or builds packages: only pip
-    /// knows what it chooses for most lines.
-    fn needs_files(&self, solution: &Solution) -> bool {
+    /// Returns whether it is plain that pip replaces a conda package: only pip knows what it
+    /// chooses for most lines.
+    fn replaces_conda(&self, solution: &Solution) -> bool {
         let records = solution.records.iter().map(|record| &record.package_record);
         let of_conda: HashMap<String, &Version> = records
             .map(|package| {
@@ -204,7 +205,6 @@ impl PipRequirements {
             })
             .collect();
         let is_refused = |line: &String| {
-            let word = line.split(['=', ' ']).next().unwrap_or("");
             let end = line.find(NAME_ENDS).unwrap_or(line.len());
             let (name, rest) = line.split_at(end);
             let exact = rest.trim_start().strip_prefix("==").map(str::trim_start);
@@ -214,7 +214,7 @@ impl PipRequirements {
                     .get(&normalized(name))
                     .is_some_and(|found| **found != exact)
             };
-            word == "--no-binary" || exact.is_some_and(other)
+            exact.is_some_and(other)
         };
         match self {
             Self::Lines(lines) => lines.iter().any(is_refused),
@@ -293,15 +293,14 @@ impl PipStep {
     }
 
     /// Returns whether pip can install everything while the environment cannot be written, as far
-    /// as that is known before it runs: nothing is removed, replaced, built or linked to.
+    /// as that is known before it runs: nothing is removed or replaced.
     pub(crate) fn may_run_beside(&self, solution: &Solution) -> bool {
-        let is_usual = self.removed.is_empty() && self.requirements.not_wheels().is_empty();
         let mut packages = solution.records.iter().map(|record| &record.package_record);
         let pip = packages.find(|package| package.name.as_normalized() == "pip");
         let is_old = pip.and_then(|pip| pip.version.as_major_minor());
-        is_usual
+        self.removed.is_empty()
             && is_old.is_none_or(|version| version >= OLDEST_BESIDE)
-            && !self.requirements.needs_files(solution)
+            && !self.requirements.replaces_conda(solution)
     }
 
     /// Forgets everything that pip has installed.
@@ -315,7 +314,7 @@ impl PipStep {
     }
 
     /// Writes all files that pip.sh reads into a directory of build steps, but for the root of
-    /// [`Purpose::InstallBeside`]. The environment is at `place`.
+    /// [`Purpose::InstallBeside`]. The files that activate the environment are at `place`.
     pub(crate) fn write_inputs(
         &self,
         place: &Place,
@@ -394,6 +393,13 @@ pub fn pip_to_build(spec: &EnvironmentSpec, locked: Option<&Solution>) -> Vec<St
         .iter()
         .map(|line| without_secrets(line).into_owned())
         .collect()
+}
+
+/// Returns the directories to which the environment links if the editable requirements of a file
+/// and its lock are kept.
+pub fn pip_links(spec: &EnvironmentSpec, locked: Option<&Solution>) -> Vec<PathBuf> {
+    let locked = locked.and_then(|solution| solution.locked_pip.as_deref());
+    PipRequirements::new(spec.pip(), locked).editable_dirs()
 }
 
 /// Returns the text after `-e`.

@@ -14,9 +14,10 @@
 #   uninstall-only     nothing else is done
 #   unrequested.txt    packages of a lock that nobody has asked for, for unrequested.py
 #   old_report.py      reports the installed packages for a pip that cannot
-#   root               the environment cannot be written: pip installs wheels below the directory that
-#                      this file names, see pip_beside.py. If more is necessary, nothing is installed,
-#                      and the file `whole` has the reason
+#   root               the environment cannot be written: pip installs wheels, also those that it
+#                      builds, below the directory that this file names, see pip_beside.py. If more
+#                      is necessary, nothing is installed, this script fails, and the file
+#                      `whole` has the reason
 #   uv-wanted          uv installs requirements.txt; `uv` beside it is the host's own uv
 # The script is run by bash if there is one: the activation scripts of many packages need bash.
 # shellcheck shell=sh
@@ -43,7 +44,7 @@ if [ -f root ]; then
   root=$(cat root) new=$root$environment
   pip_reports "$python" || {
     echo 'its Python has no pip that says what it would install, as 22.2 and newer do' >whole
-    exit 0
+    exit 1
   }
 fi
 pip() {
@@ -51,6 +52,9 @@ pip() {
     "$python" "$here" "$place" "$glibc" "$@"
   elif [ "$root" ]; then
     "$python" "$build/pip_beside.py" "$environment" "$root" "$@"
+    status=$?
+    [ ! -f whole ] || exit 1
+    return "$status"
   else
     "$python" -m pip "$@"
   fi
@@ -66,7 +70,6 @@ pip_counts_bytes "$python"
 install() {
   [ -z "$here" ] || set -- --only-binary :all: "$@"
   run install --no-compile --no-warn-script-location "$@"
-  [ ! -f whole ] || exit 0
 }
 
 install_and_report() {

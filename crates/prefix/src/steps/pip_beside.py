@@ -4,14 +4,18 @@ usage: pip_beside.py ENVIRONMENT ROOT ARGUMENT...
 
 The working directory is that of the build steps. `pip install` gets `--root ROOT` and writes
 nothing else. The files, relative to ENVIRONMENT, that it would have removed are added to
-`removed.txt`. If more than wheels is necessary, pip builds and installs nothing, and the reason is
-written to the file `whole`. `pip check` also sees what has been installed below ROOT.
+`removed.txt`. `pip check` also sees what has been installed below ROOT.
 
-pip has no interface for this, so three of its functions are replaced, which all versions since 22.2
-have. The first of them gets all that pip has chosen. If indices have metadata beside their wheels,
-no wheel has been downloaded by then.
+pip builds wheels of sources in temporary directories, as it does elsewhere. A build that fails may
+want to write into the environment, whatever its error is. Then, and if more than wheels is
+necessary, pip installs nothing, and the reason is written to the file `whole`.
+
+pip has no interface for this, so functions of it are replaced, which all versions since 22.2 have.
+One of them gets all that pip has chosen. If indices have metadata beside their wheels, no wheel has
+been downloaded by then.
 """
 
+import contextlib
 import csv
 import glob
 import io
@@ -25,6 +29,8 @@ import sysconfig
 
 environment, root = sys.argv[1:3]
 refused = []
+# Packages that pip is building: one, and those that it needs for that.
+building = []
 
 
 def refuse(reason):
@@ -33,6 +39,13 @@ def refuse(reason):
     refused.append(reason)
     with io.open("whole", "w", encoding="utf-8") as file:
         file.write(reason + "\n")
+
+
+def stop(reason, error):
+    """Ends pip without a word."""
+    refuse(reason)
+    logging.disable(logging.CRITICAL)
+    raise error("refused")
 
 
 def normal(name):
@@ -86,10 +99,7 @@ def files_of(name, metadata):
 
 
 def judge(requirements):
-    """Refuses what is no wheel or has no record. Returns the files that pip would remove."""
-    to_build = [one.name for one in requirements if not one.is_wheel]
-    if to_build:
-        refuse("`%s` has to be built" % to_build[0])
+    """Refuses what has no record. Returns the files that pip would remove."""
     names, removed = {normal(one.name) for one in requirements}, set()
     found = set()
     for name, metadata in installed():
@@ -103,25 +113,77 @@ def judge(requirements):
     return removed
 
 
-def patch(install, preparer, error):
+def name_of(requirement):
+    """Returns a name, or the last part of a place whose project pip does not know yet."""
+    return requirement.name or getattr(requirement.link, "filename", "") or "a package"
+
+
+@contextlib.contextmanager
+def build_of(requirement, error):
+    building.append(requirement)
+    try:
+        yield
+    except Exception:
+        stop(reason_of_failure(requirement), error)
+    finally:
+        building.pop()
+
+
+def reason_of_failure(requirement):
+    name = name_of(requirement)
+    return "building `%s` fails where the environment cannot be written" % name
+
+
+def patch_builds(source, builder, error):
+    prepare, build = source.prepare_distribution_metadata, builder._build_one
+
+    def prepare_source(self, *arguments, **options):
+        if self.req.editable:
+            stop("`%s` stays a link to its directory" % name_of(self.req), error)
+        with build_of(self.req, error):
+            return prepare(self, *arguments, **options)
+
+    def build_one(requirement, *arguments, **options):
+        with build_of(requirement, error):
+            wheel = build(requirement, *arguments, **options)
+        if not wheel:
+            stop(reason_of_failure(requirement), error)
+        return wheel
+
+    def clean(requirement, *arguments, **options):
+        stop(reason_of_failure(requirement), error)
+
+    source.prepare_distribution_metadata, builder._build_one = prepare_source, build_one
+    # Versions before 25.3 clean up where `setup.py bdist_wheel` has failed, and say so.
+    if hasattr(builder, "_clean_one_legacy"):
+        builder._clean_one_legacy = clean
+
+
+def patch_install(install, preparer, error):
     prepare = preparer.prepare_linked_requirements_more
     build, install_given_reqs = install.build, install.install_given_reqs
 
     def prepare_wheels(self, requirements, *arguments, **options):
         requirements = list(requirements)
-        judge([one for one in requirements if not one.satisfied_by])
+        # What a build needs gets a directory of its own.
+        if not building:
+            judge([one for one in requirements if not one.satisfied_by])
         if refused:
-            logging.disable(logging.CRITICAL)
-            raise error("refused")
+            stop(refused[0], error)
         return prepare(self, requirements, *arguments, **options)
 
-    def build_nothing(requirements, *arguments, **options):
+    def build_wheels(requirements, *arguments, **options):
+        requirements = list(requirements)
         judge(requirements)
-        return build([], *arguments, **options)
+        return build([] if refused else requirements, *arguments, **options)
 
     def install_beside(requirements, *arguments, **options):
         requirements = list(requirements)
         removed = judge(requirements)
+        # Old versions run `setup.py install` for sources that they cannot build.
+        for one in requirements:
+            if not one.is_wheel:
+                refuse("`%s` is not installed from a wheel" % one.name)
         if refused:
             return []
         for one in requirements:
@@ -131,7 +193,7 @@ def patch(install, preparer, error):
         return install_given_reqs(requirements, *arguments, **options)
 
     preparer.prepare_linked_requirements_more = prepare_wheels
-    install.build, install.install_given_reqs = build_nothing, install_beside
+    install.build, install.install_given_reqs = build_wheels, install_beside
 
 
 def is_managed_by_others():
@@ -149,17 +211,23 @@ def main(arguments):
         sys.path[:0] = sorted(glob.glob(site_packages))
     import pip
 
-    if arguments[0] == "install":
-        if is_managed_by_others():
-            refuse("others manage what is in the environment")
+    is_install = arguments[0] == "install"
+    if is_install and is_managed_by_others():
+        refuse("others manage what is in the environment")
+    if is_install or arguments[0] == "wheel":
         try:
+            from pip._internal import wheel_builder
             from pip._internal.commands import install
+            from pip._internal.distributions.sdist import SourceDistribution
             from pip._internal.exceptions import InstallationError
             from pip._internal.operations.prepare import RequirementPreparer
 
-            patch(install, RequirementPreparer, InstallationError)
+            patch_builds(SourceDistribution, wheel_builder, InstallationError)
+            if is_install:
+                patch_install(install, RequirementPreparer, InstallationError)
         except (AttributeError, ImportError):
             refuse("its pip is too new to be known")
+    if is_install:
         arguments[1:1] = ["--root", root]
     sys.argv[0] = os.path.join(os.path.dirname(pip.__file__), "__main__.py")
     sys.argv[1:] = arguments

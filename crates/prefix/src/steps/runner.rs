@@ -43,7 +43,8 @@ pub trait HeldImage: StepRunner {
     /// directory has on this machine. The directory is the steps' own.
     fn place_of_steps(&self) -> &Place;
 
-    /// Returns the container for pip: it also shows the user's files that the lines for pip name.
+    /// Returns the container for pip: it shows the directory of build steps at
+    /// [`crate::BUILD_DIR_BESIDE`], and the user's files that the lines for pip name.
     fn for_pip(&self) -> Box<dyn StepRunner + '_>;
 
     /// Takes note that the steps need files, and not the image any more.

@@ -6,6 +6,7 @@ use std::{collections::VecDeque, ffi::OsString, path::PathBuf};
 use condense_diagnostics::{Shortage, note_usage};
 
 use super::{
+    beside::WHOLE,
     diagnosis::{Diagnosis, diagnose},
     failure::{
         PipContext, begins_failure, explain_pip_failure, goes_on, hint_for_status, is_retry,
@@ -259,8 +260,9 @@ pub(super) fn try_script(
 }
 
 /// Runs a script like [`run_script`] in a container that may not be able to run, and in which the
-/// environment cannot be written. Returns the reason if the script needs another container.
-pub(super) fn try_pip(
+/// environment cannot be written. Returns the reason if the script needs another container; the
+/// lines of an error that has ended pip are not shown then.
+pub(crate) fn try_pip(
     argv: &[OsString],
     container: &dyn StepRunner,
     place: &Place,
@@ -271,6 +273,9 @@ pub(super) fn try_pip(
         Ok(begun) => begun,
         Err(reason) => return Ok(Err(Refusal::Mount(reason))),
     };
+    if let Some(reason) = place.open_build_dir()?.read_text(WHOLE)? {
+        return Ok(Err(Refusal::Pip(reason.trim().to_owned())));
+    }
     let is_read_only = |line: &String| READ_ONLY.iter().any(|words| line.contains(words));
     if !script.done && script.output.iter().any(is_read_only) {
         let reason = "it wants to write into the environment".to_owned();
