@@ -4,12 +4,16 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use condense_image::{Codec, Compression};
 use condense_installation::{Mounting, Runtime};
 
 use crate::{report::Report, session::Session};
+
+/// Time after which a start that has failed is tried once more.
+const PASSING: Duration = Duration::from_millis(100);
 
 /// Compression that every runtime, every kernel and every squashfuse reads.
 pub(crate) const GZIP: Compression = Compression::Gzip { level: 6 };
@@ -140,9 +144,13 @@ impl ImageMount<'_> {
             session.refuse_interrupted()?;
             anyhow::Ok(mounting)
         };
-        let mounting = match tried()? {
-            Ok(mounting) => mounting,
-            Err(_) => tried()??,
+        let mounting = if let Ok(mounting) = tried()? {
+            mounting
+        } else {
+            // A terminal interrupts the runtime as well, and the signal may arrive there first.
+            std::thread::sleep(PASSING);
+            session.refuse_interrupted()?;
+            tried()??
         };
         Ok(match mounting {
             Mounting::Refused(reason) => Some(GzipReason::MountRefused(reason)),

@@ -256,8 +256,8 @@ impl Report {
         }
     }
 
-    /// Returns the SHA-256 digest of a base image whose file has this state, if an earlier build has
-    /// kept it.
+    /// Returns the SHA-256 digest of a base image whose file has this state, if an earlier build
+    /// has kept it.
     pub(crate) fn known_base(&self, state: &FileState) -> Option<String> {
         self.blocks()?.known_base(state)
     }

@@ -119,7 +119,7 @@ fn differs(image: &Image, entry: &Path, problem: String) -> Error {
     }
 }
 
-/// File with content.
+/// File of the tree that has content.
 struct Packed {
     path: PathBuf,
     id: EntryId,

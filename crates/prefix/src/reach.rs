@@ -132,6 +132,20 @@ fn of_proxy() -> Reach {
     )
 }
 
+/// Returns a text without addresses, which may have any words and numbers.
+fn without_addresses(text: &str) -> String {
+    let words = text.split_whitespace();
+    let words: Vec<&str> = words.filter(|word| !word.contains("://")).collect();
+    words.join(" ")
+}
+
+/// Returns whether a number is a word of a text.
+fn has_number(text: &str, number: &str) -> bool {
+    let is_sign = |sign: char| !sign.is_ascii_digit();
+    let mut words = text.split_whitespace();
+    words.any(|word| word.trim_matches(is_sign) == number)
+}
+
 /// Explains an error by the texts of its causes, since the types of most of them are private.
 fn of_error(error: &reqwest_middleware::Error) -> Reach {
     let mut texts = Vec::new();
@@ -140,11 +154,11 @@ fn of_error(error: &reqwest_middleware::Error) -> Reach {
         texts.push(cause.to_string());
         next = cause.source();
     }
-    let all = texts.join(": ").to_lowercase();
+    let all = without_addresses(&texts.join(": ").to_lowercase());
     let last = texts.last().map(|text| without_secrets(text).into_owned());
     let last = last.unwrap_or_default();
     let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
-    if has(&["proxy authorization required", "407"]) {
+    if has(&["proxy authorization required"]) || has_number(&all, "407") {
         of_proxy()
     } else if has(&["certificate"]) {
         failure(
@@ -167,5 +181,26 @@ fn of_error(error: &reqwest_middleware::Error) -> Reach {
         failure("no answer in time", NO_ANSWER)
     } else {
         failure(last, NO_ANSWER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_a_proxy_is_no_part_of_an_address() {
+        let wants_password = |text: &str| has_number(&without_addresses(text), "407");
+        assert!(wants_password(
+            "unsuccessful tunnel: http 407 proxy authentication"
+        ));
+        assert!(wants_password("(407)"));
+        for text in [
+            "error sending request for url (https://127.0.0.1:407/noarch/407)",
+            "tcp connect error to 10.0.0.1:44073",
+            "no answer",
+        ] {
+            assert!(!wants_password(text), "{text}");
+        }
     }
 }

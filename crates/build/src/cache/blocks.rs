@@ -309,8 +309,8 @@ impl BlockCache {
         bases::read(self.own.as_ref().ok()?, state)
     }
 
-    /// Keeps the digest of a base image for later builds. A failure is only a detail: the next build
-    /// reads the base again.
+    /// Keeps the digest of a base image for later builds. A failure is only a detail: the next
+    /// build reads the base again.
     pub(crate) fn keep_base(&self, state: &FileState, digest: &str) {
         if let Ok(own) = &self.own
             && let Err(error) = bases::write(own, state, digest)

@@ -86,7 +86,7 @@ impl Wrap<'_> {
         }]
     }
 
-    /// Returns the receipt.
+    /// Returns the receipt of the installation.
     pub(super) fn receipt(&self, image: Option<&Image>, base_digest: Option<String>) -> Receipt {
         let base = &self.prepared.base;
         let generation = &self.plan.output.generation;

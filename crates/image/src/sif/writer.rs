@@ -276,8 +276,8 @@ impl SifWriter {
         self.finish_synced(true)
     }
 
-    /// Does the work of [`Self::finish`], but a new file may not be on disk yet. The caller syncs it
-    /// before it counts as written.
+    /// Does the work of [`Self::finish`], but a new file may not be on disk yet. The caller syncs
+    /// it before it counts as written.
     ///
     /// # Errors
     /// Returns the errors of [`Self::finish`].

@@ -1,9 +1,10 @@
 //! Responsible for a directory with all run scripts, and for running them in each shell.
 
 use std::{
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -108,8 +109,21 @@ impl Place {
         fs_err::write(path, text).unwrap();
     }
 
+    /// Writes a program. Another process does: a program that this one has open for writing cannot
+    /// be started, and other tests start processes, which hold the file open until they run.
     pub(crate) fn write_program(&self, name: &str, text: &str) {
-        self.write(name, text);
+        let path = self.path(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut writer = Command::new("/bin/sh")
+            .args(["-c", "cat >\"$1\"", "sh"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = writer.stdin.take().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        drop(input);
+        assert!(writer.wait().unwrap().success());
         let mode = std::fs::Permissions::from_mode(0o755);
         fs_err::set_permissions(self.path(name), mode).unwrap();
     }

@@ -1,6 +1,9 @@
 //! Tests of packages that an earlier build has unpacked and kept.
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use condense_prefix::{Held, KeptPackages};
 
@@ -46,6 +49,18 @@ impl KeptPackages for Shelf {
 
     fn remove(&self, sha256: &[u8; 32]) {
         fs_err::remove_file(self.path(sha256)).unwrap();
+    }
+}
+
+/// Compares the whole blocks of a file with their digests, if it has some.
+pub(super) fn compare_digests(file: &[u8], digests: Option<(&Arc<[u8]>, usize)>) {
+    let Some((all, first)) = digests else {
+        return;
+    };
+    for (number, block) in file.chunks_exact(128 << 10).enumerate() {
+        let digest = condense_prefix::block_digest(block);
+        let known = &all[(first + number) * digest.len()..][..digest.len()];
+        assert_eq!(known, digest);
     }
 }
 
