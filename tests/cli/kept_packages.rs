@@ -180,8 +180,8 @@ fn packages_take_at_most_half_of_the_cache() {
     }
 }
 
-/// Blocks that are in the cache are not read from a package, and a damaged block that has to be
-/// read has the archive unpacked again.
+/// Blocks that are in the cache are not read from a package, and one with a damaged block that an
+/// image of another codec needs is unpacked again.
 #[test]
 fn damage_in_a_known_block_reaches_no_image() {
     let test = TestEnv::with_large_text();

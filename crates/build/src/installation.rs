@@ -81,7 +81,8 @@ pub fn build(
         known: made.packed_ahead.take().map(ImageBlocks::shared),
         ..build.pack_anew(&plan.output.generation)
     };
-    let packed = build.pack(&made, options, &claim.image_path())?;
+    let tree = made.tree.take();
+    let packed = build.pack(&made, tree, options, &claim.image_path())?;
     let base_digest = digest.wait()?;
     recipe::warn_of_others(recipe, base_digest.as_deref(), report);
 
@@ -287,7 +288,8 @@ impl NewGeneration<'_> {
         let output = &self.plan.output;
         let claim = Destination::inspect(&output.generation.dir)?.claim(output.force)?;
         let options = output.generation.pack_options(&compression);
-        let mut packed = self.build.pack(self.made, options, &claim.image_path())?;
+        let path = claim.image_path();
+        let mut packed = self.build.pack(self.made, None, options, &path)?;
         let (staged, checked) = self.stage_and_check(claim, &packed)?;
         checked?;
         packed.image.path = staged.generation_dir().join(IMAGE);
@@ -338,8 +340,9 @@ impl NewGeneration<'_> {
 /// that was read back without an error are held for [`Report::keep_blocks`].
 ///
 /// # Errors
-/// Returns the error of `stage`. The result of the check is an error if the files cannot be stored,
-/// if the image is damaged, or if `start` fails.
+/// Returns the error of `stage`, and an error if the image cannot be opened or its digest cannot be
+/// computed or written. The result of the check is an error if the files cannot be stored, if the
+/// image is damaged, or if `start` fails.
 pub(crate) fn stage_and_check(
     packed: &Packed,
     report: &Report,
@@ -365,8 +368,10 @@ pub(crate) fn stage_and_check(
             started
         });
         let digest = digest.join();
-        let digest = digest.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
-        staged.set_image_digest(hex::encode(digest))?;
+        if checked.is_ok() {
+            let failed = |_| anyhow::anyhow!("failed to compute the digest of the image");
+            staged.set_image_digest(hex::encode(digest.map_err(failed)??))?;
+        }
         Ok((staged, checked))
     })
 }

@@ -1,6 +1,7 @@
 //! Responsible for opening the base image of a run. A base is opened once and passed on.
 
 use std::{
+    fs::Metadata,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -346,15 +347,25 @@ pub(crate) fn view_of(choice: &BaseChoice) -> HostView {
 
 /// Returns the digest of a base, which is read unless it is as it was when its digest was kept.
 fn digest_of(image: &BaseImage, report: &Report) -> Result<Option<String>, condense_base::Error> {
-    let state = || FileState::of(image.path(), &image.path().metadata().ok()?);
+    kept_digest(image.path(), report, FileState::of, || image.digest())
+}
+
+/// Returns the digest of the file at a path that was kept for its state, or the one that `read`
+/// returns, which is kept if the file has not changed meanwhile.
+pub(crate) fn kept_digest<E>(
+    path: &Path,
+    report: &Report,
+    state_of: impl Fn(&Path, &Metadata) -> Option<FileState>,
+    read: impl FnOnce() -> Result<Option<String>, E>,
+) -> Result<Option<String>, E> {
+    let state = || state_of(path, &path.metadata().ok()?);
     let before = state();
     if let Some(known) = before.as_ref().and_then(|state| report.known_base(state)) {
         return Ok(Some(known));
     }
-    let digest = image.digest()?;
-    if let (Some(digest), Some(state)) =
-        (&digest, state().filter(|now| before.as_ref() == Some(now)))
-    {
+    let digest = read()?;
+    let unchanged = before.filter(|before| state().as_ref() == Some(before));
+    if let (Some(digest), Some(state)) = (&digest, unchanged) {
         report.keep_base(&state, digest);
     }
     Ok(digest)

@@ -44,20 +44,22 @@ pub(crate) fn scan_options(mtime: Mtime) -> ScanOptions {
 }
 
 impl Build<'_> {
-    /// Packs a prefix into a new file. Unchanged blocks of a donor image are reused.
+    /// Packs a prefix into a new file. Unchanged blocks of a donor image are reused. `tree` lists
+    /// the prefix, if nothing was written there since.
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or written.
     pub(crate) fn pack(
         &self,
         made: &FinishedPrefix,
+        tree: Option<Tree>,
         options: PackOptions,
         path: &Path,
     ) -> anyhow::Result<Packed> {
         let mtime = self.mtime(&made.solution);
         let held = made.finished.held.as_ref();
         let scan = || held::scan(&made.place.root, &made.place.environment, held, mtime);
-        let mut tree = made.tree.clone().map_or_else(scan, Ok)?;
+        let mut tree = tree.map_or_else(scan, Ok)?;
         if made.place.environment.starts_with(OLDER_NAME.1) && tree.entry_at(OLDER_NAME.0).is_none()
         {
             tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
@@ -107,9 +109,20 @@ pub(crate) fn pack_tree(
 ) -> anyhow::Result<Image> {
     report.begin(Phase::Pack, Some(tree.summary().bytes));
     let options = observed(options, report);
-    let image = condense_image::pack(tree, path, &options)?;
+    let packed = condense_image::pack(tree, path, &options);
+    let image = packed.inspect_err(|error| remove_damaged(error, report))?;
     report.end(Phase::Pack);
     Ok(image)
+}
+
+/// Removes the unpacked package of the cache that an error says is damaged, so that the next build
+/// unpacks it again.
+pub(crate) fn remove_damaged(error: &condense_image::Error, report: &Report) {
+    if let condense_image::Error::Io { path, source, .. } = error
+        && source.kind() == std::io::ErrorKind::InvalidData
+    {
+        report.remove_damaged(path);
+    }
 }
 
 /// Adds the progress, the cancel flag and the caches of blocks of the run to options.

@@ -56,7 +56,8 @@ pub(crate) struct FinishedPrefix {
     pub(crate) hot_files: Option<Vec<String>>,
     /// Blocks of the image that were compressed already.
     pub(crate) packed_ahead: Option<ImageBlocks>,
-    /// Files of the prefix, if nothing has run in it since they were listed.
+    /// Files of the prefix, if nothing has run in it since they were listed. Whoever writes there
+    /// does not use them.
     pub(crate) tree: Option<Tree>,
 }
 
@@ -408,7 +409,9 @@ impl Build<'_> {
             let mount_point =
                 mount_point.path(|| condense_prefix::mount_point_suffix(spec, &solution));
             let place = self.place(root, mount_point);
-            let kept = report.kept_packages(self.block_format);
+            // pip runs on an image of everything, for which all blocks are read.
+            let format = self.block_format.filter(|_| !environment.has_pip());
+            let kept = report.kept_packages(format);
             let steps = match way {
                 Unpacked::AsFiles => {
                     condense_prefix::install(spec, &mut solution, &archives, &place, progress)

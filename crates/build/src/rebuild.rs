@@ -167,7 +167,7 @@ fn of_installation(dir: &Path, plan: &RebuildPlan, session: Session) -> anyhow::
     let made = build.make_prefix(&environment, &mount_point)?;
     let options = pack_options(&image, &receipt)?;
     let again = build.scratch().join("again.sqfs");
-    build.pack(&made, options, &again)?;
+    build.pack(&made, None, options, &again)?;
     build.refuse_interrupted()?;
     compare(&image, &again, recipe, Some(receipt.tool_version), session)
 }

@@ -7,7 +7,7 @@ mod phase;
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -232,6 +232,13 @@ impl Report {
             blocks: Arc::clone(blocks),
             keys,
         })
+    }
+
+    /// Removes an unpacked package of the user's cache, which is damaged.
+    pub(crate) fn remove_damaged(&self, path: &Path) {
+        if let Some(blocks) = self.blocks() {
+            blocks.remove_damaged(path);
+        }
     }
 
     /// Holds packages that this build has unpacked until [`Self::keep_blocks`].

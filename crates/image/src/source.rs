@@ -100,7 +100,7 @@ impl FileRange {
 
     /// Returns the error for contents that are not those of the digests.
     pub(crate) fn damaged(&self) -> Error {
-        let why = "its contents have changed (see `condense cache verify`)";
+        let why = "its contents have changed: run the build again, which makes it anew";
         let error = io::Error::new(io::ErrorKind::InvalidData, why);
         Error::io("read", self.file.path())(error)
     }

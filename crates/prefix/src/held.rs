@@ -122,8 +122,11 @@ impl Held {
             let Attached { file, .. } = &attached[number];
             let failed = || Error::io("copy", file.path());
             let length = file.metadata().map_err(failed())?.len();
-            attached[number].compare_all().map_err(failed())?;
             let stopped = || progress.cancelled();
+            match attached[number].compare_all(&stopped) {
+                Err(_) if progress.cancelled() => return Err(Error::Interrupted),
+                compared => compared.map_err(failed())?,
+            }
             match self.spool.copy_in(file, length, &stopped) {
                 Err(_) if progress.cancelled() => Err(Error::Interrupted),
                 copied => copied.map_err(failed()),

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::Read,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -122,8 +122,9 @@ pub fn block_digest(block: &[u8]) -> [u8; 48] {
 
 impl Attached {
     /// Compares the whole blocks of the file at a position with their digests, unless that was
-    /// done.
-    fn compare(&self, offset: u64) -> std::io::Result<()> {
+    /// done. A damaged file of the cache is removed, so that the next build unpacks its package.
+    /// `stopped` is asked between blocks.
+    fn compare(&self, offset: u64, stopped: &dyn Fn() -> bool) -> std::io::Result<()> {
         let Some(first) = self.digests.first.get(&offset) else {
             return Ok(());
         };
@@ -132,12 +133,16 @@ impl Attached {
         }
         let mut block = vec![0; BLOCK_BYTES];
         for number in 0..first.blocks {
+            if stopped() {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             let at = offset + (number * BLOCK_BYTES) as u64;
             self.file.file().read_exact_at(&mut block, at)?;
             let digest = (first.number + number) * DIGEST_BYTES;
             let known = &self.digests.bytes[digest..][..DIGEST_BYTES];
             if xxh3_128(&block).to_le_bytes() != known[32..] {
-                let why = "its contents have changed (see `condense cache verify`)";
+                self.remove();
+                let why = "its contents have changed: run the build again, which makes it anew";
                 return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
             }
         }
@@ -145,10 +150,25 @@ impl Attached {
         Ok(())
     }
 
-    /// Compares all whole blocks with their digests.
-    pub(crate) fn compare_all(&self) -> std::io::Result<()> {
+    /// Compares all whole blocks with their digests. `stopped` is asked between blocks.
+    pub(crate) fn compare_all(&self, stopped: &dyn Fn() -> bool) -> std::io::Result<()> {
         let mut offsets = self.digests.first.keys();
-        offsets.try_for_each(|offset| self.compare(*offset))
+        offsets.try_for_each(|offset| self.compare(*offset, stopped))
+    }
+
+    /// Removes the file, unless another process has put another one in its place.
+    fn remove(&self) {
+        let path = self.file.path();
+        let states = [
+            self.file.metadata().ok(),
+            std::fs::symlink_metadata(path).ok(),
+        ];
+        let [Some(open), Some(named)] = states else {
+            return;
+        };
+        if (open.dev(), open.ino()) == (named.dev(), named.ino()) {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -209,7 +229,7 @@ impl Spool {
         let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
         let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
         let attached = attached.get(number).cloned().ok_or_else(missing)?;
-        attached.compare(part.offset)?;
+        attached.compare(part.offset, &|| false)?;
         Ok(attached.file)
     }
 

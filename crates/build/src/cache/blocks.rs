@@ -100,7 +100,7 @@ impl Finished {
     pub(crate) fn open(image: &Image) -> std::io::Result<Finished> {
         Ok(Finished {
             file: File::open(&image.path)?,
-            image: image.clone(),
+            image: image.without_evidence(),
         })
     }
 }
@@ -258,6 +258,18 @@ impl BlockCache {
     pub(crate) fn remove_package(&self, sha256: &[u8; 32]) {
         if let Ok(own) = &self.own {
             packages::remove(own, sha256);
+        }
+    }
+
+    /// Removes a file, which is damaged, if it is an unpacked package.
+    pub(crate) fn remove_damaged(&self, path: &Path) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_own = self
+            .own
+            .as_ref()
+            .is_ok_and(|own| path.parent() == Some(own));
+        if is_own && name.is_some_and(packages::is_package) {
+            let _ = std::fs::remove_file(path);
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     contents::Contents,
 };
 use crate::{
-    pack::observed,
+    pack::{observed, remove_damaged},
     pull::Pull,
     report::{Phase, Report},
 };
@@ -130,7 +130,8 @@ pub(super) fn pack_image(
 ) -> anyhow::Result<Image> {
     let mut packed = None;
     writer.add_with(partition, |room| {
-        let image = pack_at(tree, room.path, room.offset, options)?;
+        let image = pack_at(tree, room.path, room.offset, options);
+        let image = image.inspect_err(|error| remove_damaged(error, report))?;
         report.end(Phase::Pack);
         let size = image.size_bytes;
         packed = Some(image);

@@ -88,7 +88,7 @@ impl Update<'_> {
             Some(compression) => self.generation.pack_options(compression),
             None => self.repack_options(change.donor()?),
         };
-        let packed = build.pack(&made, options, path)?;
+        let packed = build.pack(&made, None, options, path)?;
         let launch = self.launch_with_binds_before(&made)?;
         Ok(Changed {
             programs: build.programs(

@@ -11,8 +11,7 @@ use super::{
     ComparedCandidates, CompressedBlocks, CompressedFragment, DuplicateCandidate, EqualFiles, Job,
     LargeFile, ReadFiles, WorkerContext,
 };
-use crate::Error;
-use crate::block_digests::KnownDigest;
+use crate::block_digests::{BlockDigests, KnownDigest};
 use crate::blocks::BlockMaker;
 use crate::content::Content;
 use crate::digest::BlockDigest;
@@ -20,6 +19,7 @@ use crate::plan::SameSizeGroup;
 use crate::reader::LastBlock;
 use crate::source::{LastDirectory, Source};
 use crate::tree::EntryId;
+use crate::{Error, Tree};
 
 /// Number of bytes read to see quickly whether two files of the same size may be equal.
 const PREFIX_BYTES: usize = 4 << 10;
@@ -251,12 +251,15 @@ impl<'a> Worker<'a> {
         let mut equal = Vec::new();
         // These files are all different. Each has the hash of its first bytes.
         let mut distinct: Vec<(BlockDigest, EntryId)> = Vec::new();
+        let all = || group.kept.iter().chain(&group.files);
+        let has_digest = |id: &EntryId| first_digest(self.context.tree, *id).is_some();
+        let have_digests = all().all(has_digest);
         for id in &group.kept {
-            let (_, prefix_hash) = self.open_and_hash_prefix(*id)?;
+            let (_, prefix_hash) = self.open_and_hash_prefix(*id, have_digests)?;
             distinct.push((prefix_hash, *id));
         }
         for id in &group.files {
-            let (content, prefix_hash) = self.open_and_hash_prefix(*id)?;
+            let (content, prefix_hash) = self.open_and_hash_prefix(*id, have_digests)?;
             let mut earlier = None;
             for (other_hash, other) in &distinct {
                 if *other_hash == prefix_hash && self.are_equal(*other, &content)? {
@@ -272,8 +275,23 @@ impl<'a> Worker<'a> {
         Ok(equal)
     }
 
-    fn open_and_hash_prefix(&mut self, id: EntryId) -> Result<(Content<'a>, BlockDigest), Error> {
+    /// Opens a file, and hashes its first bytes. If all files of its size have digests, that of the
+    /// first block takes the place of the hash.
+    fn open_and_hash_prefix(
+        &mut self,
+        id: EntryId,
+        have_digests: bool,
+    ) -> Result<(Content<'a>, BlockDigest), Error> {
         let (size, content) = self.open(id)?;
+        if let Some(digest) = first_digest(self.context.tree, id) {
+            if have_digests {
+                return Ok((content, digest.content()));
+            }
+            let mut block = vec![0; BlockDigests::BLOCK_BYTES];
+            let block = content.read_block(&mut block, 0, size)?;
+            let hash = (self.context.hash)(&block[..PREFIX_BYTES]);
+            return Ok((content, hash));
+        }
         let mut prefix = [0; PREFIX_BYTES];
         let length = size.min(PREFIX_BYTES as u64) as usize;
         let hash = (self.context.hash)(content.read(&mut prefix[..length], 0)?);
@@ -315,6 +333,17 @@ impl<'a> Worker<'a> {
         let (size, source) = self.context.tree.file(id);
         Ok((size, Content::open(source, &mut self.last_directory)?))
     }
+}
+
+/// Returns the digest of the first block of a file, if it is known.
+fn first_digest(tree: &Tree, id: EntryId) -> Option<KnownDigest<'_>> {
+    let (size, source) = tree.file(id);
+    let Source::Range(range) = source else {
+        return None;
+    };
+    let is_whole = size >= BlockDigests::BLOCK_BYTES as u64;
+    let digest = is_whole.then(|| range.digest(0, BlockDigests::BLOCK_BYTES));
+    digest.flatten()
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

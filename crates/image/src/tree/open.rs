@@ -4,6 +4,7 @@ use std::io::{Error as IoError, ErrorKind, Read, Seek, SeekFrom};
 
 use super::{Entry, Kind};
 use crate::Error;
+use crate::block_digests::BlockDigests;
 use crate::content::Content;
 use crate::source::LastDirectory;
 
@@ -12,6 +13,32 @@ pub struct EntryReader<'a> {
     content: Content<'a>,
     bytes: u64,
     at: u64,
+    /// Last block that was compared with its digest, and its position.
+    block: Vec<u8>,
+    block_at: Option<u64>,
+}
+
+impl EntryReader<'_> {
+    /// Reads from the block at the present position if its digest is known, with which it is
+    /// compared. Returns `None` if there is none.
+    fn read_compared(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
+        let size = BlockDigests::BLOCK_BYTES;
+        let within = (self.at % size as u64) as usize;
+        let start = self.at - within as u64;
+        if self.content.digest(start, size, self.bytes).is_none() {
+            return Ok(None);
+        }
+        if self.block_at != Some(start) {
+            self.block.resize(size, 0);
+            self.block_at = None;
+            self.content
+                .read_block(&mut self.block, start, self.bytes)?;
+            self.block_at = Some(start);
+        }
+        let read = buffer.len().min(size - within);
+        buffer[..read].copy_from_slice(&self.block[within..within + read]);
+        Ok(Some(read))
+    }
 }
 
 impl std::fmt::Debug for EntryReader<'_> {
@@ -33,6 +60,8 @@ impl Entry {
             content: Content::open(source, &mut LastDirectory::default())?,
             bytes: *size,
             at: 0,
+            block: Vec::new(),
+            block_at: None,
         }))
     }
 }
@@ -41,6 +70,11 @@ impl Read for EntryReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let rest = usize::try_from(self.bytes.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(rest);
+        let compared = self.read_compared(&mut buffer[..wanted]);
+        if let Some(read) = compared.map_err(IoError::other)? {
+            self.at += read as u64;
+            return Ok(read);
+        }
         if let Content::Bytes(bytes) = &self.content {
             let from = usize::try_from(self.at)
                 .unwrap_or(usize::MAX)

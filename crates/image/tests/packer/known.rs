@@ -387,12 +387,11 @@ fn blocks_with_known_digests_are_packed_without_being_read() {
         }
         tree
     };
-    // Whole blocks are others on disk, but for the first bytes, by which files of one size are
-    // told apart.
+    // Whole blocks are others on disk.
     let without_blocks = |bytes: &[u8]| {
         let mut stored = bytes.to_vec();
         for block in stored.chunks_exact_mut(BlockDigests::BLOCK_BYTES) {
-            block[5000..].fill(7);
+            block.fill(7);
         }
         stored
     };
@@ -417,6 +416,18 @@ fn blocks_with_known_digests_are_packed_without_being_read() {
             source.contains("its contents have changed"),
             "{error} {source}"
         );
+    }
+    // Files that are read before they are packed are compared as well.
+    for (path, entry) in tree.walk().skip(1) {
+        let mut reader = entry.open().unwrap().unwrap();
+        let read = std::io::Read::read_to_end(&mut reader, &mut Vec::new());
+        assert!(read.is_err(), "{}", path.display());
+        let good = whole.entry_at(&path).unwrap();
+        let mut found = Vec::new();
+        let mut reader = good.open().unwrap().unwrap();
+        std::io::Read::read_to_end(&mut reader, &mut found).unwrap();
+        let number: usize = path.to_str().unwrap().parse().unwrap();
+        assert!(found == contents[number]);
     }
     // Digests are of blocks of one size only.
     let small = pack_and_verify(&whole, &place.path("small"), &options("zstd", "64K", 2)).unwrap();

@@ -69,6 +69,48 @@ fn a_base_on_another_file_system_is_linked_to_unless_it_moves() {
     }
 }
 
+/// The digest of the image is computed while a wrapper is started.
+#[test]
+fn a_generation_without_the_digest_of_its_image_stays_invisible() {
+    let scratch = tempfile::tempdir().unwrap();
+    let launch = shared::launch(MOUNT_POINT, ENV_PREFIX, None, HostView::Host);
+    let mut receipt = shared::receipt(&launch);
+    receipt.image.as_mut().unwrap().sha256.clear();
+    let dir = scratch.path().join("env");
+    let stage = || {
+        let image = scratch.path().join("img");
+        fs::write(&image, "image").unwrap();
+        fs::write(scratch.path().join("base.sif"), "base").unwrap();
+        let claim = Destination::inspect(&dir).unwrap().claim(false).unwrap();
+        let assembly = Assembly {
+            image: Some(&image),
+            base: &scratch.path().join("base.sif"),
+            base_mode: BaseMode::Copy,
+            launch: &launch,
+            landmarks: &[],
+            programs: &[Program {
+                name: "x".into(),
+                target: "/x".into(),
+            }],
+            share: &[],
+            receipt: &receipt,
+        };
+        claim.stage(&assembly).unwrap()
+    };
+    let error = stage().publish().unwrap_err().to_string();
+    assert!(error.contains("the digest of the image"), "{error}");
+    assert!(!dir.exists());
+    let mut staged = stage();
+    let digest = "cd".repeat(32);
+    staged.set_image_digest(digest.clone()).unwrap();
+    assert_eq!(staged.receipt().image.as_ref().unwrap().sha256, digest);
+    staged.publish().unwrap();
+    let published = Receipt::load(&dir).unwrap();
+    assert_eq!(published.image.unwrap().sha256, digest);
+    let common = fs::read_to_string(dir.join("common.sh")).unwrap();
+    assert!(common.contains(&digest), "{common}");
+}
+
 /// Builds into the directory that the environment variable names. Without this variable, the test
 /// builds twice into a directory of its own.
 #[test]

@@ -95,7 +95,7 @@ impl<'a> Kept<'a> {
         let mut packages = self.packages.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = packages.remove(&index)?;
         drop(packages);
-        // Blocks that are known are packed by their digests, and nothing reads them.
+        // Blocks that are known are packed by their digests. Whatever reads them compares them.
         let is_known = |digest: &[u8]| self.place.is_some_and(|place| place.knows_block(digest));
         let stopped = || progress.cancelled();
         let is_whole = found.is_whole_but_blocks(&stopped) && found.has_blocks(&is_known, &stopped);

@@ -404,8 +404,8 @@ impl KeptPackage {
         hash.digest() == self.head.contents_checksum
     }
 
-    /// Compares the whole blocks with their digests, but for those that `is_known` says nobody has
-    /// to read. `stopped` is asked between blocks.
+    /// Compares the whole blocks with their digests, but for those that an image finds without
+    /// reading them. `stopped` is asked between blocks.
     pub(crate) fn has_blocks(
         &mut self,
         is_known: &dyn Fn(&[u8]) -> bool,

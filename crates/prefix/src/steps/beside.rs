@@ -158,7 +158,8 @@ chosen = [Requirement(word) for word in words]
 try:
     for one in chosen:
         if not one.is_wheel:
-            SourceDistribution(one).prepare_distribution_metadata('installer')
+            isolated = not os.environ.get('NO_ISOLATION')
+            SourceDistribution(one).prepare_distribution_metadata('installer', isolated, True)
     if not os.environ.get('OLD_RESOLVER'):
         RequirementPreparer().prepare_linked_requirements_more(chosen)
     built = install.build([one for one in chosen if not one.is_wheel], verify=True)
@@ -184,7 +185,7 @@ class SourceDistribution:
     def __init__(self, req):
         self.req = req
 
-    def prepare_distribution_metadata(self, installer):
+    def prepare_distribution_metadata(self, installer, build_isolation, check):
         if self.req.name == 'new-needy':
             needed = SimpleNamespace(name='of-conda', satisfied_by=None, should_reinstall=True)
             RequirementPreparer().prepare_linked_requirements_more([needed])
@@ -255,6 +256,10 @@ def install_given_reqs(requirements, root):
 
         /// Returns what pip says, why it is refused, and what it would have removed.
         fn run(&self, arguments: &[&str], is_old: bool) -> [String; 3] {
+            self.run_with(arguments, is_old, "")
+        }
+
+        fn run_with(&self, arguments: &[&str], is_old: bool, isolation: &str) -> [String; 3] {
             let path = |name: &str| self.0.path().join(name);
             let site = path("env/lib/python3.9/site-packages");
             let output = Command::new("/usr/bin/python3")
@@ -265,6 +270,7 @@ def install_given_reqs(requirements, root):
                 .current_dir(path("build"))
                 .env("PYTHONDONTWRITEBYTECODE", "1")
                 .env("OLD_RESOLVER", if is_old { "1" } else { "" })
+                .env("NO_ISOLATION", isolation)
                 .env(
                     "PYTHONPATH",
                     std::env::join_paths([site, path("pips")]).unwrap(),
@@ -346,6 +352,17 @@ def install_given_reqs(requirements, root):
         let said = pip.run(&["wheel", "!new"], false);
         let expected = format!("downloads\n{built}");
         assert_eq!(said, [expected, String::new(), String::new()]);
+
+        // Without isolation, a build could import what pip has installed before.
+        let unisolated = |pip: &Pip| pip.run_with(&["install", "!new"], false, "1")[1].clone();
+        assert_eq!(unisolated(&pip), "");
+        let new = pip.0.path().join("new");
+        let site = new.join(pip.0.path().strip_prefix("/").unwrap());
+        let earlier = site.join("env/lib/python3.9/site-packages/earlier");
+        fs_err::write(&earlier, "").unwrap();
+        assert_eq!(unisolated(&pip), "`new` is built without isolation");
+        assert_eq!(pip.run(&["install", "!new"], false)[1], "");
+        fs_err::remove_file(earlier).unwrap();
 
         let fails =
             |name: &str| format!("building `{name}` fails where the environment cannot be written");

@@ -134,6 +134,11 @@ def reason_of_failure(requirement):
     return "building `%s` fails where the environment cannot be written" % name
 
 
+def has_new():
+    """Whether pip has installed packages below ROOT before."""
+    return bool(glob.glob(glob.escape(root + environment) + "/lib*/python*/site-packages/*"))
+
+
 def patch_builds(source, builder, error):
     prepare, build = source.prepare_distribution_metadata, builder._build_one
 
@@ -141,7 +146,12 @@ def patch_builds(source, builder, error):
         if self.req.editable:
             stop("`%s` stays a link to its directory" % name_of(self.req), error)
         with build_of(self.req, error):
-            return prepare(self, *arguments, **options)
+            prepared = prepare(self, *arguments, **options)
+        is_isolated = options.get("build_isolation", arguments[1] if arguments[1:] else True)
+        if not (is_isolated and getattr(self.req, "use_pep517", True)) and has_new():
+            # Where pip installs into the environment, this build can import what is new.
+            stop("`%s` is built without isolation" % name_of(self.req), error)
+        return prepared
 
     def build_one(requirement, *arguments, **options):
         with build_of(requirement, error):

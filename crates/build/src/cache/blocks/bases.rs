@@ -35,9 +35,14 @@ impl FileState {
     /// Returns the state of a file, or `None` if it has changed just now. The status change time is
     /// a part of it: programs cannot set it.
     pub(crate) fn of(path: &Path, found: &Metadata) -> Option<FileState> {
+        Self::settled(path, found, SETTLED)
+    }
+
+    /// Does the work of [`Self::of`] for another time without a change.
+    pub(super) fn settled(path: &Path, found: &Metadata, time: Duration) -> Option<FileState> {
         let changed = u64::try_from(found.ctime()).ok()?;
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed);
-        let is_settled = changed.elapsed().is_ok_and(|since| since >= SETTLED);
+        let is_settled = changed.elapsed().is_ok_and(|since| since >= time);
         let mut hasher = Sha256::new();
         for number in [found.dev(), found.ino(), found.size()] {
             hasher.update(number.to_le_bytes());

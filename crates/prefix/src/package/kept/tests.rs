@@ -103,8 +103,37 @@ fn blocks_are_compared_when_they_are_read() {
     let head = spool.read_head(part("lib/c"), &mut [0; 16]);
     assert_eq!(head.unwrap_err().kind(), std::io::ErrorKind::InvalidData);
     assert_eq!(spool.read(part("bin/a")).unwrap(), b"program");
-    let attached = &spool.attached()[0];
-    assert!(attached.compare_all().is_err());
+}
+
+/// The next build unpacks the package again.
+#[test]
+fn a_package_with_a_damaged_block_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kept.package");
+    for is_replaced in [false, true] {
+        let mut options = fs_err::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&path).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let new = package(scratch.path());
+        new.write(file.file(), &|| false).unwrap();
+        file.file().write_all_at(b"changed", 200_000).unwrap();
+        let kept = KeptPackage::read(file, &[1; 32]).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::create(other.path()).unwrap());
+        kept.attach(&spool);
+        if is_replaced {
+            fs_err::write(dir.path().join("new"), "another").unwrap();
+            fs_err::rename(dir.path().join("new"), &path).unwrap();
+        }
+        let attached = &spool.attached()[0];
+        let stopped = attached.compare_all(&|| true).unwrap_err();
+        assert_eq!(stopped.kind(), std::io::ErrorKind::Interrupted);
+        assert!(path.exists());
+        let damaged = attached.compare_all(&|| false).unwrap_err();
+        assert_eq!(damaged.kind(), std::io::ErrorKind::InvalidData);
+        assert_eq!(path.exists(), is_replaced);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of digests of base images beside the blocks.
 
 use super::*;
+use crate::open_base::kept_digest;
 
 fn report(cache: &Cache) -> Report {
     let report = Report::silent();
@@ -51,4 +52,42 @@ fn a_digest_is_found_while_the_file_is_as_it_was() {
     fs_err::write(path, &good).unwrap();
     fs_err::set_permissions(path, PermissionsExt::from_mode(0o666)).unwrap();
     assert!(report(&cache).known_base(&found(old)).is_none(), "anyone's");
+}
+
+#[test]
+fn a_base_is_read_again_when_it_has_changed() {
+    let cache = Cache::new();
+    let report = report(&cache);
+    let path = cache.path("base.sif");
+    fs_err::write(&path, "one").unwrap();
+    // Returns the digest, and whether the file was read for it.
+    let digest = |change: &dyn Fn()| {
+        let mut is_read = false;
+        let at_once = |path: &Path, found: &_| FileState::settled(path, found, Duration::ZERO);
+        let digest = kept_digest(&path, &report, at_once, || {
+            is_read = true;
+            let text = fs_err::read_to_string(&path)?;
+            change();
+            Ok::<_, std::io::Error>(Some(text.repeat(2)))
+        });
+        (digest.unwrap().unwrap(), is_read)
+    };
+    let nothing = || ();
+    assert_eq!(digest(&nothing), ("oneone".to_owned(), true));
+    assert_eq!(digest(&nothing), ("oneone".to_owned(), false));
+    // The same size and time.
+    let time = path.metadata().unwrap().modified().unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    fs_err::write(&path, "two").unwrap();
+    let file = fs_err::File::options().write(true).open(&path).unwrap();
+    file.file().set_modified(time).unwrap();
+    assert_eq!(digest(&nothing), ("twotwo".to_owned(), true));
+    assert_eq!(digest(&nothing), ("twotwo".to_owned(), false));
+    // Another file in its place, and a change while it is read.
+    fs_err::write(cache.path("new"), "six").unwrap();
+    fs_err::rename(cache.path("new"), &path).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    let change = || fs_err::write(&path, "ten").unwrap();
+    assert_eq!(digest(&change), ("sixsix".to_owned(), true));
+    assert_eq!(digest(&nothing), ("tenten".to_owned(), true));
 }
