@@ -198,20 +198,6 @@ impl Image {
     /// Number of bytes that are hashed at a time.
     const CHUNK_BYTES: u64 = 1 << 20;
 
-    /// Returns the description without what reading the image back needs, which takes memory for
-    /// each entry.
-    #[must_use]
-    pub fn without_evidence(&self) -> Image {
-        Image {
-            path: self.path.clone(),
-            blocks: self.blocks.clone(),
-            fingerprints: Fingerprints(Vec::new()),
-            positions: None,
-            reused: None,
-            ..*self
-        }
-    }
-
     /// Reads the whole image and returns its SHA-256. This is not part of packing, because the
     /// superblock at the front is known last. The digest therefore costs one more reading by one
     /// thread, and an image inside a SIF file needs none.

@@ -4,10 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Tree;
 use crate::blocks::PackedBlock;
 use crate::digest::ContentFingerprint;
 use crate::tree::EntryId;
+use crate::{Image, Tree};
 
 /// Positions of a file's content in the image.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,22 @@ pub(crate) struct Positions {
 impl fmt::Debug for Positions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{} positions]", self.placements.len())
+    }
+}
+
+impl Image {
+    /// Returns the description without what reading the image back needs, which takes memory for
+    /// each entry.
+    #[must_use]
+    pub fn without_evidence(&self) -> Image {
+        Image {
+            path: self.path.clone(),
+            blocks: self.blocks.clone(),
+            fingerprints: Fingerprints(Vec::new()),
+            positions: None,
+            reused: None,
+            ..*self
+        }
     }
 }
 
