@@ -44,12 +44,17 @@ impl TestEnv {
         Self::with(&all)
     }
 
-    /// Makes an environment whose channel also has `large-text`: 600 KB that can be compressed.
+    /// Makes an environment whose channel also has `large-text`, 600 KB that can be compressed, and
+    /// `large-library`.
     pub fn with_large_text() -> Self {
         let lines = (0..).flat_map(|line: u32| format!("{line}\n").into_bytes());
         let text: Vec<u8> = lines.take(600_000).collect();
         let mut all = packages();
         all.push(Package::new("large-text", "1.0").file("share/text", text));
+        // Checks read the beginning of a library.
+        let library = fs_err::read("/bin/bash").unwrap();
+        assert!(library.len() > 500_000);
+        all.push(Package::new("large-library", "1.0").file("lib/liblarge.so", library));
         Self::with(&all)
     }
 

@@ -215,3 +215,31 @@ fn damage_in_a_known_block_reaches_no_image() {
     );
     test.condense(&["cache", "verify"]).run().succeeded();
 }
+
+/// Checks read libraries, whatever the image knows of them.
+#[test]
+fn a_damaged_library_is_unpacked_again_by_the_same_build() {
+    let test = TestEnv::with_large_text();
+    let file = test.environment("tool, large-library");
+    let build = |size: &str| {
+        let mut new = test.new_command(&["--no-warm", "--compression", "zstd:3"]);
+        new.arg(&file).env("CONDENSE_BLOCK_CACHE_SIZE", size);
+        let said = new.run().succeeded();
+        let image = fs_err::read(test.installation().join("img.sqfs")).unwrap();
+        fs_err::remove_dir_all(test.installation()).unwrap();
+        test.left_nothing();
+        let said = said.stdout + &said.stderr;
+        (image, said.contains("is damaged, and is unpacked again"))
+    };
+    let plain = build("0").0;
+    assert!(build("1G") == (plain.clone(), false));
+    let large = |path: &&PathBuf| path.metadata().unwrap().len() > 500_000;
+    let packages = kept(&test);
+    let package = packages.iter().find(large).unwrap();
+    let mut bytes = fs_err::read(package).unwrap();
+    bytes[30_000] ^= 1;
+    fs_err::write(package, &bytes).unwrap();
+    assert!(build("1G") == (plain.clone(), true));
+    assert!(build("1G") == (plain, false));
+    test.condense(&["cache", "verify"]).run().succeeded();
+}

@@ -4,16 +4,12 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use condense_image::{Codec, Compression};
 use condense_installation::{Mounting, Runtime};
 
 use crate::{report::Report, session::Session};
-
-/// Time after which a start that has failed is tried once more.
-const PASSING: Duration = Duration::from_millis(100);
 
 /// Compression that every runtime, every kernel and every squashfuse reads.
 pub(crate) const GZIP: Compression = Compression::Gzip { level: 6 };
@@ -147,9 +143,7 @@ impl ImageMount<'_> {
         let mounting = if let Ok(mounting) = tried()? {
             mounting
         } else {
-            // A terminal interrupts the runtime as well, and the signal may arrive there first.
-            std::thread::sleep(PASSING);
-            session.refuse_interrupted()?;
+            session.refuse_soon_interrupted()?;
             tried()??
         };
         Ok(match mounting {

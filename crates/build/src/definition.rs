@@ -317,7 +317,8 @@ fn own_labels(
     plan: &DefinitionPlan,
     digest: Option<PendingDigest>,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    let digest = digest.map(PendingDigest::wait).transpose()?.flatten();
+    let digest = digest.map(PendingDigest::wait).transpose()?;
+    let digest = digest.and_then(|digest| digest.sha256);
     let digest = digest.map(|hex| format!("sha256:{hex}"));
     let name = match source::reference(stage, plan)? {
         Some(reference) if base.manifest_digest.is_some() => {

@@ -83,8 +83,9 @@ pub fn build(
     };
     let tree = made.tree.take();
     let packed = build.pack(&made, tree, options, &claim.image_path())?;
-    let base_digest = digest.wait()?;
-    recipe::warn_of_others(recipe, base_digest.as_deref(), report);
+    let digest = digest.wait()?;
+    let base_digest = digest.sha256.as_deref();
+    recipe::warn_of_others(recipe, base_digest, report);
 
     report.begin(Phase::Publish, None);
     let new = NewGeneration {
@@ -92,7 +93,7 @@ pub fn build(
         plan,
         made: &made,
         spec: &environment.spec,
-        base_digest: base_digest.as_deref(),
+        base_digest,
     };
     let (staged, packed) = new.stage_checked(claim, packed)?;
     build.refuse_interrupted()?;
@@ -101,6 +102,7 @@ pub fn build(
 
     report_image(&packed, report);
     report.keep_blocks();
+    digest.keep_after_link(report);
     report.info(format!("Seconds: {}", report.timing()));
     report_path(&installation.dir.display(), report);
     Ok(())

@@ -14,6 +14,7 @@ mod compression;
 mod conda;
 mod container;
 pub mod contents;
+mod damage;
 mod definition;
 mod doctor;
 mod environment;

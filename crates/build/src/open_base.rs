@@ -2,6 +2,7 @@
 
 use std::{
     fs::Metadata,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -230,10 +231,7 @@ impl OpenBase {
     /// # Errors
     /// Returns an error if no thread can be started.
     pub(crate) fn start_digest(&self, report: &Report) -> anyhow::Result<PendingDigest> {
-        let (image, report) = (Arc::clone(&self.image), report.clone());
-        Ok(PendingDigest(condense_threads::spawn(move || {
-            digest_of(&image, &report)
-        })?))
+        PendingDigest::start(Arc::clone(&self.image), report)
     }
 
     /// Returns the path of the base, without links.
@@ -372,17 +370,67 @@ pub(crate) fn kept_digest<E>(
 }
 
 /// Digest of a base that is read in the background.
-pub(crate) struct PendingDigest(JoinHandle<Result<Option<String>, condense_base::Error>>);
+pub(crate) struct PendingDigest {
+    thread: JoinHandle<Result<Option<String>, condense_base::Error>>,
+    path: PathBuf,
+    /// Attributes of the file before it is read.
+    before: Option<Metadata>,
+}
+
+/// Digest of a base, and the state of its file.
+#[derive(Debug)]
+pub(crate) struct BaseDigest {
+    /// SHA-256 in hexadecimal. It is `None` for a directory.
+    pub(crate) sha256: Option<String>,
+    path: PathBuf,
+    before: Option<Metadata>,
+}
+
+impl BaseDigest {
+    /// Keeps the digest for the state that the file has now, if the only difference is a link that
+    /// this build has made to it.
+    pub(crate) fn keep_after_link(&self, report: &Report) {
+        let state = |found: &Metadata| {
+            let (modified, part) = (found.mtime(), found.mtime_nsec());
+            (found.dev(), found.ino(), found.size(), modified, part)
+        };
+        if let (Some(sha256), Some(before), Ok(now)) =
+            (&self.sha256, &self.before, self.path.metadata())
+            && state(before) == state(&now)
+            && before.nlink() < now.nlink()
+            && let Some(state) = FileState::after_link(&self.path, &now)
+        {
+            report.keep_base(&state, sha256);
+        }
+    }
+}
 
 impl PendingDigest {
-    /// Waits for the SHA-256 digest in hexadecimal. It is `None` for a directory.
+    /// Begins to read a base.
+    ///
+    /// # Errors
+    /// Returns an error if no thread can be started.
+    pub(crate) fn start(image: Arc<BaseImage>, report: &Report) -> anyhow::Result<Self> {
+        let report = report.clone();
+        Ok(Self {
+            path: image.path().to_owned(),
+            before: image.path().metadata().ok(),
+            thread: condense_threads::spawn(move || digest_of(&image, &report))?,
+        })
+    }
+
+    /// Waits for the digest.
     ///
     /// # Errors
     /// Returns an error if the base cannot be read.
-    pub(crate) fn wait(self) -> anyhow::Result<Option<String>> {
-        let joined = self.0.join();
+    pub(crate) fn wait(self) -> anyhow::Result<BaseDigest> {
+        let joined = self.thread.join();
         let digest =
             joined.map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))?;
-        Ok(digest?)
+        Ok(BaseDigest {
+            sha256: digest?,
+            path: self.path,
+            before: self.before,
+        })
     }
 }

@@ -7,6 +7,7 @@ use condense_prefix::BUILD_DIR;
 
 use crate::{
     build::Build,
+    damage::remove_damaged,
     held,
     prefix::FinishedPrefix,
     report::{Phase, Report},
@@ -110,19 +111,15 @@ pub(crate) fn pack_tree(
     report.begin(Phase::Pack, Some(tree.summary().bytes));
     let options = observed(options, report);
     let packed = condense_image::pack(tree, path, &options);
-    let image = packed.inspect_err(|error| remove_damaged(error, report))?;
+    let image = packed.map_err(|error| without_damaged(error.into(), report))?;
     report.end(Phase::Pack);
     Ok(image)
 }
 
-/// Removes the unpacked package of the cache that an error says is damaged, so that the next build
-/// unpacks it again.
-pub(crate) fn remove_damaged(error: &condense_image::Error, report: &Report) {
-    if let condense_image::Error::Io { path, source, .. } = error
-        && source.kind() == std::io::ErrorKind::InvalidData
-    {
-        report.remove_damaged(path);
-    }
+/// Removes the unpacked package of the cache that an error says is damaged. Returns the error.
+pub(crate) fn without_damaged(error: anyhow::Error, report: &Report) -> anyhow::Error {
+    remove_damaged(&error, report);
+    error
 }
 
 /// Adds the progress, the cancel flag and the caches of blocks of the run to options.

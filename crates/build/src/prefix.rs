@@ -15,8 +15,17 @@ use condense_prefix::{
 use indicatif::HumanBytes;
 
 use crate::{
-    build::Build, conda::Conda, container::Container, environment::Environment, held,
-    held_image::HeldImage, host_runner::HostRunner, plan::MountPoint, report::Report, space,
+    build::Build,
+    conda::Conda,
+    container::Container,
+    damage::{is_damage, names_in, remove_damaged},
+    environment::Environment,
+    held,
+    held_image::HeldImage,
+    host_runner::HostRunner,
+    plan::MountPoint,
+    report::Report,
+    space,
 };
 
 /// Way in which the files of packages are unpacked.
@@ -72,11 +81,31 @@ impl FinishedPrefix {
 }
 
 impl Build<'_> {
-    /// Makes a finished prefix in scratch.
+    /// Makes a finished prefix in scratch. If an unpacked package of the cache turns out to be
+    /// damaged, it is removed, and everything is made once more.
     ///
     /// # Errors
     /// Returns the error of the first step that fails.
     pub(crate) fn make_prefix(
+        &self,
+        environment: &Environment,
+        mount_point: &MountPoint,
+    ) -> anyhow::Result<FinishedPrefix> {
+        let before = names_in(self.scratch())?;
+        let made = self.try_to_make_prefix(environment, mount_point);
+        let Some(error) = made.as_ref().err().filter(|error| is_damage(error)) else {
+            return made;
+        };
+        remove_damaged(error, self.report());
+        let text = "an unpacked package in the cache is damaged, and is unpacked again";
+        self.report().warning(text);
+        for name in names_in(self.scratch())?.difference(&before) {
+            condense_publish::remove_tree(&self.scratch().join(name));
+        }
+        self.try_to_make_prefix(environment, mount_point)
+    }
+
+    fn try_to_make_prefix(
         &self,
         environment: &Environment,
         mount_point: &MountPoint,

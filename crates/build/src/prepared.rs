@@ -93,7 +93,11 @@ impl<'a> Prepared<'a> {
         else {
             return Ok(BTreeMap::new());
         };
-        let variables = container.probe().with_context(|| {
+        let probed = container.probe();
+        if probed.is_err() {
+            self.session.refuse_soon_interrupted()?;
+        }
+        let variables = probed.with_context(|| {
             format!(
                 "cannot use `{}` with `{}`",
                 self.base.path().display(),

@@ -105,4 +105,15 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+
+    /// Fails if the user has interrupted the run, also if the signal is still on its way: a
+    /// terminal interrupts the container runtime as well, which may end before the signal is seen
+    /// here.
+    ///
+    /// # Errors
+    /// Returns [`condense_prefix::Error::Interrupted`].
+    pub(crate) fn refuse_soon_interrupted(&self) -> anyhow::Result<()> {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        self.refuse_interrupted()
+    }
 }

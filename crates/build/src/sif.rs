@@ -71,7 +71,7 @@ pub fn build_sif(
     check_space(file, base::size(base.path()))?;
     let opened = Opened::new(plan, session, base)?;
     let (build, installed) = loaded.install(opened)?;
-    let digest = digest.wait()?.map(|hex| format!("sha256:{hex}"));
+    let digest = digest.wait()?.sha256.map(|hex| format!("sha256:{hex}"));
     let base_digest = build.prepared.base.manifest_digest.clone().or(digest);
 
     report.info("Adding metadata to container");

@@ -80,12 +80,13 @@ pub fn wrap(
         Some((packed, mpi)) => (Some(packed), mpi),
         None => (None, wrap.mpi_of_base()?),
     };
+    let digest = digest.wait()?;
     let contents = Contents {
         programs,
         base_env_vars,
         packed,
         mpi,
-        base_digest: digest.wait()?,
+        base_digest: digest.sha256.clone(),
     };
 
     report.begin(Phase::Publish, None);
@@ -98,6 +99,7 @@ pub fn wrap(
         report_image(packed, report);
     }
     report.keep_blocks();
+    digest.keep_after_link(report);
     report.info(format!(
         "{} programs have been wrapped. Seconds: {}",
         installation.wrappers,

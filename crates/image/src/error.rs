@@ -180,7 +180,7 @@ pub enum Error {
     #[error(transparent)]
     Thread(#[from] condense_threads::Error),
     /// The caller cancelled the work.
-    #[error("the work was cancelled")]
+    #[error("interrupted")]
     Cancelled,
 }
 

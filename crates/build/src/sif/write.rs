@@ -15,7 +15,7 @@ use super::{
     contents::Contents,
 };
 use crate::{
-    pack::{observed, remove_damaged},
+    pack::{observed, without_damaged},
     pull::Pull,
     report::{Phase, Report},
 };
@@ -129,14 +129,14 @@ pub(super) fn pack_image(
     report: &Report,
 ) -> anyhow::Result<Image> {
     let mut packed = None;
-    writer.add_with(partition, |room| {
-        let image = pack_at(tree, room.path, room.offset, options);
-        let image = image.inspect_err(|error| remove_damaged(error, report))?;
+    let added = writer.add_with(partition, |room| {
+        let image = pack_at(tree, room.path, room.offset, options)?;
         report.end(Phase::Pack);
         let size = image.size_bytes;
         packed = Some(image);
         Ok(size)
-    })?;
+    });
+    added.map_err(|error| without_damaged(error.into(), report))?;
     let mut image = packed.expect("the writer has asked for it");
     writer.finish_unsynced()?.path().clone_into(&mut image.path);
     Ok(image)

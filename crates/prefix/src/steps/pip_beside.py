@@ -249,4 +249,8 @@ def main(arguments):
             raise
 
 
-main(sys.argv[3:])
+try:
+    main(sys.argv[3:])
+except KeyboardInterrupt:
+    # The build says that it was interrupted.
+    sys.exit(130)

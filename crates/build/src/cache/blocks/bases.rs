@@ -38,6 +38,12 @@ impl FileState {
         Self::settled(path, found, SETTLED)
     }
 
+    /// Returns the state of a file whose contents are known, and to which this process has just
+    /// made a link.
+    pub(crate) fn after_link(path: &Path, found: &Metadata) -> Option<FileState> {
+        Self::settled(path, found, Duration::ZERO)
+    }
+
     /// Does the work of [`Self::of`] for another time without a change.
     pub(super) fn settled(path: &Path, found: &Metadata, time: Duration) -> Option<FileState> {
         let changed = u64::try_from(found.ctime()).ok()?;

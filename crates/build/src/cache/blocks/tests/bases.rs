@@ -1,7 +1,7 @@
 //! Tests of digests of base images beside the blocks.
 
 use super::*;
-use crate::open_base::kept_digest;
+use crate::open_base::{PendingDigest, kept_digest};
 
 fn report(cache: &Cache) -> Report {
     let report = Report::silent();
@@ -90,4 +90,36 @@ fn a_base_is_read_again_when_it_has_changed() {
     let change = || fs_err::write(&path, "ten").unwrap();
     assert_eq!(digest(&change), ("sixsix".to_owned(), true));
     assert_eq!(digest(&nothing), ("tenten".to_owned(), true));
+}
+
+/// A build links the base into its installation, which changes the time of its status.
+#[test]
+fn a_link_that_the_build_makes_keeps_the_digest() {
+    let cache = Cache::new();
+    let report = report(&cache);
+    let base = cache.path("base.sqfs");
+    let mut tree = Tree::new();
+    tree.add_bytes("bin/sh", *b"#!", 0o755).unwrap();
+    pack(&tree, &base, &PackOptions::default()).unwrap();
+    let known = || {
+        let found = base.metadata().unwrap();
+        report.known_base(&FileState::after_link(&base, &found).unwrap())
+    };
+    let pending = || {
+        let image = condense_base::BaseImage::open(&base).unwrap();
+        PendingDigest::start(std::sync::Arc::new(image), &report).unwrap()
+    };
+    let digest = pending().wait().unwrap();
+    digest.keep_after_link(&report);
+    assert!(known().is_none(), "there is no link");
+    fs_err::hard_link(&base, cache.path("linked")).unwrap();
+    digest.keep_after_link(&report);
+    assert_eq!(known(), digest.sha256);
+    // The contents change with the link.
+    let digest = pending().wait().unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    fs_err::write(&base, "other").unwrap();
+    fs_err::hard_link(&base, cache.path("again")).unwrap();
+    digest.keep_after_link(&report);
+    assert!(known().is_none());
 }
