@@ -180,6 +180,16 @@ fn packages_take_at_most_half_of_the_cache() {
     }
 }
 
+/// Changes the byte at a position of the kept package that is large. Returns its path and bytes.
+fn damage_large_package(test: &TestEnv, at: usize) -> (PathBuf, Vec<u8>) {
+    let is_large = |path: &PathBuf| path.metadata().unwrap().len() > 500_000;
+    let package = kept(test).into_iter().find(is_large).unwrap();
+    let mut bytes = fs_err::read(&package).unwrap();
+    bytes[at] ^= 1;
+    fs_err::write(&package, &bytes).unwrap();
+    (package, bytes)
+}
+
 /// Blocks that are in the cache are not read from a package, and one with a damaged block that an
 /// image of another codec needs is unpacked again.
 #[test]
@@ -197,12 +207,7 @@ fn damage_in_a_known_block_reaches_no_image() {
     };
     let plain = ["zstd:3", "gzip:6"].map(|compression| build(compression, "0").0);
     assert!(build("zstd:3", "1G") == (plain[0].clone(), false));
-    let large = |path: &&PathBuf| path.metadata().unwrap().len() > 500_000;
-    let packages = kept(&test);
-    let package = packages.iter().find(large).unwrap();
-    let mut bytes = fs_err::read(package).unwrap();
-    bytes[300_000] ^= 1;
-    fs_err::write(package, &bytes).unwrap();
+    let (package, bytes) = damage_large_package(&test, 300_000);
     assert!(build("zstd:3", "1G") == (plain[0].clone(), true));
     assert!(
         fs_err::read(package).unwrap() == bytes,
@@ -233,12 +238,7 @@ fn a_damaged_library_is_unpacked_again_by_the_same_build() {
     };
     let plain = build("0").0;
     assert!(build("1G") == (plain.clone(), false));
-    let large = |path: &&PathBuf| path.metadata().unwrap().len() > 500_000;
-    let packages = kept(&test);
-    let package = packages.iter().find(large).unwrap();
-    let mut bytes = fs_err::read(package).unwrap();
-    bytes[30_000] ^= 1;
-    fs_err::write(package, &bytes).unwrap();
+    damage_large_package(&test, 30_000);
     assert!(build("1G") == (plain.clone(), true));
     assert!(build("1G") == (plain, false));
     test.condense(&["cache", "verify"]).run().succeeded();

@@ -31,6 +31,12 @@ pub(crate) fn remove_damaged(error: &anyhow::Error, report: &Report) {
     });
 }
 
+/// Removes the packages of the cache that an error says are damaged. Returns the error.
+pub(crate) fn without_damaged(error: anyhow::Error, report: &Report) -> anyhow::Error {
+    remove_damaged(&error, report);
+    error
+}
+
 /// Calls a function with an error and its causes. Errors in an [`std::io::Error`] are among them,
 /// which its chain leaves out.
 fn visit(error: &anyhow::Error, call: &mut dyn FnMut(&(dyn Error + 'static))) {

@@ -7,7 +7,7 @@ use condense_prefix::BUILD_DIR;
 
 use crate::{
     build::Build,
-    damage::remove_damaged,
+    damage::without_damaged,
     held,
     prefix::FinishedPrefix,
     report::{Phase, Report},
@@ -114,12 +114,6 @@ pub(crate) fn pack_tree(
     let image = packed.map_err(|error| without_damaged(error.into(), report))?;
     report.end(Phase::Pack);
     Ok(image)
-}
-
-/// Removes the unpacked package of the cache that an error says is damaged. Returns the error.
-pub(crate) fn without_damaged(error: anyhow::Error, report: &Report) -> anyhow::Error {
-    remove_damaged(&error, report);
-    error
 }
 
 /// Adds the progress, the cancel flag and the caches of blocks of the run to options.

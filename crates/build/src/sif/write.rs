@@ -15,7 +15,8 @@ use super::{
     contents::Contents,
 };
 use crate::{
-    pack::{observed, without_damaged},
+    damage::without_damaged,
+    pack::observed,
     pull::Pull,
     report::{Phase, Report},
 };
