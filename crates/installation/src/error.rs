@@ -128,7 +128,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// An image, or its copy on this node, has other bytes than it should have.
-    #[error("`{}` is not what {}: its sha256 is {found}", path.display(), match expected { Some(digest) => format!("was recorded, sha256 {digest}"), None => "it was a moment ago".to_owned() })]
+    #[error("`{}` {}", path.display(), match expected { Some(digest) => format!("is not what was recorded, sha256 {digest}: its sha256 is {found}"), None => "was changed while it was copied".to_owned() })]
     NodeCopyDiffers {
         /// Path of the file.
         path: PathBuf,
@@ -230,6 +230,9 @@ impl Hint for Error {
                 "name another place with --to, or close this one with `chmod go-w {}`",
                 path.display()
             ),
+            Self::NodeCopyDiffers { expected: None, .. } => {
+                "copy it again when no program writes to it".to_owned()
+            }
             Self::NodeCopyDiffers { .. } => {
                 "`condense verify` says what has changed; an update or a new build makes it right"
                     .to_owned()

@@ -276,7 +276,8 @@ impl NodeDir {
         let after =
             Stamp::of(&source.path).map_err(|error| Error::at("read", &source.path, error))?;
         let expected = source.sha256.as_deref().unwrap_or(&read);
-        if read != expected || before != after {
+        let is_unchanged = before.has_contents_of(&after);
+        if read != expected || source.sha256.is_none() && !is_unchanged {
             return Err(Error::NodeCopyDiffers {
                 path: source.path.clone(),
                 found: read,
@@ -291,7 +292,8 @@ impl NodeDir {
                 expected: Some(expected.to_owned()),
             });
         }
-        self.publish(&made, source, expected, before)
+        let stamp = if is_unchanged { after } else { before };
+        self.publish(&made, source, expected, stamp)
     }
 
     /// Takes the bytes of an image that another program has put beside the copies. Returns `None`

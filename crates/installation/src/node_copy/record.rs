@@ -32,6 +32,17 @@ impl Stamp {
             inode: found.ino(),
         })
     }
+
+    /// Returns whether nobody has written to the file between two readings of its properties. The
+    /// time of the last status change does not count: it also changes when another installation
+    /// makes or removes a hard link to a container image.
+    pub(super) fn has_contents_of(&self, other: &Self) -> bool {
+        let changed = other.changed;
+        Self {
+            changed,
+            ..self.clone()
+        } == *other
+    }
 }
 
 /// Record of a copy.

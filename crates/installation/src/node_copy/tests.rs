@@ -114,6 +114,34 @@ fn originals_with_the_same_bytes_share_a_copy() {
     }
 }
 
+/// A build that links a container image into an installation meanwhile does not disturb the copy.
+/// One that writes to it does.
+#[test]
+fn links_to_an_original_are_no_change_of_it() {
+    let scene = Scene::new();
+    let link = scene.dir.path().join("installation.sif");
+    let copied_while = |source: &NodeSource, change: &dyn Fn()| {
+        let progress = CopyProgress {
+            advance: &|_| change(),
+            cancelled: &|| false,
+        };
+        scene.node.copy(source, progress)
+    };
+    let source = scene.source("base.sif", b"bytes", false);
+    let add_link = || fs_err::hard_link(&source.path, &link).unwrap();
+    let copy = copied_while(&source, &add_link).unwrap();
+    assert_eq!(scene.node.find_copy(&source), Some(copy));
+    let source = scene.source("other.sif", b"more bytes", false);
+    let write = || fs_err::write(&source.path, "other").unwrap();
+    let error = copied_while(&source, &write).unwrap_err();
+    let said = format!(
+        "`{}` was changed while it was copied",
+        source.path.display()
+    );
+    assert_eq!(error.to_string(), said);
+    assert_eq!(scene.names().len(), 1);
+}
+
 #[test]
 fn what_differs_from_its_record_gets_no_name() {
     let scene = Scene::new();

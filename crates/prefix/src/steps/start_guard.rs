@@ -76,12 +76,13 @@ fn list(env: &Path) -> Result<BTreeMap<PathBuf, Facts>, Error> {
             for entry in std::fs::read_dir(&dir)? {
                 let entry = entry?;
                 let (path, facts) = (below.join(entry.file_name()), entry.metadata()?);
-                let times = [
-                    facts.mtime(),
-                    facts.mtime_nsec(),
-                    facts.ctime(),
-                    facts.ctime_nsec(),
-                ];
+                // A file with several links is one of a package cache. Another build that links or
+                // removes it changes the time of its last status change.
+                let changed = match facts.nlink() {
+                    1 => [facts.ctime(), facts.ctime_nsec()],
+                    _ => [0; 2],
+                };
+                let times = [facts.mtime(), facts.mtime_nsec(), changed[0], changed[1]];
                 let content = (!facts.is_dir()).then(|| (facts.size(), times));
                 if facts.is_dir() {
                     pending.push(path.clone());
@@ -112,6 +113,11 @@ mod tests {
         };
         fs_err::create_dir_all(place.scratch_env().join("dir")).unwrap();
         fs_err::write(place.scratch_env().join("dir/kept"), "kept").unwrap();
+        fs_err::hard_link(
+            place.scratch_env().join("dir/kept"),
+            root.path().join("cached"),
+        )
+        .unwrap();
         let guard = StartGuard::new(&place).unwrap();
         let found = "file dir/kept\nfile dir/made\nfailed import x: no\n";
         let build_dir = place.open_build_dir().unwrap();
@@ -136,6 +142,9 @@ mod tests {
                         failed `dir/made`, which it has written into the environment\n";
         assert_eq!(found, expected);
         assert_eq!(left, kept);
+        // Another build links the same file of a package cache.
+        let (found, _) = settled("ln dir/kept ../linked");
+        assert!(!found.contains("changed"), "{found}");
         for program in ["echo twos >dir/kept", "rm dir/kept", "chmod 777 dir"] {
             let (found, _) = settled(program);
             assert!(found.starts_with("failed it has changed `dir"), "{found}");
