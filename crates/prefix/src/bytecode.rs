@@ -369,24 +369,98 @@ pub(crate) fn set_hash(bytecode: &mut [u8], python: &Python, text: &[u8]) {
     }
 }
 
-/// `importlib.util.source_hash`: a keyed SipHash whose rounds changed with Python 3.11.
+/// Returns the path of the source of tagged byte code and the version of its interpreter, major and
+/// minor, by the path of the byte code.
+pub(crate) fn source_of(code: &Path) -> Option<(PathBuf, (u64, u64))> {
+    let dir = code.parent().filter(|dir| dir.ends_with("__pycache__"))?;
+    let name = code.file_name()?.to_str()?.strip_suffix(".pyc")?;
+    let optimised = [".opt-1", ".opt-2"];
+    let plain = optimised.iter().find_map(|end| name.strip_suffix(end));
+    let (stem, tag) = plain.unwrap_or(name).rsplit_once('.')?;
+    let digits = tag.strip_prefix("cpython-")?;
+    let digits = digits.strip_suffix('t').unwrap_or(digits);
+    let (major, minor) = digits.split_at_checked(1)?;
+    let source = dir.parent()?.join(format!("{stem}.py"));
+    Some((source, (major.parse().ok()?, minor.parse().ok()?)))
+}
+
+/// Returns the hash of a source by [`SourceHasher`].
 fn source_hash(python: &Python, magic: [u8; 4], text: &[u8]) -> [u8; 8] {
-    let key = u64::from(u32::from_le_bytes(magic));
-    let value = if (python.major, python.minor) >= (3, 11) {
-        let mut hasher = SipHasher13::new_with_keys(key, 0);
-        hasher.write(text);
-        hasher.finish()
-    } else {
-        let mut hasher = SipHasher24::new_with_keys(key, 0);
-        hasher.write(text);
-        hasher.finish()
-    };
-    value.to_le_bytes()
+    let mut hasher = SourceHasher::new((python.major, python.minor), magic);
+    hasher.write(text);
+    hasher.finish()
+}
+
+/// `importlib.util.source_hash`: a keyed SipHash whose rounds changed with Python 3.11.
+pub(crate) enum SourceHasher {
+    Older(SipHasher24),
+    Since311(SipHasher13),
+}
+
+impl SourceHasher {
+    /// Creates the hasher of an interpreter with this version, major and minor, whose byte code
+    /// begins with `magic`.
+    pub(crate) fn new(version: (u64, u64), magic: [u8; 4]) -> Self {
+        let key = u64::from(u32::from_le_bytes(magic));
+        if version >= (3, 11) {
+            Self::Since311(SipHasher13::new_with_keys(key, 0))
+        } else {
+            Self::Older(SipHasher24::new_with_keys(key, 0))
+        }
+    }
+
+    pub(crate) fn write(&mut self, text: &[u8]) {
+        match self {
+            Self::Older(hasher) => hasher.write(text),
+            Self::Since311(hasher) => hasher.write(text),
+        }
+    }
+
+    pub(crate) fn finish(&self) -> [u8; 8] {
+        let value = match self {
+            Self::Older(hasher) => hasher.finish(),
+            Self::Since311(hasher) => hasher.finish(),
+        };
+        value.to_le_bytes()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Python, set_hash, source_hash};
+    use std::path::Path;
+
+    use super::{Python, SourceHasher, compiled, set_hash, source_hash, source_of};
+
+    #[test]
+    fn the_source_of_byte_code_is_found_by_its_path() {
+        let source = Path::new("lib/a.b.py");
+        for (tag, version) in [("cpython-39", (3, 9)), ("cpython-314t", (3, 14))] {
+            for code in compiled(source, Some(tag)) {
+                assert_eq!(source_of(&code), Some((source.to_owned(), version)));
+            }
+        }
+        for other in [
+            "lib/a.cpython-311.pyc",
+            "__pycache__/a.pyc",
+            "__pycache__/a.cpython-311.py",
+            "__pycache__/test_a.cpython-311-pytest-7.4.0.pyc",
+            "__pycache__/a.pypy39.pyc",
+            "__pycache__/a.cpython-3.pyc",
+        ] {
+            assert_eq!(source_of(Path::new(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_hash_in_pieces_is_that_of_the_whole() {
+        for minor in [10, 11] {
+            let (text, magic) = ([7; 1000], [0x6f, 0x0d, 0x0d, 0x0a]);
+            let mut hasher = SourceHasher::new((3, minor), magic);
+            text.chunks(13).for_each(|piece| hasher.write(piece));
+            let whole = source_hash(&Python::new(3, minor), magic, &text);
+            assert_eq!(hasher.finish(), whole);
+        }
+    }
 
     /// Values printed by `importlib.util.source_hash(b'print(1)\n')` of these interpreters.
     #[test]

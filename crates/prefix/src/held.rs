@@ -23,7 +23,7 @@ use crate::{
     link::{HeldEntry, HeldKind, Linked, for_each},
     package::NewPackage,
     progress::Progress,
-    spool::{Attached, Member, Part, Spool},
+    spool::{Attached, KnownByteCode, Member, Part, Spool},
     target::Place,
 };
 
@@ -198,6 +198,19 @@ impl Held {
         let first = digests.first.get(&part.offset);
         let first = first.filter(|_| part.head.is_none())?;
         Some((&digests.bytes, first.number))
+    }
+
+    /// Returns what is known of byte code without reading it, if its source is the one that came
+    /// with it.
+    pub(crate) fn known_byte_code(&self, code: Part, source: &Path) -> Option<KnownByteCode> {
+        let source = self.part(source)?;
+        let Member::Attached(number) = code.file else {
+            return None;
+        };
+        let known = *self.attached[number].byte_code.get(&code.offset)?;
+        let is_unchanged = code.head.is_none() && source.head.is_none();
+        let is_its_own = source.file == code.file && (source.offset, source.bytes) == known.source;
+        (is_unchanged && is_its_own && code.bytes >= known.head.len() as u64).then_some(known)
     }
 
     /// Returns whether the prefix has a copy of this path, which does not count.

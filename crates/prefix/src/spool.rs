@@ -81,6 +81,19 @@ pub(crate) struct Spool {
 pub(crate) struct Attached {
     pub(crate) file: Arc<fs_err::File>,
     pub(crate) digests: Arc<Digests>,
+    /// Byte code whose sources are in the file as well, by the positions of the byte code.
+    pub(crate) byte_code: Arc<HashMap<u64, KnownByteCode>>,
+}
+
+/// Properties of byte code that tell whether it fits its source without reading either.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownByteCode {
+    /// First bytes.
+    pub(crate) head: [u8; HEAD],
+    /// Hash that an interpreter with the magic number of these bytes computes of the source.
+    pub(crate) source_hash: [u8; 8],
+    /// Position and size of the source in bytes.
+    pub(crate) source: (u64, u64),
 }
 
 /// Digests of the whole blocks of large files in an attached file.
@@ -194,7 +207,12 @@ impl Spool {
     }
 
     /// Attaches a file, which is only read.
-    pub(crate) fn attach(&self, file: fs_err::File, digests: Digests) -> Member {
+    pub(crate) fn attach(
+        &self,
+        file: fs_err::File,
+        digests: Digests,
+        byte_code: HashMap<u64, KnownByteCode>,
+    ) -> Member {
         let mut attached = self
             .attached
             .write()
@@ -202,6 +220,7 @@ impl Spool {
         attached.push(Attached {
             file: Arc::new(file),
             digests: Arc::new(digests),
+            byte_code: Arc::new(byte_code),
         });
         Member::Attached(attached.len() - 1)
     }

@@ -111,10 +111,17 @@ impl Writer<'_> {
             };
             let io = |action| Error::io(action, held.spool().path());
             let mut header = [0; HEADER_BYTES];
-            let is_whole = held
-                .contents()
-                .read_head(part, &mut header)
-                .map_err(io("read"))?;
+            let known = held.known_byte_code(part, source);
+            let is_whole = if let Some(known) = known {
+                header = known.head;
+                true
+            } else {
+                let read = held.contents().read_head(part, &mut header);
+                read.map_err(io("read"))?
+            };
+            if header[..4] == self.magic {
+                hash = hash.or(known.map(|known| known.source_hash));
+            }
             let fits = fresh && is_whole && header[..4] == self.magic && {
                 let source = Source {
                     times: || Ok(held.times(source)),

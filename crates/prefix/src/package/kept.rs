@@ -10,6 +10,8 @@
 //! digest of everything is computed while the archive is unpacked, and what has another one is not
 //! kept.
 
+mod byte_code;
+
 use std::{
     collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
@@ -29,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
+use self::byte_code::{NewByteCode, SourceHashes, known};
 use super::{
     Kind,
     path::judged,
@@ -40,10 +43,10 @@ use crate::spool::{
 
 /// First bytes of a file. The digit changes with the format, and whenever the same archive is
 /// unpacked to something else.
-const MAGIC: [u8; 8] = *b"unpackd2";
-/// Size of the head: the magic number, position and size of the digests of blocks with the list
-/// behind them, size of the digests, the checksums of contents and of digests with list, and the
-/// checksum of the head before it.
+const MAGIC: [u8; 8] = *b"unpackd3";
+/// Size of the head: the magic number, position and size of the digests with the list behind them,
+/// size of the digests, the checksums of contents and of digests with list, and the checksum of the
+/// head before it. The digests are those of blocks, and then those of byte code.
 const HEAD_BYTES: usize = 56;
 /// Number of bytes that are read and written at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -74,6 +77,8 @@ struct List {
     archive: ByteBuf,
     files: Vec<ListedFile>,
     entries: Vec<(ByteBuf, ListedKind)>,
+    /// Numbers of files with byte code, and of their sources.
+    byte_code: Vec<(usize, usize)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +116,7 @@ pub struct NewPackage {
     /// Parts of the spool with the contents of the files. Those of byte code have its first bytes
     /// as in the archive, since the build changes them in the spool.
     parts: Vec<Part>,
+    byte_code: Vec<NewByteCode>,
     /// Digest of the contents in the archive.
     digest: [u8; 32],
 }
@@ -136,7 +142,7 @@ impl NewPackage {
             parts.push(file.part);
             offset += file.part.bytes;
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut byte_code) = (Vec::new(), Vec::new());
         for (path, kind) in kinds {
             let listed = match kind {
                 Kind::Directory => ListedKind::Directory,
@@ -146,7 +152,9 @@ impl NewPackage {
                 Kind::File => {
                     let (number, file) = store.get(Path::new(path))?;
                     if Path::new(path).extension().is_some_and(is_byte_code) {
-                        parts[number].head = head_of(store.spool(), file.part)?;
+                        let head = head_of(store.spool(), file.part)?;
+                        parts[number].head = head;
+                        byte_code.extend(NewByteCode::of(store, path, number, head));
                     }
                     ListedKind::File(number)
                 }
@@ -158,12 +166,14 @@ impl NewPackage {
             archive: ByteBuf::from(sha256),
             files,
             entries,
+            byte_code: byte_code.iter().map(|it| (it.code, it.source)).collect(),
         };
         Some(Self {
             spool: Arc::clone(store.spool()),
             sha256,
             list: rmp_serde::to_vec(&list).ok()?,
             parts,
+            byte_code,
             digest,
         })
     }
@@ -177,7 +187,8 @@ impl NewPackage {
     pub fn bytes(&self) -> u64 {
         let contents: u64 = self.parts.iter().map(|part| part.bytes).sum();
         let blocks: usize = self.parts.iter().map(|part| blocks_of(part.bytes)).sum();
-        HEAD_BYTES as u64 + contents + (blocks * DIGEST_BYTES + self.list.len()) as u64
+        let digests = blocks * DIGEST_BYTES + self.byte_code.len() * byte_code::BYTES;
+        HEAD_BYTES as u64 + contents + (digests + self.list.len()) as u64
     }
 
     /// Writes the package into a new, empty file. `stopped` is asked between large pieces.
@@ -194,8 +205,9 @@ impl NewPackage {
             digest: blake3::Hasher::new(),
             blocks: Vec::new(),
         };
+        let mut hashes = SourceHashes::new(&self.byte_code);
         let mut buffer = Vec::with_capacity(CHUNK_BYTES);
-        for part in &self.parts {
+        for (number, part) in self.parts.iter().enumerate() {
             let (mut reader, mut rest) = (self.spool.reader(*part), part.bytes);
             while rest > 0 {
                 // Small files are written together.
@@ -206,6 +218,7 @@ impl NewPackage {
                     return Err(std::io::ErrorKind::UnexpectedEof.into());
                 }
                 output.note(&buffer[start..]);
+                hashes.note(number, &buffer[start..]);
                 rest -= length;
                 if buffer.len() > CHUNK_BYTES - BLOCK_BYTES {
                     output.append(&buffer)?;
@@ -221,8 +234,9 @@ impl NewPackage {
             let why = "the unpacked package has changed";
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
         }
-        let digests_bytes = output.blocks.len() as u64;
-        let list = [output.blocks, self.list.clone()].concat();
+        let digests = [output.blocks, hashes.finish()].concat();
+        let digests_bytes = digests.len() as u64;
+        let list = [digests, self.list.clone()].concat();
         file.write_all_at(&list, output.at)?;
         let head = Head {
             list_offset: output.at,
@@ -343,6 +357,8 @@ pub(crate) struct KeptPackage {
     list: List,
     /// Digests of the whole blocks, in the order of the files.
     digests: Vec<u8>,
+    /// First bytes of byte code and hashes of its sources, in the order of the list.
+    byte_code: Vec<u8>,
     /// Whether the blocks were compared with their digests.
     are_compared: bool,
 }
@@ -368,9 +384,14 @@ impl KeptPackage {
             return None;
         }
         let (digests, list) = list.split_at(usize::try_from(head.digests_bytes).ok()?);
+        let list: List = rmp_serde::from_slice(list).ok()?;
+        let blocks = list.files.iter().map(|file| blocks_of(file.bytes));
+        let blocks = blocks.fold(0, usize::saturating_add);
+        let (digests, byte_code) = digests.split_at_checked(blocks.saturating_mul(DIGEST_BYTES))?;
         let found = Self {
-            list: rmp_serde::from_slice(list).ok()?,
+            list,
             digests: digests.to_vec(),
+            byte_code: byte_code.to_vec(),
             file,
             head,
             are_compared: false,
@@ -443,9 +464,10 @@ impl KeptPackage {
             _ => None,
         });
         let directories: HashSet<&Path> = directories.collect();
-        let blocks = self.list.files.iter().map(|file| blocks_of(file.bytes));
-        self.list.files.iter().all(fits)
-            && self.digests.len() == blocks.sum::<usize>() * DIGEST_BYTES
+        let (files, mut pairs) = (&self.list.files, self.list.byte_code.iter());
+        files.iter().all(fits)
+            && self.byte_code.len() == pairs.len() * byte_code::BYTES
+            && pairs.all(|(code, source)| code.max(source) < &files.len())
             && entries.iter().all(|(path, kind)| {
                 let is_known = match kind {
                     ListedKind::File(number) => *number < self.list.files.len(),
@@ -478,12 +500,13 @@ impl KeptPackage {
             }
             number += blocks;
         }
+        let byte_code = known(&self.list, &self.byte_code);
         let digests = Digests {
             bytes: self.digests.into(),
             first,
             are_compared: self.are_compared,
         };
-        let member = spool.attach(self.file, digests);
+        let member = spool.attach(self.file, digests, byte_code);
         let files = self.list.files.iter().map(|file| Spooled {
             part: Part {
                 file: member,

@@ -13,6 +13,9 @@ use crate::{
     packages, write_channel,
 };
 
+/// Hash of `timed = 1\n` for a Python 3.11, by `importlib.util.source_hash`.
+const HASH: [u32; 2] = [0x12ac_a4f3, 0xe2c8_ea3c];
+
 /// Unpacked packages that are kept in a directory.
 pub(crate) struct Shelf {
     dir: tempfile::TempDir,
@@ -71,15 +74,17 @@ fn byte_code_of_kept_packages_is_judged_as_in_the_archive() {
     let dir = tempfile::tempdir().unwrap();
     let time = u32::try_from(channel::TIMESTAMP / 1000).unwrap();
     let site_packages = |path: &str| format!("lib/python3.11/site-packages/{path}");
-    let timed = |name: &str, file: &str| {
+    let with_code = |name: &str, file: &str, code: Vec<u8>| {
         Package::new(name, "1.0")
             .depends("python")
             .file(&site_packages(&format!("{file}.py")), "timed = 1\n")
             .file(
                 &site_packages(&format!("__pycache__/{file}.cpython-311.pyc")),
-                bytecode(0, [time, 10]),
+                code,
             )
     };
+    let timed = |name: &str, file: &str| with_code(name, file, bytecode(0, [time, 10]));
+    let hashed = |name: &str, file: &str, flags| with_code(name, file, bytecode(flags, HASH));
     let source = |name: &str, file: &str| {
         let path = site_packages(&format!("{file}.py"));
         Package::new(name, "1.0")
@@ -91,14 +96,22 @@ fn byte_code_of_kept_packages_is_judged_as_in_the_archive() {
         source("z-source", "one"),
         timed("z-timed", "two"),
         source("a-source", "two"),
+        hashed("b-hashed", "three", 1),
+        source("y-source", "three"),
+        hashed("y-hashed", "four", 3),
+        source("b-source", "four"),
     ];
     let url = write_channel(dir.path(), &[packages(), more].concat());
     let shelf = Shelf::new();
-    build(&url, "python, a-timed, z-timed", Some(&shelf));
-    let all = "python, a-timed, z-source, z-timed, a-source";
-    let kept = build(&url, all, Some(&shelf));
-    assert_eq!(*shelf.found.lock().unwrap(), 3);
-    assert_same(&kept, &build(&url, all, None));
+    let with_code = "python, a-timed, z-timed, b-hashed, y-hashed";
+    build(&url, with_code, Some(&shelf));
+    let sources = "z-source, a-source, y-source, b-source";
+    for packages in [with_code, &format!("{with_code}, {sources}")] {
+        *shelf.found.lock().unwrap() = 0;
+        let kept = build(&url, packages, Some(&shelf));
+        assert_eq!(*shelf.found.lock().unwrap(), 5);
+        assert_same(&kept, &build(&url, packages, None));
+    }
 }
 
 /// Byte code of a Python 3.11 with this text of a source and this time of it.

@@ -3,15 +3,19 @@
 use super::super::store::Attributes;
 use super::*;
 
-/// Makes a spool, and a package of it with two files, one of them with two names.
+const SOURCE: &str = "lib/d.py";
+const CODE: &str = "lib/__pycache__/d.cpython-311.pyc";
+
+/// Makes a spool, and a package of it with four files, two of them with two names.
 fn package(dir: &Path) -> NewPackage {
     let spool = Arc::new(Spool::create(dir).unwrap());
     let mut store = InSpool::of(spool, Vec::new()).with_digest();
     let large = vec![7; 3 * CHUNK_BYTES / 2];
-    let files: [(&[u8], u32); 3] = [
+    let files: [(&[u8], u32); 4] = [
         (b"program", 0o755),
         (&large, 0o644),
         (b"byte code with its head", 0o644),
+        (b"print(1)\n", 0o644),
     ];
     for (mut bytes, mode) in files {
         let attributes = Attributes {
@@ -24,8 +28,16 @@ fn package(dir: &Path) -> NewPackage {
     let mut kinds = vec![
         ("bin".into(), Kind::Directory),
         ("lib".into(), Kind::Directory),
+        ("lib/__pycache__".into(), Kind::Directory),
     ];
-    for (name, number) in [("bin/a", 0), ("bin/b", 0), ("lib/c", 1), ("lib/d.pyc", 2)] {
+    for (name, number) in [
+        ("bin/a", 0),
+        ("bin/b", 0),
+        ("lib/c", 1),
+        (CODE, 2),
+        (SOURCE, 3),
+        ("lib/__pycache__/none.cpython-311.pyc", 2),
+    ] {
         store.name(name.into(), number);
         kinds.push((name.into(), Kind::File));
     }
@@ -61,7 +73,7 @@ fn a_package_comes_back_as_it_was() {
     let other = tempfile::tempdir().unwrap();
     let spool = Arc::new(Spool::create(other.path()).unwrap());
     let (store, kinds) = kept.attach(&spool);
-    assert_eq!(kinds.len(), 7);
+    assert_eq!(kinds.len(), 10);
     assert!(kinds.contains(&("bin/link".into(), Kind::Link("a".into()))));
     let (first, program) = store.get(Path::new("bin/a")).unwrap();
     assert_eq!(store.get(Path::new("bin/b")).unwrap().0, first);
@@ -74,6 +86,15 @@ fn a_package_comes_back_as_it_was() {
         spool.read(large.part).unwrap(),
         vec![7; 3 * CHUNK_BYTES / 2]
     );
+    let [code, source] = [CODE, SOURCE].map(|path| store.get(Path::new(path)).unwrap().1.part);
+    let attached = &spool.attached()[0];
+    assert_eq!(attached.byte_code.len(), 1);
+    let known = attached.byte_code[&code.offset];
+    assert_eq!(&known.head, b"byte code with i");
+    assert_eq!(known.source, (source.offset, source.bytes));
+    let mut hasher = crate::bytecode::SourceHasher::new((3, 11), *b"byte");
+    hasher.write(b"print(1)\n");
+    assert_eq!(known.source_hash, hasher.finish());
     assert!(
         spool.write(large.part, 0, b"x").is_err(),
         "what is kept is only read"
@@ -149,6 +170,7 @@ fn a_damaged_package_is_none() {
     let new = package(dir.path());
     let length = new.bytes();
     let list = new.list.len() as u64;
+    let of_byte_code = byte_code::BYTES as u64;
     let places = [
         0,
         8,
@@ -161,6 +183,8 @@ fn a_damaged_package_is_none() {
         56,
         62,
         length / 2,
+        length - list - of_byte_code,
+        length - list - 1,
         length - list,
         length - 1,
     ];
@@ -230,11 +254,21 @@ fn a_list_that_leads_out_is_refused() {
         entry("bin/link/a", ListedKind::File(0)),
         entry("none/a", ListedKind::File(0)),
         entry("bin//d", ListedKind::File(0)),
-        entry("bin/d", ListedKind::File(3)),
+        entry("bin/d", ListedKind::File(4)),
     ] {
         let mut list = list();
         list.entries.push(bad);
         assert!(!read(list));
+    }
+    for pairs in [vec![(4, 3)], vec![(2, 4)], vec![], vec![(2, 3); 2]] {
+        let byte_code = pairs.clone();
+        assert!(
+            !read(List {
+                byte_code,
+                ..list()
+            }),
+            "{pairs:?}"
+        );
     }
     for (offset, bytes) in [(0, 1), (56, u64::MAX), (u64::MAX, 1), (56, 1 << 40)] {
         let mut list = list();
