@@ -77,7 +77,7 @@ fn arrows_between_crates_are_those_of_the_design() {
         ),
         ("env-vars", &["diagnostics"]),
         ("base", &["diagnostics", "image", "input"]),
-        ("check", &["diagnostics", "image", "input"]),
+        ("check", &["diagnostics", "image", "input", "threads"]),
         ("definition", &["diagnostics"]),
         ("desktop", &["diagnostics"]),
         ("diagnostics", &[]),

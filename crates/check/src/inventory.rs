@@ -5,11 +5,12 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io::Read,
+    num::NonZeroUsize,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
-use condense_image::{Kind, Reader, Tree};
+use condense_image::{Entry, Kind, Reader, Tree};
 
 use crate::{
     checks::shadows::site_of,
@@ -24,6 +25,8 @@ use crate::{
 pub(crate) const FILE_LEN_MAX: u64 = 512 << 20;
 /// Maximum size of a text file that is read, in bytes.
 const TEXT_LEN_MAX: u64 = 16 << 20;
+/// Maximum number of threads that read files.
+const THREADS_MAX: usize = 8;
 /// Maximum number of links that are followed for one name.
 const LINKS_MAX: usize = 40;
 
@@ -53,6 +56,32 @@ pub(crate) enum Use {
     Elf,
     Conda,
     Venv,
+}
+
+/// Contents of a file of a tree that checks need.
+enum Contents {
+    Elf(Elf),
+    Text(Vec<u8>),
+    /// A file that is not what its name promises.
+    Other,
+}
+
+impl Contents {
+    fn load(what: Use, path: &Path, entry: &Entry) -> Result<Self, Error> {
+        let Some(file) = entry.open()? else {
+            return Ok(Self::Other);
+        };
+        if what == Use::Elf {
+            let elf = Elf::load_from(file).map_err(Error::io("read", path))?;
+            return Ok(elf.map_or(Self::Other, Self::Elf));
+        }
+        let mut bytes = Vec::new();
+        let read = file
+            .take(condense_input::RECORD_MOST)
+            .read_to_end(&mut bytes);
+        read.map_err(Error::io("read", path))?;
+        Ok(Self::Text(bytes))
+    }
 }
 
 impl Inventory {
@@ -111,6 +140,7 @@ impl Inventory {
             root: at.to_owned(),
             ..Self::default()
         };
+        let mut candidates = Vec::new();
         for (path, entry) in tree.walk() {
             let inside = at.join(&path);
             match &entry.kind {
@@ -120,23 +150,20 @@ impl Inventory {
                 }
                 Kind::Directory(_) if !path.as_os_str().is_empty() => found.add_package(&inside),
                 _ => {
-                    let Some(what) = use_of(&inside, entry.mode.into()) else {
-                        continue;
-                    };
-                    let Some(file) = entry.open()? else {
-                        continue;
-                    };
-                    if what == Use::Elf {
-                        let elf = Elf::load_from(file).map_err(Error::io("read", &path))?;
-                        found.elves.extend(elf.map(|elf| (inside, elf)));
-                    } else {
-                        let most = condense_input::RECORD_MOST;
-                        let mut bytes = Vec::new();
-                        let read = file.take(most).read_to_end(&mut bytes);
-                        read.map_err(Error::io("read", &path))?;
-                        found.add_text(what, &inside, &bytes);
-                    }
+                    let what = use_of(&inside, entry.mode.into());
+                    candidates.extend(what.map(|what| (what, inside, entry)));
                 }
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let load =
+            |(what, path, entry): &(Use, PathBuf, &Entry)| Contents::load(*what, path, entry);
+        let loaded = condense_threads::map(threads.min(THREADS_MAX), &candidates, load);
+        for ((what, inside, _), loaded) in candidates.into_iter().zip(loaded) {
+            match loaded? {
+                Contents::Elf(elf) => drop(found.elves.insert(inside, elf)),
+                Contents::Text(bytes) => found.add_text(what, &inside, &bytes),
+                Contents::Other => {}
             }
         }
         found.sort();

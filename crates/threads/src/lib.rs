@@ -2,7 +2,7 @@
 //! are limits that users can raise: `ulimit -u`, `ulimit -v` and the limits of a batch system. In
 //! these cases `std::thread::spawn` panics.
 //!
-//! Work that several threads share ([`all`], [`several`]) is done by as many as can be started.
+//! Work that several threads share ([`all`], [`map`], [`several`]) is done by as many as can be started.
 //! [`scoped`] and [`spawn`] are for work that needs a thread of its own.
 //!
 //! ```
@@ -23,7 +23,11 @@ mod shared;
 
 use std::{
     io,
-    sync::mpsc,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::{Builder, JoinHandle, Scope, ScopedJoinHandle},
 };
 
@@ -115,6 +119,26 @@ pub fn all(count: usize, work: impl Fn() + Sync) {
     });
 }
 
+/// Calls `work` for all items, in up to `count` threads, including the calling one. Returns the
+/// results in the order of the items.
+pub fn map<T: Sync, R: Send>(count: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    all(count.min(items.len()), || {
+        while let Some((number, item)) = {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            items.get(number).map(|item| (number, item))
+        } {
+            let result = work(item);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((number, result));
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 /// Returns the number of threads that can run at once, up to `count`, after starting them as a
 /// test.
 ///
@@ -178,6 +202,15 @@ mod tests {
 
     fn scope_of_one() -> i32 {
         std::thread::scope(|scope| scoped(scope, || 5).unwrap().join().unwrap())
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        let items: Vec<usize> = (0..1000).collect();
+        let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
+        assert_eq!(map(3, &items, |item| item * 2), doubled);
+        assert_eq!(map(0, &items[..1], |item| item + 1), [1]);
+        assert!(map(3, &items[..0], |item| *item).is_empty());
     }
 
     #[test]

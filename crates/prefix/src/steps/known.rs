@@ -8,10 +8,6 @@ use std::{
     io::Read,
     num::NonZeroUsize,
     path::PathBuf,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
 };
 
 use condense_within::Within;
@@ -181,23 +177,9 @@ fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     work: &(dyn Fn(&T) -> Result<R, Error> + Sync),
 ) -> Result<Vec<R>, Error> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(items.len()));
-    let worker = || {
-        while let Some((number, item)) = {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            items.get(number).map(|item| (number, item))
-        } {
-            let result = work(item);
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.push((number, result));
-        }
-    };
     let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    condense_threads::all(workers.min(WORKERS_MAX), worker);
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_unstable_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, result)| result).collect()
+    let done = condense_threads::map(workers.min(WORKERS_MAX), items, work);
+    done.into_iter().collect()
 }
 
 #[cfg(test)]
