@@ -24,6 +24,7 @@ use crate::{
     prepared::Prepared,
     recipe,
     report::{Phase, Report},
+    runtime_search::RuntimeSearch,
     session::Session,
     venv, verify,
 };
@@ -39,7 +40,8 @@ pub fn build(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let session = Session::new(&plan.settings, search_path, report, interrupt);
+    let search = RuntimeSearch::start(&plan.settings, search_path);
+    let session = Session::new(&plan.settings, search_path, report, interrupt).with_search(&search);
     let generation = &plan.output.generation;
     let (claim, mount_point) = claim_new(&plan.output, session)?;
     warn_of_path(plan, session);

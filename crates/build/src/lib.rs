@@ -48,6 +48,7 @@ mod recipe;
 mod report;
 mod request;
 mod root_script;
+mod runtime_search;
 mod scratch;
 mod search;
 mod servers;

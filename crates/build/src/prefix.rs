@@ -388,8 +388,6 @@ impl Build<'_> {
         // form before.
         let probed = mount_point.provisional_path();
         Place::check(&probed, self.env_path)?;
-        let runtime = condense_threads::network()?;
-        let network = Network::open(self.network_settings())?;
         let probe_root = root.clone();
         std::thread::scope(|scope| {
             let (sender, mut probe) = tokio::sync::oneshot::channel();
@@ -397,6 +395,8 @@ impl Build<'_> {
             condense_threads::scoped(scope, || {
                 drop(sender.send(self.prepared.probe(&probe_root, &probed)));
             })?;
+            let runtime = condense_threads::network()?;
+            let network = Network::open(self.network_settings())?;
             let mut base_env_vars = None;
             let (mut solution, archives) = runtime.block_on(async {
                 let solve = async {

@@ -6,7 +6,10 @@ use anyhow::bail;
 use condense_diagnostics::UserError;
 use condense_installation::Runtime;
 
-use crate::{interrupt::Interrupt, plan::RunSettings, report::Report, scratch::Scratch};
+use crate::{
+    interrupt::Interrupt, plan::RunSettings, report::Report, runtime_search::RuntimeSearch,
+    scratch::Scratch,
+};
 
 /// Settings of one run, and its connections to the user.
 #[derive(Clone, Copy)]
@@ -18,6 +21,8 @@ pub(crate) struct Session<'a> {
     pub(crate) interrupt: &'a Interrupt,
     /// Whether the run only finds out what a build would do.
     is_dry_run: bool,
+    /// Search for the runtime, if one was started.
+    search: Option<&'a RuntimeSearch>,
 }
 
 impl<'a> Session<'a> {
@@ -35,6 +40,15 @@ impl<'a> Session<'a> {
             report,
             interrupt,
             is_dry_run: false,
+            search: None,
+        }
+    }
+
+    /// Returns the session of a run that takes the runtime from this search.
+    pub(crate) fn with_search(self, search: &'a RuntimeSearch) -> Self {
+        Self {
+            search: Some(search),
+            ..self
         }
     }
 
@@ -73,7 +87,9 @@ impl<'a> Session<'a> {
     /// Returns an error if there is no runtime although `needs` names steps that run in a
     /// container, or if the runtime cannot be used.
     pub(crate) fn find_runtime(&self, needs: &[String]) -> anyhow::Result<Option<Runtime>> {
-        match Runtime::find(self.settings.runtime.as_deref(), self.search_path) {
+        let found = self.search.and_then(RuntimeSearch::take);
+        let find = || Runtime::find(self.settings.runtime.as_deref(), self.search_path);
+        match found.unwrap_or_else(find) {
             Ok(runtime) => {
                 let flags = self.settings.rules.flags_of_every_start();
                 Ok(Some(runtime.with_flags(flags)))

@@ -26,6 +26,7 @@ use crate::{
     output::check_image_output,
     plan::{Layout, SifContent, SifPlan},
     report::{Phase, Report},
+    runtime_search::RuntimeSearch,
     session::Session,
     space,
 };
@@ -51,7 +52,8 @@ pub fn build_sif(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let session = Session::new(&plan.settings, search_path, report, interrupt);
+    let search = RuntimeSearch::start(&plan.settings, search_path);
+    let session = Session::new(&plan.settings, search_path, report, interrupt).with_search(&search);
     let file = &plan.output.file;
     check_destination(file, plan.output.existing)?;
     let loaded = Loaded::load(plan, report)?;
