@@ -68,7 +68,7 @@ const FRAGMENT_LAG_BYTES: u64 = 16 << 20;
 /// Minimum of the same delay in blocks, which matters for large blocks.
 const FRAGMENT_LAG_BLOCKS: u64 = 32;
 /// Minimum and maximum number of bytes that workers may hold at a time.
-const BUDGET_BYTES: (u64, u64) = (24 << 20, 64 << 20);
+const BUDGET_BYTES: (u64, u64) = (12 << 20, 64 << 20);
 
 /// Thread count, progress callback and cancel flag of a packing run.
 #[derive(Clone, Copy)]
