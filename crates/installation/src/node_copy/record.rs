@@ -33,9 +33,9 @@ impl Stamp {
         })
     }
 
-    /// Returns whether nobody has written to the file between two readings of its properties. The
-    /// time of the last status change does not count: it also changes when another installation
-    /// makes or removes a hard link to a container image.
+    /// Returns whether size, modification time and inode number are the same, as after two readings
+    /// of a file that no program has written to. The time of the last status change does not count:
+    /// it also changes when another installation makes or removes a hard link to a container image.
     pub(super) fn has_contents_of(&self, other: &Self) -> bool {
         let changed = other.changed;
         Self {

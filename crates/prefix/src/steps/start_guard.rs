@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::Metadata,
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -12,9 +13,36 @@ use super::start::FOUND;
 use crate::{error::Error, target::Place};
 use condense_within::Within;
 
-/// Mode, size, and times of modification and change of a file. Those of a directory are left out,
-/// since each new file changes them.
-type Facts = (u32, Option<(u64, [i64; 4])>);
+/// Attributes of a file by which a change is noticed.
+struct Facts {
+    mode: u32,
+    links: u64,
+    /// Size and modification time. Those of a directory are left out, since each new file changes
+    /// them.
+    content: Option<(u64, [i64; 2])>,
+    /// Time of the last status change, which is also that of a new or a removed link.
+    changed: [i64; 2],
+}
+
+impl Facts {
+    fn of(found: &Metadata) -> Self {
+        let content = (found.size(), [found.mtime(), found.mtime_nsec()]);
+        Self {
+            mode: found.mode(),
+            links: found.nlink(),
+            content: (!found.is_dir()).then_some(content),
+            changed: [found.ctime(), found.ctime_nsec()],
+        }
+    }
+
+    /// Returns whether the file is as it was `before`. A file that has several links, or had them,
+    /// may be one of a package cache, where other builds link and remove it.
+    fn is_as(&self, before: &Self) -> bool {
+        let has_one_link = self.links == 1 && before.links == 1;
+        (self.mode, self.content) == (before.mode, before.content)
+            && (self.content.is_none() || !has_one_link || self.changed == before.changed)
+    }
+}
 
 /// Everything in an environment before a start.
 pub(super) struct StartGuard {
@@ -37,7 +65,9 @@ impl StartGuard {
     pub(super) fn settle(&self, place: &Place) -> Result<(), Error> {
         let now = list(&self.env)?;
         let build_dir = place.open_build_dir()?;
-        let is_changed = |(path, facts): &(&PathBuf, &Facts)| now.get(*path) != Some(*facts);
+        let is_changed = |(path, before): &(&PathBuf, &Facts)| {
+            now.get(*path).is_none_or(|found| !found.is_as(before))
+        };
         if let Some((changed, _)) = self.before.iter().find(is_changed) {
             let shown = changed.display();
             let text = format!("failed it has changed `{shown}` in the environment\n");
@@ -76,18 +106,10 @@ fn list(env: &Path) -> Result<BTreeMap<PathBuf, Facts>, Error> {
             for entry in std::fs::read_dir(&dir)? {
                 let entry = entry?;
                 let (path, facts) = (below.join(entry.file_name()), entry.metadata()?);
-                // A file with several links is one of a package cache. Another build that links or
-                // removes it changes the time of its last status change.
-                let changed = match facts.nlink() {
-                    1 => [facts.ctime(), facts.ctime_nsec()],
-                    _ => [0; 2],
-                };
-                let times = [facts.mtime(), facts.mtime_nsec(), changed[0], changed[1]];
-                let content = (!facts.is_dir()).then(|| (facts.size(), times));
                 if facts.is_dir() {
                     pending.push(path.clone());
                 }
-                found.insert(path, (facts.mode(), content));
+                found.insert(path, Facts::of(&facts));
             }
             Ok(())
         };
@@ -115,7 +137,7 @@ mod tests {
         fs_err::write(place.scratch_env().join("dir/kept"), "kept").unwrap();
         fs_err::hard_link(
             place.scratch_env().join("dir/kept"),
-            root.path().join("cached"),
+            place.scratch_env().with_file_name("cached"),
         )
         .unwrap();
         let guard = StartGuard::new(&place).unwrap();
@@ -142,9 +164,11 @@ mod tests {
                         failed `dir/made`, which it has written into the environment\n";
         assert_eq!(found, expected);
         assert_eq!(left, kept);
-        // Another build links the same file of a package cache.
-        let (found, _) = settled("ln dir/kept ../linked");
-        assert!(!found.contains("changed"), "{found}");
+        // Another build links a file of a package cache, or removes it there.
+        for program in ["ln dir/kept ../linked", "rm ../cached"] {
+            let (found, _) = settled(program);
+            assert!(!found.contains("changed"), "{found}");
+        }
         for program in ["echo twos >dir/kept", "rm dir/kept", "chmod 777 dir"] {
             let (found, _) = settled(program);
             assert!(found.starts_with("failed it has changed `dir"), "{found}");
