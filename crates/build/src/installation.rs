@@ -40,13 +40,14 @@ pub fn build(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let search = RuntimeSearch::start(&plan.settings, search_path);
-    let session = Session::new(&plan.settings, search_path, report, interrupt).with_search(&search);
+    let session = Session::new(&plan.settings, search_path, report, interrupt);
     let generation = &plan.output.generation;
     let (claim, mount_point) = claim_new(&plan.output, session)?;
     warn_of_path(plan, session);
     let requested = load(plan, session)?;
     requested.check(plan.input.packages.source(), &plan.base, session)?;
+    let search = RuntimeSearch::start(session);
+    let session = session.with_search(&search);
     let base = OpenBase::open(session, &plan.base, generation.source_date_epoch)?;
     let base = base.with_os_packages(
         session,

@@ -1,23 +1,23 @@
-//! Responsible for finding the runtime while a run reads its inputs: a runtime takes as long to
-//! tell its version as everything else before the first container.
+//! Responsible for finding the runtime while a run opens its base and resolves its request: a
+//! runtime takes 20 ms to tell its version, for which the first container would wait.
 
 use std::{
-    ffi::OsStr,
     sync::{Mutex, PoisonError},
     thread::JoinHandle,
 };
 
 use condense_installation::{Result, Runtime};
 
-use crate::plan::RunSettings;
+use crate::session::Session;
 
 /// Search for the runtime of a run, in a thread of its own.
 pub(crate) struct RuntimeSearch(Mutex<Option<JoinHandle<Result<Runtime>>>>);
 
 impl RuntimeSearch {
-    /// Starts the search; `search_path` is the user's PATH.
-    pub(crate) fn start(settings: &RunSettings, search_path: &OsStr) -> Self {
-        let (named, search_path) = (settings.runtime.clone(), search_path.to_owned());
+    /// Starts the search of a run.
+    pub(crate) fn start(session: Session) -> Self {
+        let named = session.settings.runtime.clone();
+        let search_path = session.search_path.to_owned();
         let find = move || Runtime::find(named.as_deref(), &search_path);
         Self(Mutex::new(condense_threads::spawn(find).ok()))
     }

@@ -89,7 +89,12 @@ impl<'a> Session<'a> {
     pub(crate) fn find_runtime(&self, needs: &[String]) -> anyhow::Result<Option<Runtime>> {
         let found = self.search.and_then(RuntimeSearch::take);
         let find = || Runtime::find(self.settings.runtime.as_deref(), self.search_path);
-        match found.unwrap_or_else(find) {
+        let found = found.unwrap_or_else(find);
+        if found.is_err() {
+            // A terminal interrupts the runtime as well, which then tells no version.
+            self.refuse_interrupted()?;
+        }
+        match found {
             Ok(runtime) => {
                 let flags = self.settings.rules.flags_of_every_start();
                 Ok(Some(runtime.with_flags(flags)))

@@ -52,14 +52,15 @@ pub fn build_sif(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let search = RuntimeSearch::start(&plan.settings, search_path);
-    let session = Session::new(&plan.settings, search_path, report, interrupt).with_search(&search);
+    let session = Session::new(&plan.settings, search_path, report, interrupt);
     let file = &plan.output.file;
     check_destination(file, plan.output.existing)?;
     let loaded = Loaded::load(plan, report)?;
     loaded.check(plan, session)?;
     // The image of a definition file must stay until everything is written.
     let of_definition = DefinitionBase::build(plan, session)?;
+    let search = RuntimeSearch::start(session);
+    let session = session.with_search(&search);
     let found = match &of_definition {
         Some(built) => OpenBase::open_located(session, built.located(), &plan.base)?,
         None => OpenBase::open(session, &plan.base, plan.output.source_date_epoch)?,
