@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     io::Read,
-    num::NonZeroUsize,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Component, Path, PathBuf},
 };
@@ -58,16 +57,18 @@ pub(crate) enum Use {
     Venv,
 }
 
-/// Contents of a file of a tree that checks need.
+/// What checks need of a file.
 enum Contents {
     Elf(Elf),
-    Text(Vec<u8>),
+    Conda(CondaPackage),
+    Venv(Venv),
     /// A file that is not what its name promises.
     Other,
 }
 
 impl Contents {
-    fn load(what: Use, path: &Path, entry: &Entry) -> Result<Self, Error> {
+    /// Reads a file of a tree, which programs see at `inside`.
+    fn load(what: Use, inside: &Path, path: &Path, entry: &Entry) -> Result<Self, Error> {
         let Some(file) = entry.open()? else {
             return Ok(Self::Other);
         };
@@ -80,7 +81,20 @@ impl Contents {
             .take(condense_input::RECORD_MOST)
             .read_to_end(&mut bytes);
         read.map_err(Error::io("read", path))?;
-        Ok(Self::Text(bytes))
+        Ok(Self::parse(what, inside, &bytes))
+    }
+
+    /// Parses a text file, which programs see at `inside`.
+    fn parse(what: Use, inside: &Path, bytes: &[u8]) -> Self {
+        match what {
+            Use::Conda => CondaPackage::parse(bytes).map_or(Self::Other, Self::Conda),
+            Use::Venv => {
+                let dir = inside.parent().unwrap_or(Path::new("/"));
+                let venv = Venv::parse(dir, &String::from_utf8_lossy(bytes));
+                venv.map_or(Self::Other, Self::Venv)
+            }
+            Use::Elf => Self::Other,
+        }
     }
 }
 
@@ -151,20 +165,17 @@ impl Inventory {
                 Kind::Directory(_) if !path.as_os_str().is_empty() => found.add_package(&inside),
                 _ => {
                     let what = use_of(&inside, entry.mode.into());
-                    candidates.extend(what.map(|what| (what, inside, entry)));
+                    candidates.extend(what.map(|what| (what, path, entry)));
                 }
             }
         }
-        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let load =
-            |(what, path, entry): &(Use, PathBuf, &Entry)| Contents::load(*what, path, entry);
-        let loaded = condense_threads::map(threads.min(THREADS_MAX), &candidates, load);
-        for ((what, inside, _), loaded) in candidates.into_iter().zip(loaded) {
-            match loaded? {
-                Contents::Elf(elf) => drop(found.elves.insert(inside, elf)),
-                Contents::Text(bytes) => found.add_text(what, &inside, &bytes),
-                Contents::Other => {}
-            }
+        let load = |(what, path, entry): &(Use, PathBuf, &Entry)| {
+            Contents::load(*what, &at.join(path), path, entry)
+        };
+        let threads = condense_threads::cores(THREADS_MAX);
+        let loaded = condense_threads::try_map(threads, &candidates, load)?;
+        for ((_, path, _), contents) in candidates.into_iter().zip(loaded) {
+            found.add(at.join(path), contents);
         }
         found.sort();
         Ok(found)
@@ -250,14 +261,15 @@ impl Inventory {
     }
 
     fn add_text(&mut self, what: Use, path: &Path, bytes: &[u8]) {
-        match what {
-            Use::Conda => self.conda.extend(CondaPackage::parse(bytes)),
-            Use::Venv => {
-                let dir = path.parent().unwrap_or(Path::new("/"));
-                let venv = Venv::parse(dir, &String::from_utf8_lossy(bytes));
-                self.venvs.extend(venv);
-            }
-            Use::Elf => {}
+        self.add(path.to_owned(), Contents::parse(what, path, bytes));
+    }
+
+    fn add(&mut self, path: PathBuf, contents: Contents) {
+        match contents {
+            Contents::Elf(elf) => drop(self.elves.insert(path, elf)),
+            Contents::Conda(package) => self.conda.push(package),
+            Contents::Venv(venv) => self.venvs.push(venv),
+            Contents::Other => {}
         }
     }
 

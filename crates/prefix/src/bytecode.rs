@@ -13,12 +13,7 @@ use std::{
     collections::HashSet,
     hash::Hasher,
     io::{Read, Seek, Write},
-    num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
 };
 
 use rustix::fs::FileType;
@@ -31,6 +26,8 @@ use condense_within::{Access, Within};
 /// Length of the header in bytes: magic, flags, and eight bytes that are either time and size of
 /// the source or its hash.
 const HEADER_BYTES: usize = 16;
+/// Maximum number of threads.
+const WORKERS_MAX: usize = 8;
 /// Flags of byte code that carries its source's hash and is never compared with it.
 const UNCHECKED_HASH: u32 = 0b01;
 const CHECKED_HASH: u32 = 0b11;
@@ -53,7 +50,7 @@ pub(crate) fn convert(
         None => sources,
         Some(writer) => {
             let convert = |source: &PathBuf| writer.convert(source, !patched.contains(source));
-            missing_of(&sources, &convert)?
+            missing_of(sources, &convert)?
         }
     };
     if let Some(held) = held {
@@ -87,42 +84,16 @@ pub(crate) fn lacking(
 
 /// Calls `convert` for all sources, and returns those for which it returns false.
 fn missing_of(
-    sources: &[PathBuf],
+    sources: Vec<PathBuf>,
     convert: &(dyn Fn(&PathBuf) -> Result<bool, Error> + Sync),
 ) -> Result<Vec<PathBuf>, Error> {
-    let (next, missing, failure) = (
-        AtomicUsize::new(0),
-        Mutex::new(Vec::new()),
-        Mutex::new(None),
-    );
-    let work = || {
-        let mut mine = Vec::new();
-        while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match convert(source) {
-                Ok(true) => {}
-                Ok(false) => mine.push(source.clone()),
-                Err(error) => {
-                    failure
-                        .lock()
-                        .expect("no worker panics while it holds the error")
-                        .get_or_insert(error);
-                    break;
-                }
-            }
-        }
-        missing
-            .lock()
-            .expect("no worker panics while it holds the list")
-            .append(&mut mine);
-    };
-    let workers = std::thread::available_parallelism()
-        .map_or(1, NonZeroUsize::get)
-        .min(8);
-    condense_threads::all(workers, work);
-    if let Some(error) = failure.into_inner().expect("workers have ended") {
-        return Err(error);
-    }
-    Ok(missing.into_inner().expect("workers have ended"))
+    let workers = condense_threads::cores(WORKERS_MAX);
+    let are_plain = condense_threads::try_map(workers, &sources, convert)?;
+    let both = sources.into_iter().zip(are_plain);
+    Ok(both
+        .filter(|(_, is_plain)| !is_plain)
+        .map(|(source, _)| source)
+        .collect())
 }
 
 /// Lists all paths at which an interpreter may look for the byte code of a source.

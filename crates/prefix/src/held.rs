@@ -23,7 +23,7 @@ use crate::{
     link::{HeldEntry, HeldKind, Linked, for_each},
     package::NewPackage,
     progress::Progress,
-    spool::{Attached, KnownByteCode, Member, Part, Spool},
+    spool::{Attached, BLOCK_BYTES, KnownByteCode, Member, Part, Spool},
     target::Place,
 };
 
@@ -49,12 +49,13 @@ pub struct Held {
     new_packages: Vec<NewPackage>,
 }
 
+/// File that is held back.
 #[derive(Debug, Clone, Copy)]
-struct HeldFile {
-    part: Part,
+pub(crate) struct HeldFile {
+    pub(crate) part: Part,
     is_executable: bool,
     /// Modification time in seconds since 1970.
-    modified: i64,
+    pub(crate) modified: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -201,16 +202,17 @@ impl Held {
     }
 
     /// Returns what is known of byte code without reading it, if its source is the one that came
-    /// with it.
-    pub(crate) fn known_byte_code(&self, code: Part, source: &Path) -> Option<KnownByteCode> {
-        let source = self.part(source)?;
+    /// with it. Byte code with whole blocks has to be read, since they may not have been compared
+    /// with their digests.
+    pub(crate) fn known_byte_code(&self, code: Part, source: Part) -> Option<KnownByteCode> {
         let Member::Attached(number) = code.file else {
             return None;
         };
         let known = *self.attached[number].byte_code.get(&code.offset)?;
         let is_unchanged = code.head.is_none() && source.head.is_none();
         let is_its_own = source.file == code.file && (source.offset, source.bytes) == known.source;
-        (is_unchanged && is_its_own && code.bytes >= known.head.len() as u64).then_some(known)
+        let is_compared = (known.head.len()..BLOCK_BYTES).contains(&(code.bytes as usize));
+        (is_unchanged && is_its_own && is_compared).then_some(known)
     }
 
     /// Returns whether the prefix has a copy of this path, which does not count.
@@ -274,36 +276,39 @@ impl Held {
 
     /// Returns the contents of the file at a path, or `None` if no regular file is held back there.
     pub(crate) fn part(&self, path: &Path) -> Option<Part> {
+        self.numbered_file(path).map(|(_, file)| file.part)
+    }
+
+    /// Returns the file at a path and its number, or `None` if no regular file is held back there.
+    pub(crate) fn numbered_file(&self, path: &Path) -> Option<(usize, HeldFile)> {
         match self.names.get(path)? {
-            HeldName::File(number) => Some(self.files[*number].part),
+            HeldName::File(number) => Some((*number, self.files[*number])),
             HeldName::Link(_) => None,
         }
     }
 
-    /// Returns the modification time and the size of the file at a path.
-    pub(crate) fn times(&self, path: &Path) -> (i64, i64) {
-        match self.names.get(path) {
-            Some(HeldName::File(number)) => {
-                let file = self.files[*number];
-                (file.modified, file.part.bytes.cast_signed())
-            }
-            _ => (0, 0),
-        }
-    }
-
-    /// Reads the file at a path, which must be held back.
-    pub(crate) fn read_required(&self, path: &Path) -> Result<Vec<u8>, Error> {
-        let missing = || Error::io("read", path)(std::io::ErrorKind::NotFound.into());
-        self.read(self.part(path).ok_or_else(missing)?)
+    /// Returns the regular files below a directory, sorted by their paths.
+    pub(crate) fn files_below<'a>(
+        &'a self,
+        dir: &'a Path,
+    ) -> impl Iterator<Item = (&'a Path, HeldFile)> {
+        self.names_below(dir).filter_map(|(path, name)| match name {
+            HeldName::File(number) => Some((path, self.files[*number])),
+            HeldName::Link(_) => None,
+        })
     }
 
     /// Returns the paths below a directory.
     pub(crate) fn below<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = &'a Path> {
+        self.names_below(dir).map(|(path, _)| path)
+    }
+
+    fn names_below<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = (&'a Path, &'a HeldName)> {
         let bounds = (Bound::Included(dir), Bound::Unbounded);
         let from = self.names.range::<Path, _>(bounds);
-        from.map(|(path, _)| path.as_path())
-            .skip_while(move |path| *path == dir)
-            .take_while(move |path| path.starts_with(dir))
+        from.map(|(path, name)| (path.as_path(), name))
+            .skip_while(move |(path, _)| *path == dir)
+            .take_while(move |(path, _)| path.starts_with(dir))
     }
 
     /// Returns whether a file or link is held back at a path.
@@ -368,11 +373,9 @@ impl Held {
         self.spool.read(part).map_err(failed)
     }
 
-    /// Gives the file at a path another part of the spool.
-    pub(crate) fn replace(&mut self, path: &Path, part: Part) {
-        if let Some(HeldName::File(number)) = self.names.get(path) {
-            self.files[*number].part = part;
-        }
+    /// Gives the file with this number another part of the spool.
+    pub(crate) fn replace(&mut self, number: usize, part: Part) {
+        self.files[number].part = part;
     }
 
     /// Adds a file, or replaces the contents of this name.

@@ -2,8 +2,8 @@
 //! are limits that users can raise: `ulimit -u`, `ulimit -v` and the limits of a batch system. In
 //! these cases `std::thread::spawn` panics.
 //!
-//! Work that several threads share ([`all`], [`map`], [`several`]) is done by as many as can be started.
-//! [`scoped`] and [`spawn`] are for work that needs a thread of its own.
+//! Work that several threads share ([`all`], [`try_map`], [`several`]) is done by as many as can be
+//! started. [`scoped`] and [`spawn`] are for work that needs a thread of its own.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicUsize, Ordering};
@@ -121,7 +121,14 @@ pub fn all(count: usize, work: impl Fn() + Sync) {
 
 /// Calls `work` for all items, in up to `count` threads, including the calling one. Returns the
 /// results in the order of the items.
-pub fn map<T: Sync, R: Send>(count: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+///
+/// # Errors
+/// Returns the error of the first item, by their order, that has one. No further calls begin then.
+pub fn try_map<T: Sync, R: Send, E: Send>(
+    count: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(items.len()));
     all(count.min(items.len()), || {
@@ -130,6 +137,9 @@ pub fn map<T: Sync, R: Send>(count: usize, items: &[T], work: impl Fn(&T) -> R +
             items.get(number).map(|item| (number, item))
         } {
             let result = work(item);
+            if result.is_err() {
+                next.store(items.len(), Ordering::Relaxed);
+            }
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             done.push((number, result));
         }
@@ -137,6 +147,12 @@ pub fn map<T: Sync, R: Send>(count: usize, items: &[T], work: impl Fn(&T) -> R +
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Returns the number of cores that this process may use, at most `max`.
+pub fn cores(max: usize) -> usize {
+    let cores = std::thread::available_parallelism();
+    cores.map_or(1, std::num::NonZeroUsize::get).min(max)
 }
 
 /// Returns the number of threads that can run at once, up to `count`, after starting them as a
@@ -205,12 +221,25 @@ mod tests {
     }
 
     #[test]
-    fn results_come_in_the_order_of_the_items() {
+    fn results_come_in_the_order_of_the_items_up_to_the_first_error() {
         let items: Vec<usize> = (0..1000).collect();
         let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
-        assert_eq!(map(3, &items, |item| item * 2), doubled);
-        assert_eq!(map(0, &items[..1], |item| item + 1), [1]);
-        assert!(map(3, &items[..0], |item| *item).is_empty());
+        let double = |item: &usize| Ok::<_, usize>(item * 2);
+        assert_eq!(try_map(3, &items, double), Ok(doubled));
+        assert_eq!(try_map(0, &items[1..2], double), Ok(vec![2]));
+        assert_eq!(try_map(3, &items[..0], double), Ok(vec![]));
+        let calls = AtomicUsize::new(0);
+        let failed = try_map(1, &items, |item| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            if *item < 10 { Ok(()) } else { Err(*item) }
+        });
+        assert_eq!((failed, calls.into_inner()), (Err(10), 11));
+        let failed = try_map(
+            3,
+            &items,
+            |item| if *item < 500 { Ok(()) } else { Err(*item) },
+        );
+        assert_eq!(failed, Err(500));
     }
 
     #[test]

@@ -4,13 +4,12 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
-use super::{HEADER_BYTES, Source, Writer, compiled, convert_header, missing_of};
+use super::{HEADER_BYTES, Source, WORKERS_MAX, Writer, compiled, convert_header};
 use crate::{
     error::Error,
-    held::Held,
+    held::{Held, HeldFile},
     python::Python,
     spool::{Member, Part, Spool},
 };
@@ -24,28 +23,29 @@ pub(super) fn convert(
     patched: &HashSet<PathBuf>,
 ) -> Result<Vec<PathBuf>, Error> {
     let library = python.library();
-    let sources: Vec<PathBuf> = held
-        .below(library)
-        .filter(|path| is_source(path, library) && held.part(path).is_some())
-        .map(Path::to_owned)
+    let files = held.files_below(library);
+    let sources: Vec<(PathBuf, HeldFile)> = files
+        .filter(|(path, _)| is_source(path, library))
+        .map(|(path, file)| (path.to_owned(), file))
         .collect();
     let Some(writer) = writer else {
-        return Ok(sources);
+        return Ok(sources.into_iter().map(|(path, _)| path).collect());
     };
-    let changes = Mutex::new(Vec::new());
-    let convert = |source: &PathBuf| {
-        let (is_plain, mut mine) = writer.convert_held(held, source, !patched.contains(source))?;
-        changes
-            .lock()
-            .expect("no worker panics while it holds the list")
-            .append(&mut mine);
-        Ok(is_plain)
+    let convert = |(path, source): &(PathBuf, HeldFile)| {
+        writer.convert_held(held, path, *source, !patched.contains(path))
     };
-    let missing = missing_of(&sources, &convert)?;
-    for (path, change) in changes.into_inner().expect("workers have ended") {
-        match change {
-            Change::Remove => held.remove(&path),
-            Change::Move(part) => held.replace(&path, part),
+    let workers = condense_threads::cores(WORKERS_MAX);
+    let converted = condense_threads::try_map(workers, &sources, convert)?;
+    let mut missing = Vec::new();
+    for ((path, _), (is_plain, changes)) in sources.into_iter().zip(converted) {
+        if !is_plain {
+            missing.push(path);
+        }
+        for change in changes {
+            match change {
+                Change::Remove(path) => held.remove(&path),
+                Change::Move(number, part) => held.replace(number, part),
+            }
         }
     }
     Ok(missing)
@@ -54,9 +54,9 @@ pub(super) fn convert(
 /// Change of byte code that is held back.
 enum Change {
     /// Optimised byte code that does not fit goes.
-    Remove,
-    /// Byte code in a file that is only read has its header in its part.
-    Move(Part),
+    Remove(PathBuf),
+    /// Byte code in a file that is only read, which has this number, has its header in its part.
+    Move(usize, Part),
 }
 
 fn is_source(path: &Path, library: &Path) -> bool {
@@ -100,23 +100,24 @@ impl Writer<'_> {
     fn convert_held(
         &self,
         held: &Held,
-        source: &Path,
+        path: &Path,
+        source: HeldFile,
         fresh: bool,
-    ) -> Result<(bool, Vec<(PathBuf, Change)>), Error> {
+    ) -> Result<(bool, Vec<Change>), Error> {
         let (mut plain, mut changes, mut hash) = (false, Vec::new(), None);
-        let paths = compiled(source, self.tag.as_deref());
+        let paths = compiled(path, self.tag.as_deref());
         for (at, path) in paths.into_iter().enumerate() {
-            let Some(part) = held.part(&path) else {
+            let Some((number, code)) = held.numbered_file(&path) else {
                 continue;
             };
             let io = |action| Error::io(action, held.spool().path());
             let mut header = [0; HEADER_BYTES];
-            let known = held.known_byte_code(part, source);
+            let known = held.known_byte_code(code.part, source.part);
             let is_whole = if let Some(known) = known {
                 header = known.head;
                 true
             } else {
-                let read = held.contents().read_head(part, &mut header);
+                let read = held.contents().read_head(code.part, &mut header);
                 read.map_err(io("read"))?
             };
             if header[..4] == self.magic {
@@ -124,17 +125,18 @@ impl Writer<'_> {
             }
             let fits = fresh && is_whole && header[..4] == self.magic && {
                 let source = Source {
-                    times: || Ok(held.times(source)),
-                    text: || held.read_required(source),
+                    times: || Ok((source.modified, source.part.bytes.cast_signed())),
+                    text: || held.read(source.part),
                 };
                 convert_header(&mut header, &source, self.python, self.magic, &mut hash)?
             };
             if fits {
-                let moved = write_header(held.contents(), part, header).map_err(io("write"))?;
-                changes.extend(moved.map(|part| (path, Change::Move(part))));
+                let moved = write_header(held.contents(), code.part, header);
+                let moved = moved.map_err(io("write"))?;
+                changes.extend(moved.map(|part| Change::Move(number, part)));
                 plain |= at == 0;
             } else if at > 0 {
-                changes.push((path, Change::Remove));
+                changes.push(Change::Remove(path));
             }
         }
         Ok((plain, changes))

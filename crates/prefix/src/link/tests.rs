@@ -187,7 +187,7 @@ impl Range {
                             number,
                             ..
                         } => FileOrLink::File {
-                            bytes: held.read_required(path).unwrap(),
+                            bytes: held.read(held.part(path).unwrap()).unwrap(),
                             is_executable,
                             number: number as u64,
                         },

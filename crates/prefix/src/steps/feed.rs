@@ -282,7 +282,8 @@ mod tests {
         }
 
         fn held(&self, path: &str) -> Vec<u8> {
-            self.held.read_required(Path::new(path)).unwrap()
+            let part = self.held.part(Path::new(path)).unwrap();
+            self.held.read(part).unwrap()
         }
     }
 

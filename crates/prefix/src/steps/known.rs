@@ -6,7 +6,6 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     io::Read,
-    num::NonZeroUsize,
     path::PathBuf,
 };
 
@@ -177,9 +176,7 @@ fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     work: &(dyn Fn(&T) -> Result<R, Error> + Sync),
 ) -> Result<Vec<R>, Error> {
-    let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let done = condense_threads::map(workers.min(WORKERS_MAX), items, work);
-    done.into_iter().collect()
+    condense_threads::try_map(condense_threads::cores(WORKERS_MAX), items, work)
 }
 
 #[cfg(test)]

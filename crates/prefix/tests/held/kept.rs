@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use condense_prefix::{Held, KeptPackages};
+use condense_prefix::{Held, KeptPackages, Runner};
 
 use crate::{
-    assert_same, build,
+    Listener, Nobody, assert_same, build,
     channel::{self, Package},
-    packages, write_channel,
+    installed, packages, write_channel,
 };
 
 /// Hash of `timed = 1\n` for a Python 3.11, by `importlib.util.source_hash`.
@@ -21,6 +21,8 @@ pub(crate) struct Shelf {
     dir: tempfile::TempDir,
     /// Number of packages that were found.
     pub(crate) found: Mutex<usize>,
+    /// Whether an image finds all blocks.
+    knows_blocks: bool,
 }
 
 impl Shelf {
@@ -28,6 +30,7 @@ impl Shelf {
         Self {
             dir: tempfile::tempdir().unwrap(),
             found: Mutex::default(),
+            knows_blocks: false,
         }
     }
 
@@ -52,6 +55,10 @@ impl KeptPackages for Shelf {
 
     fn remove(&self, sha256: &[u8; 32]) {
         fs_err::remove_file(self.path(sha256)).unwrap();
+    }
+
+    fn knows_block(&self, _: &[u8]) -> bool {
+        self.knows_blocks
     }
 }
 
@@ -112,6 +119,41 @@ fn byte_code_of_kept_packages_is_judged_as_in_the_archive() {
         assert_eq!(*shelf.found.lock().unwrap(), 5);
         assert_same(&kept, &build(&url, packages, None));
     }
+}
+
+/// Blocks that an image would find are not compared when a package is attached. The packer reads
+/// those of byte code that has got another header.
+#[test]
+fn damage_of_large_byte_code_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = u32::try_from(channel::TIMESTAMP / 1000).unwrap();
+    let code = [bytecode(0, [time, 1]), vec![7; 300 << 10]].concat();
+    let large = Package::new("large", "1.0")
+        .file("lib/python3.11/large.py", "#")
+        .file("lib/python3.11/__pycache__/large.cpython-311.pyc", code);
+    let url = write_channel(dir.path(), &[packages(), vec![large]].concat());
+    let shelf = Shelf {
+        knows_blocks: true,
+        ..Shelf::new()
+    };
+    build(&url, "python, large", Some(&shelf));
+    build(&url, "python, large", Some(&shelf));
+    let mut damaged = 0;
+    for entry in fs_err::read_dir(shelf.dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs_err::read(&path).unwrap();
+        if let Some(at) = bytes.windows(1000).position(|part| part == [7; 1000]) {
+            bytes[at + 5000] ^= 1;
+            fs_err::write(&path, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1);
+    let (dir, listener) = (tempfile::tempdir().unwrap(), Listener::default());
+    let (_, steps) = installed(dir.path(), &url, "python, large", Some(&shelf), &listener);
+    let error = steps.finish(Runner::Host(&Nobody), &listener).unwrap_err();
+    let said = std::error::Error::source(&error).unwrap().to_string();
+    assert!(said.contains("its contents have changed"), "{said}");
 }
 
 /// Byte code of a Python 3.11 with this text of a source and this time of it.
