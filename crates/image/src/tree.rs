@@ -1,6 +1,7 @@
 //! Responsible for the content of an image in memory: directories, files and links, sorted, each
 //! file with the source of its bytes.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -462,8 +463,13 @@ impl Tree {
 
     /// Returns the position of a name in a directory, or the position at which to insert it.
     fn position(&self, directory: EntryId, name: &[u8]) -> Result<usize, usize> {
-        self.children(directory)
-            .binary_search_by(|child| (*child.name).cmp(name))
+        let children = self.children(directory);
+        // Most callers add names in their order.
+        match children.last().map(|last| (*last.name).cmp(name)) {
+            Some(Ordering::Less) => Err(children.len()),
+            Some(Ordering::Equal) => Ok(children.len() - 1),
+            _ => children.binary_search_by(|child| (*child.name).cmp(name)),
+        }
     }
 
     /// Returns the names in a directory, sorted. Other entries have none.

@@ -329,8 +329,11 @@ impl Spool {
 
     /// Reads a whole part into memory.
     pub(crate) fn read(&self, part: Part) -> std::io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.reader(part).read_to_end(&mut bytes)?;
+        let length = usize::try_from(part.bytes).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        let file = self.file_of(part)?;
+        file.file().read_exact_at(&mut bytes, part.offset)?;
+        put_head(part, 0, &mut bytes);
         Ok(bytes)
     }
 
