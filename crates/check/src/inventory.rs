@@ -57,7 +57,7 @@ pub(crate) enum Use {
     Venv,
 }
 
-/// What checks need of a file.
+/// Contents of a file that checks need.
 enum Contents {
     Elf(Elf),
     Conda(CondaPackage),

@@ -88,7 +88,7 @@ pub(crate) struct Attached {
 /// Properties of byte code that tell whether it fits its source without reading either.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KnownByteCode {
-    /// First bytes.
+    /// First bytes of the byte code.
     pub(crate) head: [u8; HEAD],
     /// Hash that an interpreter with the magic number of these bytes computes of the source.
     pub(crate) source_hash: [u8; 8],

@@ -5,10 +5,12 @@
 //! The name of such a file is the caller's matter; its key is the SHA-256 digest of the archive.
 //! Checksums tell a damaged file from a whole one. Each whole block of a file has a digest of its
 //! own, by which an image gets it without reading it; everything else has one checksum. The first
-//! bytes of byte code and the hash of its source are there once more (`byte_code`). Only files that this user has written may be opened, since nothing compares the contents with the archive
-//! again. They are written when code of packages has run, which might have changed the spool: a
-//! digest of everything is computed while the archive is unpacked, and what has another one is not
-//! kept.
+//! bytes of byte code and the hash of its source are there once more (`byte_code`).
+//!
+//! Only files that this user has written may be opened, since nothing compares the contents with
+//! the archive again. They are written when code of packages has run, which might have changed the
+//! spool: a digest of everything is computed while the archive is unpacked, and what has another
+//! one is not kept.
 
 mod byte_code;
 
