@@ -107,6 +107,58 @@ fn an_interrupted_probe_is_an_interruption() {
     test.left_nothing();
 }
 
+/// A runtime that hangs keeps neither an error nor an interruption, and nothing of it stays.
+#[test]
+fn a_runtime_that_hangs_can_be_left() {
+    let test = built();
+    let hanging = test.path("hanging");
+    let text = format!(
+        "#!/bin/sh\necho $$ >>'{}'\nexec sleep 60\n",
+        hanging.display()
+    );
+    for name in ["apptainer", "singularity"] {
+        test.fake_program(name, &text);
+    }
+    let file = test.environment("tool");
+    let before = std::time::Instant::now();
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(["new", "--base-image", "none.sif", "other"]);
+    let told = command.arg(&file).run();
+    told.failed_on_either_stream(1, &["none.sif"]);
+    assert!(before.elapsed().as_secs() < 20);
+    let _ = fs_err::remove_file(&hanging);
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(["update", "./installation", "tool"]);
+    let child = command
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for _ in 0..200 {
+        if hanging.exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let told = finish(child);
+    assert_eq!(told.status, 130, "{told:?}");
+    assert!(
+        format!("{}{}", told.stdout, told.stderr).contains("interrupted"),
+        "{told:?}"
+    );
+    assert!(before.elapsed().as_secs() < 30);
+    for pid in fs_err::read_to_string(test.path("hanging"))
+        .unwrap()
+        .lines()
+    {
+        assert!(!std::path::Path::new("/proc").join(pid).exists(), "{pid}");
+    }
+    test.left_nothing();
+}
+
 /// A runtime that lacks memory is there, and the error says what it lacks.
 #[test]
 fn a_runtime_that_lacks_memory_is_not_missing() {

@@ -158,7 +158,7 @@ impl<'a> Builder<'a> {
         check(plan)?;
         let stages = || plan.definition.stages.iter();
         let has = |section| stages().any(|stage| plan.runs(stage, section));
-        let found = Runtime::find(plan.settings.runtime.as_deref(), session.search_path);
+        let found = session.search_runtime();
         let tested = stages().find(|stage| plan.runs(stage, "test"));
         let runtime = match (found, tested.and_then(|stage| stage.script("test"))) {
             (Err(condense_installation::Error::NoRuntime), Some(test)) => {
@@ -172,7 +172,15 @@ impl<'a> Builder<'a> {
                 ))
             }
             (Err(error), Some(_))
-            | (Err(error @ condense_installation::Error::RuntimeNotStarted { .. }), None) => {
+            | (
+                Err(
+                    error @ (condense_installation::Error::RuntimeNotStarted { .. }
+                    | condense_installation::Error::RuntimeSilent { .. }
+                    | condense_installation::Error::Io(_)),
+                ),
+                None,
+            ) => {
+                session.refuse_soon_interrupted()?;
                 return Err(error.into());
             }
             (found, _) => found.ok(),

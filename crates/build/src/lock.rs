@@ -139,8 +139,7 @@ fn runtime_for_pip(
     base: &OpenBase,
     session: Session,
 ) -> anyhow::Result<Option<Runtime>> {
-    let found = Runtime::find(session.settings.runtime.as_deref(), session.search_path);
-    match found {
+    match session.search_runtime() {
         Ok(runtime) if !spec.pip().is_empty() && base.image.check_architecture().is_ok() => {
             let flags = session.settings.rules.flags_of_every_start();
             Ok(Some(runtime.with_flags(flags)))

@@ -81,6 +81,27 @@ impl<'a> Session<'a> {
         )
     }
 
+    /// Searches the runtime until the user interrupts the run.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Runtime::find_unless`].
+    pub(crate) fn search_runtime(&self) -> condense_installation::Result<Runtime> {
+        let named = self.settings.runtime.as_deref();
+        Runtime::find_unless(&|| self.report.cancelled(), named, self.search_path)
+    }
+
+    /// Searches the runtime for work that can do without one.
+    ///
+    /// # Errors
+    /// Returns an error if the user interrupts the run, or those of [`Runtime::optional`].
+    pub(crate) fn find_optional_runtime(&self) -> anyhow::Result<Option<Runtime>> {
+        let found = Runtime::optional(self.search_runtime());
+        if found.is_err() {
+            self.refuse_soon_interrupted()?;
+        }
+        Ok(found?)
+    }
+
     /// Finds the runtime. Without one, the run goes on with a warning if `needs` is empty.
     ///
     /// # Errors
@@ -88,11 +109,10 @@ impl<'a> Session<'a> {
     /// container, or if the runtime cannot be used.
     pub(crate) fn find_runtime(&self, needs: &[String]) -> anyhow::Result<Option<Runtime>> {
         let found = self.search.and_then(RuntimeSearch::take);
-        let find = || Runtime::find(self.settings.runtime.as_deref(), self.search_path);
-        let found = found.unwrap_or_else(find);
+        let found = found.unwrap_or_else(|| self.search_runtime());
         if found.is_err() {
             // A terminal interrupts the runtime as well, which then tells no version.
-            self.refuse_interrupted()?;
+            self.refuse_soon_interrupted()?;
         }
         match found {
             Ok(runtime) => {

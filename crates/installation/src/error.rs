@@ -160,6 +160,12 @@ pub enum Error {
         /// Reason of the system, or what the runtime wrote.
         reason: String,
     },
+    /// The runtime does not tell its version.
+    #[error("`{} --version` has not ended after a minute", path.display())]
+    RuntimeSilent {
+        /// Path of the runtime.
+        path: PathBuf,
+    },
     /// The runtime could not start a container.
     #[error("the container runtime failed ({status}): {cause}\n  {command}")]
     RuntimeFailed {
@@ -239,6 +245,10 @@ impl Hint for Error {
             }
             Self::NoRuntime => {
                 "load or install apptainer or singularity, or name it in the site's configuration"
+                    .to_owned()
+            }
+            Self::RuntimeSilent { .. } => {
+                "try it by hand: its file system may not answer; or name another runtime in the site's configuration"
                     .to_owned()
             }
             Self::RuntimeNotStarted { .. } => {

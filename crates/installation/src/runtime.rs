@@ -1,6 +1,8 @@
 //! Responsible for the container runtime: finding it, building its command lines, and interpreting
 //! its error messages.
 
+mod version;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use crate::bind::Bind;
 use crate::error::{Error, Result};
 use crate::quote::{escape_evaluated, quote, quote_line};
 use crate::user_settings::remove_user_settings;
+use version::version_output;
 
 /// Names of the runtimes, in the order in which they are searched.
 const NAMES: [&str; 2] = ["apptainer", "singularity"];
@@ -83,9 +86,23 @@ impl Runtime {
     ///
     /// # Errors
     /// Returns [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named runtime,
-    /// [`Error::NoRuntime`] if no runtime was named or found, and [`Error::RuntimeNotStarted`] if
-    /// this process lacks the memory, processes or descriptors to start one.
+    /// [`Error::NoRuntime`] if no runtime was named or found, [`Error::RuntimeNotStarted`] if this
+    /// process lacks the memory, processes or descriptors to start one, and
+    /// [`Error::RuntimeSilent`] if one does not tell its version within a minute.
     pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self> {
+        Self::find_unless(&|| false, named, search_path)
+    }
+
+    /// Finds the runtime as [`Self::find`] does, until `stopped` returns true.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::find`], and [`Error::Io`] after a stop. No program is left
+    /// running.
+    pub fn find_unless(
+        stopped: &dyn Fn() -> bool,
+        named: Option<&Path>,
+        search_path: &OsStr,
+    ) -> Result<Self> {
         if let Some(named) = named {
             let bare =
                 named.components().count() == 1 && named.file_name() == Some(named.as_os_str());
@@ -98,7 +115,7 @@ impl Runtime {
             .ok_or_else(|| Error::RuntimeMissing {
                 path: named.to_owned(),
             })?;
-            return Self::query(&program)?.ok_or_else(|| Error::RuntimeInvalid {
+            return Self::query(&program, stopped)?.ok_or_else(|| Error::RuntimeInvalid {
                 path: named.to_owned(),
             });
         }
@@ -107,9 +124,10 @@ impl Runtime {
             let Some(program) = find_on_path(Path::new(name), search_path) else {
                 continue;
             };
-            match Self::query(&program) {
+            match Self::query(&program, stopped) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
+                Err(error) if stopped() => return Err(error),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -120,11 +138,23 @@ impl Runtime {
     ///
     /// # Errors
     /// Returns [`Error::RuntimeNotStarted`] if this process lacks the memory, processes or
-    /// descriptors to start one.
+    /// descriptors to start one, and [`Error::RuntimeSilent`] if one does not tell its version.
     pub fn find_optional(named: Option<&Path>, search_path: &OsStr) -> Result<Option<Self>> {
-        match Self::find(named, search_path) {
+        Self::optional(Self::find(named, search_path))
+    }
+
+    /// Returns the result of a search for work that can do without a runtime.
+    ///
+    /// # Errors
+    /// Returns [`Error::RuntimeNotStarted`], [`Error::RuntimeSilent`] and [`Error::Io`].
+    pub fn optional(found: Result<Self>) -> Result<Option<Self>> {
+        match found {
             Ok(found) => Ok(Some(found)),
-            Err(error @ Error::RuntimeNotStarted { .. }) => Err(error),
+            Err(
+                error @ (Error::RuntimeNotStarted { .. }
+                | Error::RuntimeSilent { .. }
+                | Error::Io(_)),
+            ) => Err(error),
             Err(_) => Ok(None),
         }
     }
@@ -135,7 +165,7 @@ impl Runtime {
         let outputs: Vec<String> = NAMES
             .iter()
             .filter_map(|name| find_on_path(Path::new(name), search_path))
-            .filter_map(|program| version_output(&program).ok()?)
+            .filter_map(|program| version_output(&program, &|| false).ok()?)
             .collect();
         let name_and_version = |text: &String| {
             let mut words = text.lines().next()?.split_whitespace();
@@ -331,8 +361,8 @@ impl Runtime {
     ///
     /// # Errors
     /// Returns [`Error::RuntimeNotStarted`] if a limit of this process keeps it from starting.
-    fn query(program: &Path) -> Result<Option<Self>> {
-        let output = version_output(program)?;
+    fn query(program: &Path, stopped: &dyn Fn() -> bool) -> Result<Option<Self>> {
+        let output = version_output(program, stopped)?;
         let Some((kind, version)) = output.as_deref().and_then(parse_version) else {
             return Ok(None);
         };
@@ -373,32 +403,6 @@ fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
                 metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
             })
         })
-}
-
-/// Returns the output of a program for `--version`, if the program succeeds.
-///
-/// # Errors
-/// Returns [`Error::RuntimeNotStarted`] if a limit of this process keeps the program from starting.
-fn version_output(program: &Path) -> Result<Option<String>> {
-    let not_started = |reason: String| Error::RuntimeNotStarted {
-        path: program.to_owned(),
-        reason,
-    };
-    let mut command = Command::new(program);
-    let output = command.arg("--version").stdin(Stdio::null()).output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) if is_limit(&error) => return Err(not_started(error.to_string())),
-        Err(_) => return Ok(None),
-    };
-    if output.status.success() {
-        return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    match stderr.lines().find(|line| names_limit(line)) {
-        Some(line) => Err(not_started(strip_colours(line.trim()))),
-        None => Ok(None),
-    }
 }
 
 /// Returns whether a program has not started for lack of memory, processes or descriptors.

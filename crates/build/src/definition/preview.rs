@@ -3,7 +3,6 @@
 use std::{ffi::OsStr, path::Path, sync::Arc};
 
 use condense_definition::Agent;
-use condense_installation::Runtime;
 
 use super::{check, source};
 use crate::{
@@ -40,7 +39,7 @@ pub fn preview_definition(
         report.warning(note);
     }
     let notes = session.scratch()?;
-    let shown = shown(plan, session, search_path, notes.path())?;
+    let shown = shown(plan, session, notes.path())?;
     let mut last = Nothing::default();
     let mut steps = Vec::new();
     let mut timed = vec![Step::Fixed];
@@ -105,15 +104,10 @@ struct Nothing {
 }
 
 /// Returns the plan as text, with the way in which %post would run if that is asked for.
-fn shown(
-    plan: &DefinitionPlan,
-    session: Session,
-    search_path: &OsStr,
-    scratch: &Path,
-) -> anyhow::Result<String> {
+fn shown(plan: &DefinitionPlan, session: Session, scratch: &Path) -> anyhow::Result<String> {
     let mut shown = plan.to_string();
     if plan.options.explains && plan.runs_any("post") {
-        let runtime = Runtime::find_optional(plan.settings.runtime.as_deref(), search_path)?;
+        let runtime = session.find_optional_runtime()?;
         let allow_no_root = plan.options.allows_no_root;
         let foreseen = root_script::foreseen(session, scratch, runtime.as_ref(), allow_no_root)?;
         for line in foreseen.lines() {

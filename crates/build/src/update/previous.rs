@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use condense_image::{Reader, Tree};
 use condense_installation::{
     AliasedFile, BaseRecord, FileAlias, FileRole, HostView, InstallationMode, InterpreterOrigin,
-    InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Runtime, Tykky, UpdateState,
+    InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Tykky, UpdateState,
 };
 use condense_prefix::{
     EnvironmentSpec, HostPython, Interpreter, Lock, PipPackage, SpecContext, Target, Uv, Venv,
@@ -93,8 +93,7 @@ impl PreviousGeneration {
     /// Returns an error if the image cannot be read, or if the runtime fails for a reason that may
     /// pass.
     pub(super) fn is_mountable(&self, session: Session) -> anyhow::Result<bool> {
-        let named = session.settings.runtime.as_deref();
-        let Some(runtime) = Runtime::find_optional(named, session.search_path)? else {
+        let Some(runtime) = session.find_optional_runtime()? else {
             return Ok(true);
         };
         let runtime = runtime.with_flags(session.settings.rules.flags_of_every_start());

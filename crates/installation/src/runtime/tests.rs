@@ -201,6 +201,49 @@ fn only_an_unknown_format_or_codec_is_a_refusal() {
     }
 }
 
+fn write_program(path: &Path, text: &str) {
+    fs_err::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Nothing goes on after a stop, and singularity is not tried instead.
+#[test]
+fn a_runtime_that_hangs_ends_when_the_search_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = dir.path().join("started");
+    let text = format!("echo $$ >>'{}'\nexec sleep 60", started.display());
+    for name in NAMES {
+        write_program(&dir.path().join(name), &text);
+    }
+    let stopped = || fs_err::read_to_string(&started).is_ok_and(|text| text.ends_with('\n'));
+    let error = Runtime::find_unless(&stopped, None, dir.path().as_os_str()).unwrap_err();
+    let Error::Io(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
+    let pid = fs_err::read_to_string(&started).unwrap();
+    assert!(!Path::new("/proc").join(pid.trim()).exists(), "{pid}");
+}
+
+/// A child of the program may keep its output open, and a program may print without an end.
+#[test]
+fn a_version_is_one_line_and_ends_with_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("apptainer");
+    write_program(&program, "sleep 20 &\necho apptainer version 1.4.5");
+    let before = std::time::Instant::now();
+    assert_eq!(
+        Runtime::find(Some(&program), OsStr::new(""))
+            .unwrap()
+            .version(),
+        "1.4.5"
+    );
+    write_program(&program, "while :; do echo apptainer version 1.4.5; done");
+    let error = Runtime::find(Some(&program), OsStr::new("")).unwrap_err();
+    assert!(matches!(error, Error::RuntimeInvalid { .. }), "{error}");
+    assert!(before.elapsed().as_secs() < 15);
+}
+
 /// A runtime that is stopped by a limit is not a missing one, whoever says so: the system, or the
 /// runtime itself.
 #[test]
