@@ -144,8 +144,14 @@ fn runtime_for_pip(
             let flags = session.settings.rules.flags_of_every_start();
             Ok(Some(runtime.with_flags(flags)))
         }
-        Ok(_) | Err(condense_installation::Error::NoRuntime) => Ok(None),
-        Err(error) => Err(error.into()),
+        Ok(_) | Err(condense_installation::Error::NoRuntime) => {
+            session.refuse_interrupted()?;
+            Ok(None)
+        }
+        Err(error) => {
+            session.refuse_soon_interrupted()?;
+            Err(error.into())
+        }
     }
 }
 

@@ -110,7 +110,9 @@ impl<'a> Session<'a> {
     pub(crate) fn find_runtime(&self, needs: &[String]) -> anyhow::Result<Option<Runtime>> {
         let found = self.search.and_then(RuntimeSearch::take);
         let found = found.unwrap_or_else(|| self.search_runtime());
-        if found.is_err() {
+        if found.is_err()
+            && (self.settings.runtime.is_some() || Runtime::is_on_path(self.search_path))
+        {
             // A terminal interrupts the runtime as well, which then tells no version.
             self.refuse_soon_interrupted()?;
         }

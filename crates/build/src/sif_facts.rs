@@ -137,7 +137,7 @@ pub fn verify_sif(
     if let Some((runtime, search_path)) = start {
         let base = BaseImage::open(path)?;
         base.check_architecture()?;
-        let runtime = Runtime::find(runtime, search_path)?;
+        let runtime = Runtime::find_unless(&|| report.cancelled(), runtime, search_path)?;
         start_once(&runtime, path, base.facts()?.has_sh)?;
         report.info("it starts");
     }

@@ -96,8 +96,8 @@ impl Runtime {
     /// Finds the runtime as [`Self::find`] does, until `stopped` returns true.
     ///
     /// # Errors
-    /// Returns the errors of [`Self::find`], and [`Error::Io`] after a stop. No program is left
-    /// running.
+    /// Returns the errors of [`Self::find`], and [`Error::Io`] after a stop. The program that was
+    /// asked for its version is ended then.
     pub fn find_unless(
         stopped: &dyn Fn() -> bool,
         named: Option<&Path>,
@@ -127,6 +127,8 @@ impl Runtime {
             match Self::query(&program, stopped) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
+                // Singularity is often a link to the apptainer that does not answer.
+                Err(error @ Error::RuntimeSilent { .. }) => return Err(error),
                 Err(error) if stopped() => return Err(error),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -141,6 +143,12 @@ impl Runtime {
     /// descriptors to start one, and [`Error::RuntimeSilent`] if one does not tell its version.
     pub fn find_optional(named: Option<&Path>, search_path: &OsStr) -> Result<Option<Self>> {
         Self::optional(Self::find(named, search_path))
+    }
+
+    /// Returns whether PATH has a program with the name of a runtime.
+    pub fn is_on_path(search_path: &OsStr) -> bool {
+        let mut names = NAMES.iter();
+        names.any(|name| find_on_path(Path::new(name), search_path).is_some())
     }
 
     /// Returns the result of a search for work that can do without a runtime.

@@ -201,9 +201,13 @@ fn only_an_unknown_format_or_codec_is_a_refusal() {
     }
 }
 
+/// Writes a program by another process: a thread of this one that starts a program meanwhile would
+/// keep the file open, and a file that is open for writing does not start.
 fn write_program(path: &Path, text: &str) {
-    fs_err::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\"; chmod 755 \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(path).arg(text);
+    assert!(command.status().unwrap().success());
 }
 
 /// Nothing goes on after a stop, and singularity is not tried instead.
@@ -221,8 +225,10 @@ fn a_runtime_that_hangs_ends_when_the_search_is_stopped() {
         panic!("{error}")
     };
     assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
-    let pid = fs_err::read_to_string(&started).unwrap();
-    assert!(!Path::new("/proc").join(pid.trim()).exists(), "{pid}");
+    let pids = fs_err::read_to_string(&started).unwrap();
+    let pids: Vec<&str> = pids.lines().collect();
+    assert_eq!(pids.len(), 1, "{pids:?}");
+    assert!(!Path::new("/proc").join(pids[0]).exists(), "{pids:?}");
 }
 
 /// A child of the program may keep its output open, and a program may print without an end.
@@ -251,10 +257,7 @@ fn a_runtime_that_a_limit_stops_is_not_missing() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("apptainer");
     let find = |text: &str| {
-        let script = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\"; chmod 755 \"$0\"";
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).arg(&program).arg(text);
-        assert!(command.status().unwrap().success());
+        write_program(&program, text);
         Runtime::find(None, dir.path().as_os_str())
     };
     for said in [

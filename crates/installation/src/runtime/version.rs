@@ -1,5 +1,5 @@
-//! Responsible for asking a program for its version. A runtime on a file system that does not
-//! answer, or a program that only has the name of one, must not keep a build for ever.
+//! Responsible for asking a program for its version. A runtime that hangs, or another program with
+//! its name, must not keep a build for ever.
 
 use std::{
     fs::File,
@@ -26,15 +26,18 @@ const OUTPUT_MOST: u64 = 64 << 10;
 /// # Errors
 /// Returns [`Error::RuntimeNotStarted`] if a limit of this process keeps the program from starting,
 /// [`Error::RuntimeSilent`] if it has not ended after a minute, and [`Error::Io`] if `stopped`
-/// returns true before. The program is ended then.
+/// returns true before, or if the output finds no place. The program is ended then.
 pub(super) fn version_output(program: &Path, stopped: &dyn Fn() -> bool) -> Result<Option<String>> {
     let not_started = |reason: String| Error::RuntimeNotStarted {
         path: program.to_owned(),
         reason,
     };
-    let started = Output::new().and_then(|output| Ok((output.start(program)?, output)));
-    let (child, output) = match started {
-        Ok(started) => started,
+    let output = match Output::new() {
+        Err(error) if is_limit(&error) => return Err(not_started(error.to_string())),
+        output => output.map_err(|error| Error::at("run", program, error))?,
+    };
+    let child = match output.start(program) {
+        Ok(child) => child,
         Err(error) if is_limit(&error) => return Err(not_started(error.to_string())),
         Err(_) => return Ok(None),
     };
