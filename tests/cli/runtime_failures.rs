@@ -1,6 +1,10 @@
 //! Failures of a runtime that pass, and those that tell of a codec, with a fake runtime.
 
-use std::{os::unix::process::CommandExt, process::Stdio, time::Duration};
+use std::{
+    os::unix::process::CommandExt,
+    process::{Child, Stdio},
+    time::Duration,
+};
 
 use crate::harness::{CommandOutput, Run, TestEnv, finish};
 
@@ -35,6 +39,18 @@ fn starts(test: &TestEnv) -> usize {
 
 fn update(test: &TestEnv, word: &str) -> CommandOutput {
     test.run(&["update", "installation", word])
+}
+
+/// Starts an update in a process group of its own, as a shell does.
+fn start_update(test: &TestEnv) -> Child {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(["update", "./installation", "tool"]);
+    command
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// A failure that says nothing of the codec is repeated once, and then it is the error.
@@ -81,14 +97,7 @@ fn an_unknown_codec_makes_gzip() {
 fn an_interrupted_probe_is_an_interruption() {
     let test = built();
     fake(&test, "exec sleep 20");
-    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
-    command.args(["update", "./installation", "tool"]);
-    let child = command
-        .process_group(0)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = start_update(&test);
     for _ in 0..200 {
         if starts(&test) > 0 {
             break;
@@ -113,7 +122,7 @@ fn a_runtime_that_hangs_can_be_left() {
     let test = built();
     let hanging = test.path("hanging");
     let text = format!(
-        "#!/bin/sh\necho $$ >>'{}'\nexec sleep 60\n",
+        "#!/bin/sh\necho $$ >>'{}'\nexec sleep 300\n",
         hanging.display()
     );
     for name in ["apptainer", "singularity"] {
@@ -127,14 +136,7 @@ fn a_runtime_that_hangs_can_be_left() {
     told.failed_on_either_stream(1, &["none.sif"]);
     assert!(before.elapsed().as_secs() < 60);
     let _ = fs_err::remove_file(&hanging);
-    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
-    command.args(["update", "./installation", "tool"]);
-    let child = command
-        .process_group(0)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = start_update(&test);
     let has_started = || fs_err::read_to_string(&hanging).is_ok_and(|text| text.ends_with('\n'));
     while !has_started() && before.elapsed().as_secs() < 120 {
         std::thread::sleep(Duration::from_millis(20));
@@ -153,10 +155,7 @@ fn a_runtime_that_hangs_can_be_left() {
         before.elapsed().as_secs() < 9,
         "it has waited for the runtime"
     );
-    for pid in fs_err::read_to_string(test.path("hanging"))
-        .unwrap()
-        .lines()
-    {
+    for pid in fs_err::read_to_string(&hanging).unwrap().lines() {
         assert!(!std::path::Path::new("/proc").join(pid).exists(), "{pid}");
     }
     test.left_nothing();

@@ -171,19 +171,11 @@ impl<'a> Builder<'a> {
                     ),
                 ))
             }
-            (Err(error), Some(_))
-            | (
-                Err(
-                    error @ (condense_installation::Error::RuntimeNotStarted { .. }
-                    | condense_installation::Error::RuntimeSilent { .. }
-                    | condense_installation::Error::Io(_)),
-                ),
-                None,
-            ) => {
+            (Err(error), Some(_)) => {
                 session.refuse_soon_interrupted()?;
                 return Err(error.into());
             }
-            (found, _) => found.ok(),
+            (found, _) => session.optional_runtime(found)?,
         };
         let tests_before = plan.definition.stages.len() > 1 && has("test");
         let scratch = if has("post") || tests_before {

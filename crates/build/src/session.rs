@@ -95,7 +95,18 @@ impl<'a> Session<'a> {
     /// # Errors
     /// Returns an error if the user interrupts the run, or those of [`Runtime::optional`].
     pub(crate) fn find_optional_runtime(&self) -> anyhow::Result<Option<Runtime>> {
-        let found = Runtime::optional(self.search_runtime());
+        self.optional_runtime(self.search_runtime())
+    }
+
+    /// Judges the result of a search for work that can do without a runtime.
+    ///
+    /// # Errors
+    /// Returns an error if the user interrupts the run, or those of [`Runtime::optional`].
+    pub(crate) fn optional_runtime(
+        &self,
+        found: condense_installation::Result<Runtime>,
+    ) -> anyhow::Result<Option<Runtime>> {
+        let found = Runtime::optional(found);
         if found.is_err() {
             self.refuse_soon_interrupted()?;
         }
